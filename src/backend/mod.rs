@@ -1,0 +1,80 @@
+//! Layer 3: the devices that run passes over tiles, behind one trait.
+//!
+//! A backend knows tiles, centroids and partials, never Arrow arrays, files or feature names. Every backend gives
+//! the same bits: each row goes to the centroid with the least exact squared distance, exact ties to the lower
+//! index, and everything that is added up is an integer.
+
+use crate::error::Result;
+use crate::partial::ClusterPartial;
+use crate::tiles::{Centroids, TileSet};
+
+pub mod certificate;
+pub mod scalar;
+
+/// The runner-up of a row when there is one cluster only.
+pub const NO_CLUSTER: u32 = u32::MAX;
+
+/// A device that can run passes.
+pub trait Backend: Send + Sync {
+    /// `scalar`, `cpu` or `gpu`.
+    fn name(&self) -> &'static str;
+
+    /// One line for people: threads and instruction set, or the adapter.
+    fn description(&self) -> String;
+
+    /// Takes hold of a data set for any number of passes; decides what stays on the device and what streams.
+    ///
+    /// `max_clusters` is the largest number of centroids that any pass will bring.
+    ///
+    /// # Errors
+    /// Where the device lacks the memory or the limits for this shape.
+    fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>>;
+}
+
+/// A data set in the hands of a backend.
+pub trait Session {
+    /// One pass: labels every row with its nearest centroid and adds up each cluster.
+    ///
+    /// # Errors
+    /// Where the device fails; the session is then of no further use.
+    fn assign(&mut self, centroids: &Centroids) -> Result<Pass>;
+
+    /// The labels that the last [`Session::assign`] gave, in row order.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn labels(&mut self) -> Result<Vec<u32>>;
+
+    /// Nearest and second-nearest centroid of every row, both exact, ties to the lower index.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest>;
+
+    /// What the session did that its user should hear of: a device that was lost, for example.
+    fn notices(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The outcome of one pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass {
+    /// Sums, weights and counts per cluster.
+    pub partial: ClusterPartial,
+    /// Rows whose label differs from that of the session's previous pass; all rows in the first.
+    pub n_moved: u64,
+    /// Rows that floating point could not decide, and exact arithmetic did. Diagnostic: may differ between backends.
+    pub n_doubtful: u64,
+}
+
+/// Nearest and second-nearest centroid of every row, in row order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TwoNearest {
+    /// The nearest.
+    pub labels: Vec<u32>,
+    /// The second-nearest; [`NO_CLUSTER`] where there is one cluster only.
+    pub runners_up: Vec<u32>,
+    /// Rows that needed exact arithmetic. Diagnostic: may differ between backends.
+    pub n_doubtful: u64,
+}

@@ -1,0 +1,30 @@
+//! Layer 2: where rows come from, as Arrow record batches in a fixed row order.
+
+use std::path::PathBuf;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::error::Result;
+
+/// A table that can be read any number of times, always in the same row order.
+pub trait BatchSource: Sync {
+    /// Names and types of all columns.
+    fn schema(&self) -> &SchemaRef;
+
+    /// Rows in the whole table.
+    fn n_rows(&self) -> usize;
+
+    /// Hands the given columns (indices into [`BatchSource::schema`], in the order given) of all rows to `consume`,
+    /// batch by batch in row order, with the row number of each batch's first row.
+    ///
+    /// # Errors
+    /// Those of reading, and whatever `consume` returns; nothing is handed on after the first one.
+    fn scan(&self, columns: &[usize], consume: &mut Consume<'_>) -> Result<()>;
+
+    /// File (where there is one) and row number in that file, from 0, of a row: for messages.
+    fn locate(&self, row: usize) -> (Option<PathBuf>, usize);
+}
+
+/// What [`BatchSource::scan`] hands batches to: the row number of the first row, and the batch.
+pub type Consume<'a> = dyn FnMut(usize, &RecordBatch) -> Result<()> + 'a;

@@ -1,0 +1,412 @@
+//! The one error type: variants carry data, the message says what and where, [`Error::hint`] the next step.
+
+use std::path::PathBuf;
+
+/// A [`std::result::Result`] with kohort's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of failure an [`Error`] is; the command line turns it into an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Wrong usage, or input that cannot be used.
+    Input,
+    /// A device, or memory, that was demanded is not there.
+    Device,
+    /// Two runs that must agree do not.
+    Mismatch,
+    /// The user asked to stop.
+    Interrupted,
+    /// An I/O failure or a defect of this program.
+    Internal,
+}
+
+/// Everything that can go wrong, with the data needed to say so well.
+///
+/// No variant holds a cell value or an id: errors are logged, and personal data must not be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused something.
+    #[error("cannot {action} {}: {source}", show_path(path))]
+    Io {
+        /// What was tried: `read`, `write`, `create`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why it was refused.
+        source: std::io::Error,
+    },
+    /// DATA names nothing that exists.
+    #[error("no such file or folder: {}", show_path(path))]
+    NotFound {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// A folder or glob holds no Parquet file.
+    #[error("no Parquet file matches {pattern}", pattern = escape(pattern))]
+    NoFiles {
+        /// The folder or glob.
+        pattern: String,
+    },
+    /// A file that is not what it has to be, before any of it is decoded.
+    #[error("{}: {reason}", show_path(path))]
+    FileRefused {
+        /// The file.
+        path: PathBuf,
+        /// Why it is refused.
+        reason: String,
+    },
+    /// A file that breaks while it is decoded, or that says one thing and holds another.
+    #[error(
+        "{}: {}{}{reason}",
+        show_path(path),
+        opt_part("row group", row_group),
+        opt_part("column", column)
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The row group, from 0, where known.
+        row_group: Option<usize>,
+        /// The column, where known.
+        column: Option<String>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file changed between the first and the last look at it.
+    #[error("{} changed while it was being read", show_path(path))]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Files of one data set differ in their columns.
+    #[error("{}: column {column:?} {problem}", show_path(path))]
+    SchemaMismatch {
+        /// The file that differs from the first.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// How it differs, with both types where the type differs.
+        problem: String,
+    },
+    /// A column that was asked for is not in the data.
+    #[error("column {column:?} is not in the data")]
+    ColumnNotFound {
+        /// The name that was asked for.
+        column: String,
+        /// The names there are.
+        available: Vec<String>,
+    },
+    /// A column name stands twice in the data, so it names nothing.
+    #[error("column {column:?} stands more than once in the data")]
+    ColumnAmbiguous {
+        /// The name.
+        column: String,
+    },
+    /// A column asked for by name cannot be a feature (or id, or weight).
+    #[error("column {column:?} cannot be used as {role}: {reason}")]
+    ColumnUnusable {
+        /// The column.
+        column: String,
+        /// `a feature`, `an id`, `the weight`.
+        role: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A column's type differs from the one the model was fitted on.
+    #[error("column {column:?} is {found}, but the model was fitted on {expected}")]
+    ColumnRetyped {
+        /// The column.
+        column: String,
+        /// The type in the model.
+        expected: String,
+        /// The type in the data.
+        found: String,
+    },
+    /// No column is left to cluster on.
+    #[error("no column can be used as a feature")]
+    NoFeatures,
+    /// A value that has no place in arithmetic: infinite, or too large to square.
+    #[error("{file}column {column:?}, row {row}: {problem}", file = opt_path(file))]
+    BadValue {
+        /// The file, where the data comes from one.
+        file: Option<PathBuf>,
+        /// The column.
+        column: String,
+        /// The row in that file (or in the data), from 1.
+        row: usize,
+        /// What is wrong with it, without the value.
+        problem: &'static str,
+    },
+    /// Rows whose id is null.
+    #[error("{count} of {n_rows} rows have no id: column {column:?} is null (first at row {first_row})")]
+    NullIds {
+        /// The id column.
+        column: String,
+        /// How many rows.
+        count: usize,
+        /// All rows.
+        n_rows: usize,
+        /// The first of them, from 1.
+        first_row: usize,
+    },
+    /// Rows whose id an earlier row has already.
+    #[error("{count} of {n_rows} rows repeat the id of an earlier row (id column{}: {})", if columns.len() == 1 { "" } else { "s" }, columns.join(", "))]
+    DuplicateIds {
+        /// The id columns.
+        columns: Vec<String>,
+        /// How many rows repeat an id.
+        count: usize,
+        /// All rows.
+        n_rows: usize,
+    },
+    /// The data has no rows.
+    #[error("the data has no rows")]
+    NoRows,
+    /// More clusters than rows.
+    #[error("{n_clusters} clusters asked for, but there are only {n_rows} rows{}", if *weighted { " with a positive weight" } else { "" })]
+    TooFewRows {
+        /// Rows that can be a centre.
+        n_rows: usize,
+        /// Clusters asked for.
+        n_clusters: usize,
+        /// Whether rows without weight were left out of the count.
+        weighted: bool,
+    },
+    /// A parameter outside its range.
+    #[error("{param} = {value}: {reason}")]
+    InvalidParam {
+        /// The parameter.
+        param: &'static str,
+        /// What was given.
+        value: String,
+        /// What is allowed.
+        reason: String,
+    },
+    /// The output is there already.
+    #[error("{} exists already", show_path(path))]
+    OutputExists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A device that was demanded is not there.
+    #[error("no usable GPU for --device {asked}: {reason}")]
+    DeviceNotFound {
+        /// What was asked for.
+        asked: String,
+        /// Why it cannot be had.
+        reason: String,
+    },
+    /// A device cannot hold what the job needs.
+    #[error("{what} needs {needed}, the device allows {limit}")]
+    DeviceLimit {
+        /// What does not fit.
+        what: &'static str,
+        /// What is needed, in the limit's unit.
+        needed: u64,
+        /// What there is.
+        limit: u64,
+    },
+    /// A device failed in the middle of its work.
+    #[error("the device failed: {reason}")]
+    DeviceLost {
+        /// What the driver said.
+        reason: String,
+    },
+    /// The machine has no memory for something sized by the data.
+    #[error("{what} needs {bytes} bytes of memory, which cannot be had")]
+    OutOfMemory {
+        /// What does not fit.
+        what: String,
+        /// How much it needs.
+        bytes: u64,
+    },
+    /// A model or run file of a version this program does not know.
+    #[error(
+        "{}: version {found} of the format is not supported (this program reads {supported})",
+        show_path(path)
+    )]
+    ArtifactVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+        /// The version this program reads.
+        supported: u64,
+    },
+    /// A model or run file that is damaged or not one of ours.
+    #[error("{}: {reason}", show_path(path))]
+    ArtifactInvalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Two runs that must agree bit for bit do not.
+    #[error("{what} differs: {expected} in the run, {found} now")]
+    Mismatch {
+        /// What differs.
+        what: String,
+        /// What the run says.
+        expected: String,
+        /// What came out now.
+        found: String,
+    },
+    /// The user asked to stop.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
+    /// A defect of this program.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } | Self::Internal(_) => ErrorKind::Internal,
+            Self::DeviceNotFound { .. }
+            | Self::DeviceLimit { .. }
+            | Self::DeviceLost { .. }
+            | Self::OutOfMemory { .. } => ErrorKind::Device,
+            Self::Mismatch { .. } => ErrorKind::Mismatch,
+            Self::Interrupted => ErrorKind::Interrupted,
+            _ => ErrorKind::Input,
+        }
+    }
+
+    /// The next step for whoever sees this error, where there is one to name.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoFiles { .. } => {
+                "DATA takes Parquet files, folders that hold them, and globs such as 'data/*.parquet'".into()
+            }
+            Self::FileChanged { .. } => "wait until the file is complete, then run again".into(),
+            Self::SchemaMismatch { .. } => {
+                "all files of one data set need the same columns and types; name only the files that belong together"
+                    .into()
+            }
+            Self::ColumnNotFound { column, available } => near_names(column, available),
+            Self::ColumnAmbiguous { .. } => "rename one of the two columns where the file is written".into(),
+            Self::ColumnUnusable { .. } => {
+                "leave it out of the columns named, or change its type where the file is written".into()
+            }
+            Self::ColumnRetyped { column, .. } => {
+                format!("cast {column:?} back to the model's type, or fit a new model")
+            }
+            Self::NoFeatures => {
+                "name numeric columns with --features; `-v` lists what each column was taken for".into()
+            }
+            Self::BadValue { column, .. } => format!(
+                "repair the value, make it null (nulls are filled), or leave the column out with --exclude {column:?}"
+            ),
+            Self::NullIds { .. } => "every row needs an id: drop those rows, or choose another --id".into(),
+            Self::DuplicateIds { .. } => {
+                "one row per id is needed: aggregate the rows first, or name further id columns with --id".into()
+            }
+            Self::TooFewRows { n_rows, .. } => format!("ask for at most {n_rows} clusters with -k"),
+            Self::OutputExists { .. } => "give another --out, or replace it with --overwrite".into(),
+            Self::DeviceNotFound { .. } => {
+                "`kohort devices` lists what there is; --device cpu gives the same segments".into()
+            }
+            Self::DeviceLimit { .. } | Self::DeviceLost { .. } => {
+                "--device cpu gives the same segments without the device".into()
+            }
+            Self::OutOfMemory { .. } => "take fewer columns with --features, or a machine with more memory".into(),
+            Self::ArtifactVersion { .. } => "use the kohort version that wrote the file, or fit again".into(),
+            Self::ArtifactInvalid { .. } => {
+                "the file is damaged or was edited: fit again, or restore it from a copy".into()
+            }
+            Self::Internal(_) => "this is a defect of kohort: please report it".into(),
+            _ => return None,
+        })
+    }
+
+    /// An I/O error of `action` on `path`, ready for `map_err`.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// "did you mean" for a name that is not among `available`.
+fn near_names(column: &str, available: &[String]) -> String {
+    let mut near: Vec<(f64, &String)> = available
+        .iter()
+        .map(|name| (strsim::jaro_winkler(&column.to_lowercase(), &name.to_lowercase()), name))
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    let close: Vec<String> = near
+        .iter()
+        .filter(|(score, _)| *score > 0.75)
+        .take(3)
+        .map(|(_, name)| format!("{name:?}"))
+        .collect();
+    if close.is_empty() {
+        let mut names: Vec<String> = available.iter().take(12).map(|name| format!("{name:?}")).collect();
+        if available.len() > 12 {
+            names.push(format!("and {} more", available.len() - 12));
+        }
+        format!("the columns are {}", names.join(", "))
+    } else {
+        format!("did you mean {}?", close.join(" or "))
+    }
+}
+
+fn show_path(path: &std::path::Path) -> String {
+    escape(&path.to_string_lossy())
+}
+
+fn opt_path(path: &Option<PathBuf>) -> String {
+    path.as_ref()
+        .map(|path| format!("{}: ", show_path(path)))
+        .unwrap_or_default()
+}
+
+fn opt_part(what: &str, value: &Option<impl std::fmt::Debug>) -> String {
+    value
+        .as_ref()
+        .map(|value| format!("{what} {value:?}: "))
+        .unwrap_or_default()
+}
+
+/// A text from outside with control and bidirectional characters shown escaped, so that it cannot drive a terminal.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.extend(c.escape_unicode())
+            }
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_name_is_offered() {
+        let available = vec!["recency_days".to_owned(), "n_orders".to_owned()];
+        let error = Error::ColumnNotFound {
+            column: "recency_day".into(),
+            available,
+        };
+        assert_eq!(error.hint().unwrap(), "did you mean \"recency_days\"?");
+    }
+
+    #[test]
+    fn control_characters_in_a_path_are_shown_not_sent() {
+        let error = Error::NotFound {
+            path: "a\u{1b}[31m\nb".into(),
+        };
+        assert_eq!(error.to_string(), "no such file or folder: a\\u{1b}[31m\\nb");
+    }
+}

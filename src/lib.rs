@@ -1,0 +1,9 @@
+//! kohort.
+pub mod backend;
+pub mod data;
+pub mod error;
+pub mod grid;
+pub mod partial;
+pub mod rng;
+pub mod tiles;
+pub use error::{Error, ErrorKind, Result};

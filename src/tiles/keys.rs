@@ -1,0 +1,95 @@
+//! What tells rows apart: the hash of the id, or the row number.
+
+use crate::rng::hash_key;
+
+/// One key per row. Sampling and ties go by key, so results follow the id where there is one, not the row order.
+///
+/// Keys stay on the host: they never reach a device, a log, a model or a report.
+#[derive(Clone)]
+pub enum RowKeys {
+    /// No id: the key is the row number.
+    RowNumber,
+    /// 128-bit hashes of the ids, one per row, all different.
+    Ids(Vec<u128>),
+}
+
+impl std::fmt::Debug for RowKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::RowNumber => "RowKeys::RowNumber",
+            Self::Ids(_) => "RowKeys::Ids(..)",
+        })
+    }
+}
+
+impl RowKeys {
+    /// The key of a row.
+    #[must_use]
+    pub fn key(&self, row: usize) -> u128 {
+        match self {
+            Self::RowNumber => row as u128,
+            Self::Ids(keys) => keys[row],
+        }
+    }
+
+    /// The `m` rows (all, if there are fewer) with the smallest `hash(seed, key)`, in that order; ties by key.
+    ///
+    /// Only rows that `keep` accepts take part. The choice depends on seed and keys alone.
+    #[must_use]
+    pub fn sample(&self, n_rows: usize, m: usize, seed: u64, keep: impl Fn(usize) -> bool) -> Vec<usize> {
+        let order = |row: usize| (hash_key(seed, self.key(row)), self.key(row));
+        let all = |limit: u64| -> Vec<(u64, u128, usize)> {
+            (0..n_rows)
+                .filter(|&row| keep(row))
+                .map(|row| {
+                    let (hash, key) = order(row);
+                    (hash, key, row)
+                })
+                .filter(|&(hash, ..)| hash <= limit)
+                .collect()
+        };
+        // Hashes are uniform: a limit a little above m / n holds the m smallest almost surely. If not, take all.
+        let share = 1.2 * m as f64 / n_rows.max(1) as f64 + 100.0 / n_rows.max(1) as f64;
+        let mut picked = if share < 0.5 {
+            all((share * u64::MAX as f64) as u64)
+        } else {
+            Vec::new()
+        };
+        if picked.len() < m {
+            picked = all(u64::MAX);
+        }
+        picked.sort_unstable();
+        picked.truncate(m);
+        picked.into_iter().map(|(.., row)| row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_follows_the_key_not_the_row() {
+        let n = 5000;
+        let keys: Vec<u128> = (0..n as u128).map(|i| i * i + 17).collect();
+        let mut turned = keys.clone();
+        turned.reverse();
+        let a = RowKeys::Ids(keys).sample(n, 100, 3, |_| true);
+        let b = RowKeys::Ids(turned).sample(n, 100, 3, |_| true);
+        assert_eq!(a, b.iter().map(|row| n - 1 - row).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_short_cut_picks_what_a_full_sort_picks() {
+        let keys = RowKeys::RowNumber;
+        let mut all: Vec<_> = (0..3000usize).filter(|row| row % 2 == 0).collect();
+        all.sort_by_key(|&row| (hash_key(9, row as u128), row));
+        for m in [0, 1, 50, 1500, 4000] {
+            assert_eq!(
+                keys.sample(3000, m, 9, |row| row % 2 == 0),
+                all[..m.min(1500)],
+                "m = {m}"
+            );
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Layer 1: the numbers of a data set on the grid, in the one layout that every backend reads.
+//!
+//! Rows stand in blocks of [`BLOCK`]; inside a block the layout is feature-major: value `(row, j)` of a chunk
+//! stands at `((row / 64) * d + j) * 64 + row % 64`. A SIMD lane is a row, neighbouring GPU threads read
+//! neighbouring floats, and a chunk boundary always falls between blocks.
+
+mod centroids;
+mod keys;
+
+pub use centroids::Centroids;
+pub use keys::RowKeys;
+
+use crate::grid::MAX_FEATURES;
+
+/// Rows in a block.
+pub const BLOCK: usize = 64;
+/// Largest size of a chunk's values in bytes, unless a smaller limit is asked for.
+pub const MAX_CHUNK_BYTES: usize = 1 << 30;
+/// Largest integer weight: weights are quantized to `1 ..= 2^16` (or 0).
+pub const MAX_WEIGHT: u32 = 1 << 16;
+
+/// A run of rows: their grid values in tile layout and, where the data is weighted, their integer weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chunk {
+    first_row: usize,
+    n_rows: usize,
+    n_features: usize,
+    values: Vec<f32>,
+    weights: Option<Vec<u32>>,
+}
+
+impl Chunk {
+    /// Row number, in the whole data, of this chunk's first row; a multiple of [`BLOCK`].
+    #[must_use]
+    pub fn first_row(&self) -> usize {
+        self.first_row
+    }
+
+    /// Rows in this chunk, without the padding of the last block.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Blocks of 64 rows, the last one padded with zeros.
+    #[must_use]
+    pub fn n_blocks(&self) -> usize {
+        self.n_rows.div_ceil(BLOCK)
+    }
+
+    /// All values: `n_blocks * n_features * 64`, integer-valued, padding rows 0.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The values of block `block`: `n_features` lanes of 64 rows.
+    #[must_use]
+    pub fn block(&self, block: usize) -> &[f32] {
+        let len = self.n_features * BLOCK;
+        &self.values[block * len..(block + 1) * len]
+    }
+
+    /// Rows of block `block` that are not padding: 64, or fewer in the last block.
+    #[must_use]
+    pub fn block_rows(&self, block: usize) -> usize {
+        (self.n_rows - block * BLOCK).min(BLOCK)
+    }
+
+    /// The integer weights of the rows, one per row without padding; `None` where every row weighs 1.
+    #[must_use]
+    pub fn weights(&self) -> Option<&[u32]> {
+        self.weights.as_deref()
+    }
+
+    /// The weight of one row of this chunk.
+    #[must_use]
+    pub fn weight(&self, row: usize) -> u32 {
+        self.weights.as_ref().map_or(1, |weights| weights[row])
+    }
+
+    /// Value `(row, feature)`, `row` counted inside this chunk.
+    #[must_use]
+    pub fn value(&self, row: usize, feature: usize) -> f32 {
+        self.values[tile_index(row, feature, self.n_features)]
+    }
+
+    /// Copies one row of this chunk into `out` as integers.
+    pub fn read_row(&self, row: usize, out: &mut [i32]) {
+        for (feature, x) in out.iter_mut().enumerate() {
+            *x = self.value(row, feature) as i32;
+        }
+    }
+}
+
+/// Where value `(row, feature)` stands in a chunk with `n_features` features.
+#[must_use]
+pub fn tile_index(row: usize, feature: usize, n_features: usize) -> usize {
+    ((row / BLOCK) * n_features + feature) * BLOCK + row % BLOCK
+}
+
+/// A whole data set as chunks. Every backend gives the same answer for every way of cutting it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TileSet {
+    n_rows: usize,
+    n_features: usize,
+    chunk_rows: usize,
+    weighted: bool,
+    chunks: Vec<Chunk>,
+}
+
+impl TileSet {
+    /// A data set of zeros to be filled with [`TileSet::fill_rows`], in chunks of at most `chunk_bytes`
+    /// (at least one block each).
+    ///
+    /// # Panics
+    /// If `n_features` is 0 or above [`MAX_FEATURES`].
+    #[must_use]
+    pub fn zeros(n_rows: usize, n_features: usize, weighted: bool, chunk_bytes: usize) -> Self {
+        assert!(
+            (1..=MAX_FEATURES).contains(&n_features),
+            "1 to {MAX_FEATURES} features, not {n_features}"
+        );
+        let chunk_rows = (chunk_bytes / (n_features * BLOCK * size_of::<f32>())).max(1) * BLOCK;
+        let chunks = (0..n_rows)
+            .step_by(chunk_rows)
+            .map(|first_row| {
+                let rows = chunk_rows.min(n_rows - first_row);
+                Chunk {
+                    first_row,
+                    n_rows: rows,
+                    n_features,
+                    values: vec![0.0; rows.div_ceil(BLOCK) * BLOCK * n_features],
+                    weights: weighted.then(|| vec![1; rows]),
+                }
+            })
+            .collect();
+        Self {
+            n_rows,
+            n_features,
+            chunk_rows,
+            weighted,
+            chunks,
+        }
+    }
+
+    /// A data set from grid values in row-major order (`n_rows x n_features`), for tests and small samples.
+    ///
+    /// # Panics
+    /// If `rows` is not a multiple of `n_features`, or `weights` has another number of rows.
+    #[must_use]
+    pub fn from_rows(rows: &[f32], n_features: usize, weights: Option<&[u32]>, chunk_bytes: usize) -> Self {
+        assert_eq!(rows.len() % n_features, 0, "whole rows only");
+        let n_rows = rows.len() / n_features;
+        let mut set = Self::zeros(n_rows, n_features, weights.is_some(), chunk_bytes);
+        for (row, values) in rows.chunks_exact(n_features).enumerate() {
+            let (chunk, row) = set.locate(row);
+            for (feature, &x) in values.iter().enumerate() {
+                set.chunks[chunk].values[tile_index(row, feature, n_features)] = x;
+            }
+        }
+        if let Some(weights) = weights {
+            set.fill_weights(0, weights);
+            assert_eq!(weights.len(), n_rows, "one weight per row");
+        }
+        set
+    }
+
+    /// Writes the grid values of rows `first_row ..`, given as one column per feature, all of one length.
+    ///
+    /// # Panics
+    /// If the columns are not `n_features`, differ in length or reach past the last row.
+    pub fn fill_rows(&mut self, first_row: usize, columns: &[Vec<f32>]) {
+        assert_eq!(columns.len(), self.n_features, "one column per feature");
+        let n = columns[0].len();
+        assert!(first_row + n <= self.n_rows, "rows past the end");
+        for (feature, column) in columns.iter().enumerate() {
+            assert_eq!(column.len(), n, "columns of one length");
+            let mut done = 0;
+            while done < n {
+                // One run inside one block: contiguous on both sides.
+                let (chunk, row) = self.locate(first_row + done);
+                let run = (BLOCK - row % BLOCK).min(n - done);
+                let at = tile_index(row, feature, self.n_features);
+                self.chunks[chunk].values[at..at + run].copy_from_slice(&column[done..done + run]);
+                done += run;
+            }
+        }
+    }
+
+    /// Writes the integer weights of rows `first_row ..`.
+    ///
+    /// # Panics
+    /// If the set is not weighted, a weight is above [`MAX_WEIGHT`] or a row does not exist.
+    pub fn fill_weights(&mut self, first_row: usize, weights: &[u32]) {
+        assert!(self.weighted, "the set was made without weights");
+        for (offset, &weight) in weights.iter().enumerate() {
+            assert!(weight <= MAX_WEIGHT, "weights are at most {MAX_WEIGHT}");
+            let (chunk, row) = self.locate(first_row + offset);
+            self.chunks[chunk].weights.as_mut().expect("weighted")[row] = weight;
+        }
+    }
+
+    /// Chunk, and row inside it, of a row of the whole data.
+    #[must_use]
+    pub fn locate(&self, row: usize) -> (usize, usize) {
+        (row / self.chunk_rows, row % self.chunk_rows)
+    }
+
+    /// Rows in all chunks.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Features, the same in every chunk.
+    #[must_use]
+    pub fn n_features(&self) -> usize {
+        self.n_features
+    }
+
+    /// Whether rows have weights; without, each weighs 1.
+    #[must_use]
+    pub fn weighted(&self) -> bool {
+        self.weighted
+    }
+
+    /// The chunks in row order.
+    #[must_use]
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// Copies one row of the whole data into `out` as integers.
+    pub fn read_row(&self, row: usize, out: &mut [i32]) {
+        let (chunk, row) = self.locate(row);
+        self.chunks[chunk].read_row(row, out);
+    }
+
+    /// The weight of one row of the whole data.
+    #[must_use]
+    pub fn weight(&self, row: usize) -> u32 {
+        let (chunk, row) = self.locate(row);
+        self.chunks[chunk].weight(row)
+    }
+
+    /// The given rows, in the given order, as a data set of one chunk.
+    #[must_use]
+    pub fn gather(&self, rows: &[usize]) -> Self {
+        let mut out = Self::zeros(rows.len(), self.n_features, self.weighted, usize::MAX);
+        for (to, &from) in rows.iter().enumerate() {
+            let (chunk, row) = self.locate(from);
+            for feature in 0..self.n_features {
+                out.chunks[0].values[tile_index(to, feature, self.n_features)] = self.chunks[chunk].value(row, feature);
+            }
+            if let Some(weights) = &mut out.chunks[0].weights {
+                weights[to] = self.chunks[chunk].weight(row);
+            }
+        }
+        out
+    }
+
+    /// Bytes of values and weights.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.chunks
+            .iter()
+            .map(|c| size_of_val(c.values.as_slice()) + c.weights.as_ref().map_or(0, |w| size_of_val(w.as_slice())))
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_filling_gives_the_same_tiles() {
+        let (n, d) = (200, 3);
+        let rows: Vec<f32> = (0..n * d).map(|i| i as f32).collect();
+        for chunk_bytes in [1, 64 * 3 * 4 * 2, usize::MAX] {
+            let by_rows = TileSet::from_rows(&rows, d, None, chunk_bytes);
+            let mut by_columns = TileSet::zeros(n, d, false, chunk_bytes);
+            for start in (0..n).step_by(37) {
+                let end = (start + 37).min(n);
+                let columns: Vec<Vec<f32>> = (0..d)
+                    .map(|j| (start..end).map(|i| rows[i * d + j]).collect())
+                    .collect();
+                by_columns.fill_rows(start, &columns);
+            }
+            assert_eq!(by_rows, by_columns);
+            let mut row = [0; 3];
+            by_rows.read_row(130, &mut row);
+            assert_eq!(row, [390, 391, 392]);
+        }
+    }
+
+    #[test]
+    fn chunks_end_between_blocks() {
+        let set = TileSet::zeros(130, 2, true, 64 * 2 * 4);
+        let shape: Vec<_> = set
+            .chunks()
+            .iter()
+            .map(|c| (c.first_row(), c.n_rows(), c.n_blocks()))
+            .collect();
+        assert_eq!(shape, [(0, 64, 1), (64, 64, 1), (128, 2, 1)]);
+        assert_eq!(set.bytes(), 3 * 64 * 2 * 4 + 130 * 4);
+    }
+
+    #[test]
+    fn gathered_rows_keep_values_and_weights() {
+        let set = TileSet::from_rows(&[1., 2., 3., 4., 5., 6.], 2, Some(&[7, 8, 9]), 1);
+        let picked = set.gather(&[2, 0]);
+        assert_eq!(
+            picked,
+            TileSet::from_rows(&[5., 6., 1., 2.], 2, Some(&[9, 7]), usize::MAX)
+        );
+    }
+}
