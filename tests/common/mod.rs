@@ -1,6 +1,6 @@
 //! Test bodies that every backend runs: generated data sets, and the comparison with the scalar reference.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use kohort::backend::scalar::ScalarBackend;
 use kohort::backend::{Backend, Pass, Session, TwoNearest, self_test};
@@ -217,4 +217,12 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(65, 65, 2, Edges),
         Case::new(5, 3, 64, Small),
     ]
+}
+
+/// Says that a test goes without a GPU, or fails where one is demanded with `KOHORT_REQUIRE_GPU=1`.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub fn skip_without_gpu(error: &kohort::Error) {
+    let demanded = std::env::var("KOHORT_REQUIRE_GPU").is_ok_and(|value| value == "1");
+    assert!(!demanded, "KOHORT_REQUIRE_GPU=1, but {error}");
+    eprintln!("SKIPPED: {error}");
 }
