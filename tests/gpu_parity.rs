@@ -97,7 +97,7 @@ fn sums_above_32_bits_and_their_carries_are_exact() {
     let data = TileSet::from_rows(&rows, 3, Some(&weights), usize::MAX);
     let centroids = Centroids::on_rows(3, &[0, 0, 0, edge, edge, edge]);
     let pass = gpu.open(&data, 2).unwrap().assign(&centroids).unwrap();
-    let expected = i128::from(edge) * (n_rows as i128) << 16;
+    let expected = (i128::from(edge) * n_rows as i128) << 16;
     assert_eq!(pass.partial.sums_of(1), [expected; 3]);
     assert_eq!(pass.partial.sums_of(0), [0; 3]);
     assert_eq!((pass.partial.counts[1], pass.n_moved), (5000, 5000));
