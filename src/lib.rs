@@ -2,8 +2,10 @@
 pub mod backend;
 pub mod data;
 pub mod error;
+pub mod features;
 pub mod grid;
 pub mod kmeans;
+pub mod num;
 pub mod partial;
 pub mod rng;
 pub mod tiles;
