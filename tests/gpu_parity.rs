@@ -6,6 +6,7 @@ mod common;
 use std::sync::OnceLock;
 
 use common::{Case, Values, cases, check_backend, check_that_faults_are_found, skip_without_gpu};
+use kohort::backend::fallback::FallbackBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection, adapters};
 use kohort::backend::scalar::ScalarBackend;
 use kohort::backend::self_test::self_test;
@@ -170,6 +171,21 @@ fn what_the_device_cannot_hold_is_an_error_with_both_numbers() {
     );
     // The device is as good as before.
     check_backend(gpu, &Case::new(63, 2, 3, Values::Small));
+}
+
+#[test]
+fn the_fallback_takes_over_what_the_device_cannot_hold() {
+    let Some(gpu) = open(DEFAULT) else { return };
+    let backend = FallbackBackend::new(Box::new(gpu), Box::new(ScalarBackend));
+    let data = TileSet::zeros(1, 1 << 15, false, usize::MAX);
+    let mut session = backend.open(&data, 1 << 17).unwrap();
+    let pass = session.assign(&Centroids::on_rows(1 << 15, &[0; 1 << 15])).unwrap();
+    assert_eq!((pass.partial.counts, pass.n_moved), (vec![1], 1));
+    let notices = session.notices();
+    assert!(
+        notices.len() == 1 && notices[0].contains("went on with scalar"),
+        "{notices:?}"
+    );
 }
 
 #[test]
