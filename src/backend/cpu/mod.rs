@@ -57,6 +57,11 @@ impl CpuBackend {
         Ok(Self { pool, isa })
     }
 
+    /// Runs `work` on this backend's threads: everything parallel in it uses them and no others.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+
     /// Number of threads.
     #[must_use]
     pub fn threads(&self) -> usize {
