@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::OnceLock;
 
-use common::{Case, Values, cases, check_backend, check_that_faults_are_found};
+use common::{Case, Values, cases, check_backend, check_that_faults_are_found, skip_without_gpu};
 use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection, adapters};
 use kohort::backend::scalar::ScalarBackend;
 use kohort::backend::self_test::self_test;
@@ -20,15 +20,11 @@ const DEFAULT: GpuOptions = GpuOptions {
 };
 
 /// A GPU with these options; `None` where there is none, unless one is demanded.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn open(options: GpuOptions) -> Option<GpuBackend> {
     match GpuBackend::new(&GpuSelection::Any, options) {
         Ok(backend) => Some(backend),
-        Err(error) if std::env::var("KOHORT_REQUIRE_GPU").is_ok_and(|value| value == "1") => {
-            panic!("KOHORT_REQUIRE_GPU=1, but {error}")
-        }
         Err(error) => {
-            eprintln!("SKIPPED: {error}");
+            skip_without_gpu(&error);
             None
         }
     }
@@ -101,7 +97,7 @@ fn sums_above_32_bits_and_their_carries_are_exact() {
     let data = TileSet::from_rows(&rows, 3, Some(&weights), usize::MAX);
     let centroids = Centroids::on_rows(3, &[0, 0, 0, edge, edge, edge]);
     let pass = gpu.open(&data, 2).unwrap().assign(&centroids).unwrap();
-    let expected = i128::from(edge) * (n_rows as i128) << 16;
+    let expected = (i128::from(edge) * n_rows as i128) << 16;
     assert_eq!(pass.partial.sums_of(1), [expected; 3]);
     assert_eq!(pass.partial.sums_of(0), [0; 3]);
     assert_eq!((pass.partial.counts[1], pass.n_moved), (5000, 5000));
