@@ -6,6 +6,7 @@ pub mod error;
 pub mod features;
 pub mod grid;
 pub mod kmeans;
+pub mod model;
 pub mod num;
 pub mod partial;
 pub mod rng;
