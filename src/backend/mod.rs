@@ -9,6 +9,7 @@ use crate::partial::ClusterPartial;
 use crate::tiles::{Centroids, TileSet};
 
 pub mod certificate;
+pub mod choice;
 pub mod scalar;
 
 /// The runner-up of a row when there is one cluster only.
