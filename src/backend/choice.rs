@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::{Error, Result};
+use super::gpu_types::GpuSelection;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Multiply-adds of one pass (rows x features x clusters) from which `auto` takes a GPU.
 ///
@@ -52,216 +53,89 @@ impl fmt::Display for DeviceRequest {
     }
 }
 
-/// An adapter that could be taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// Its number in the list of adapters.
-    pub index: usize,
-    /// Its name as the driver gives it.
-    pub name: String,
-    /// Whether it is really a CPU (llvmpipe, SwiftShader).
-    pub is_software: bool,
-    /// Whether it is a card of its own, not a part of the processor; such a one is preferred.
-    pub is_discrete: bool,
-    /// Why it cannot run the kernels, where it cannot.
-    pub unusable: Option<String>,
-}
-
-/// Where a job runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Device {
-    /// On the CPU.
-    Cpu,
-    /// On the adapter of this number.
-    Gpu(usize),
-}
-
 /// A device, and why it was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// The device.
-    pub device: Device,
-    /// One line for people.
+pub struct Choice<G> {
+    /// The GPU; `None` for the CPU.
+    pub gpu: Option<G>,
+    /// Why, in a few words.
     pub reason: String,
-    /// Whether the user should be warned of it: a software adapter that was asked for is slow.
-    pub is_notice: bool,
 }
 
-/// The device for `request` among `adapters`, for a job whose passes take `work` multiply-adds (rows x features x
-/// clusters).
+/// The device for `request`, for a job whose passes take `work` multiply-adds (rows x features x clusters).
+///
+/// `open` opens a GPU. It is called only where the answer matters: looking for one takes longer than a small fit.
 ///
 /// # Errors
-/// [`Error::DeviceNotFound`] where a GPU was demanded and none can be had.
-pub fn choose(request: DeviceRequest, adapters: &[Candidate], work: u64) -> Result<Choice> {
+/// What `open` says, where a GPU was demanded; with [`DeviceRequest::Auto`] that is a reason for the CPU.
+pub fn choose<G>(
+    request: DeviceRequest,
+    work: u64,
+    open: impl FnOnce(GpuSelection) -> Result<G>,
+) -> Result<Choice<G>> {
+    let demanded = |gpu| Choice { gpu: Some(gpu), reason: "asked for".into() };
     match request {
         DeviceRequest::Cpu => Ok(cpu("asked for".into())),
-        DeviceRequest::Auto => Ok(auto(adapters, work)),
-        DeviceRequest::Gpu => any_gpu(adapters),
-        DeviceRequest::GpuIndex(index) => this_gpu(adapters, index),
-    }
-}
-
-/// The real GPU that `auto` and `gpu` take: a card of its own before one inside the processor, then the first.
-#[must_use]
-pub fn best_gpu(adapters: &[Candidate]) -> Option<&Candidate> {
-    adapters
-        .iter()
-        .filter(|adapter| !adapter.is_software && adapter.unusable.is_none())
-        .min_by_key(|adapter| (!adapter.is_discrete, adapter.index))
-}
-
-fn auto(adapters: &[Candidate], work: u64) -> Choice {
-    let Some(gpu) = best_gpu(adapters) else {
-        return cpu(format!("auto: {}", why_no_real_gpu(adapters)));
-    };
-    if work < WORTHWHILE_WORK {
-        let (work, enough) = (millions(work), millions(WORTHWHILE_WORK));
-        return cpu(format!(
-            "auto: {work} multiply-adds a pass; a GPU ({}) pays from {enough}",
-            gpu.name
-        ));
-    }
-    Choice {
-        device: Device::Gpu(gpu.index),
-        reason: format!("auto: a real GPU, and {} multiply-adds a pass", millions(work)),
-        is_notice: false,
-    }
-}
-
-fn any_gpu(adapters: &[Candidate]) -> Result<Choice> {
-    if let Some(gpu) = best_gpu(adapters) {
-        return Ok(taken(gpu));
-    }
-    adapters
-        .iter()
-        .find(|adapter| adapter.unusable.is_none())
-        .map(taken)
-        .ok_or_else(|| Error::DeviceNotFound {
-            asked: "gpu".into(),
-            reason: why_no_real_gpu(adapters),
-        })
-}
-
-fn this_gpu(adapters: &[Candidate], index: usize) -> Result<Choice> {
-    let refuse = |reason: String| Error::DeviceNotFound {
-        asked: format!("gpu:{index}"),
-        reason,
-    };
-    let gpu = adapters.iter().find(|adapter| adapter.index == index).ok_or_else(|| {
-        refuse(match adapters.len() {
-            0 => "no adapter was found".into(),
-            1 => "the only adapter is gpu:0".into(),
-            n => format!("the adapters are gpu:0 to gpu:{}", n - 1),
-        })
-    })?;
-    match &gpu.unusable {
-        Some(reason) => Err(refuse(format!("{}: {reason}", gpu.name))),
-        None => Ok(taken(gpu)),
-    }
-}
-
-fn taken(gpu: &Candidate) -> Choice {
-    let reason = if gpu.is_software {
-        "asked for; a software adapter, slower than --device cpu"
-    } else {
-        "asked for"
-    };
-    Choice {
-        device: Device::Gpu(gpu.index),
-        reason: reason.into(),
-        is_notice: gpu.is_software,
-    }
-}
-
-fn cpu(reason: String) -> Choice {
-    Choice {
-        device: Device::Cpu,
-        reason,
-        is_notice: false,
-    }
-}
-
-/// Why no real GPU can be had.
-fn why_no_real_gpu(adapters: &[Candidate]) -> String {
-    let real = adapters.iter().find(|adapter| !adapter.is_software);
-    match (real, adapters.first()) {
-        (Some(gpu), _) => {
-            let reason = gpu.unusable.as_deref().unwrap_or("not usable");
-            format!("{} cannot be used: {reason}", gpu.name)
+        DeviceRequest::Gpu => open(GpuSelection::Any).map(demanded),
+        DeviceRequest::GpuIndex(index) => open(GpuSelection::Index(index)).map(demanded),
+        DeviceRequest::Auto if work < WORTHWHILE_WORK => {
+            let (work, enough) = (millions(work), millions(WORTHWHILE_WORK));
+            Ok(cpu(format!("auto: {work} multiply-adds a pass, a GPU pays from {enough}")))
         }
-        (None, Some(software)) => format!("no real GPU, only the software adapter {}", software.name),
-        (None, None) => "no GPU was found".into(),
+        DeviceRequest::Auto => match open(GpuSelection::Real) {
+            Ok(gpu) => Ok(Choice {
+                gpu: Some(gpu),
+                reason: format!("auto: a real GPU, and {} multiply-adds a pass", millions(work)),
+            }),
+            Err(Error::DeviceNotFound { reason, .. }) => Ok(cpu(format!("auto: no usable GPU: {reason}"))),
+            Err(error) if error.kind() == ErrorKind::Device => Ok(cpu(format!("auto: {error}"))),
+            Err(error) => Err(error),
+        },
     }
+}
+
+fn cpu<G>(reason: String) -> Choice<G> {
+    Choice { gpu: None, reason }
 }
 
 fn millions(work: u64) -> String {
-    if work < 1_000_000 {
-        "under 1 million".into()
-    } else {
-        format!("{} million", work / 1_000_000)
-    }
+    if work < 1_000_000 { "under 1 million".into() } else { format!("{} million", work / 1_000_000) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn adapter(index: usize, is_software: bool, is_discrete: bool) -> Candidate {
-        Candidate {
-            index,
-            name: format!("adapter {index}"),
-            is_software,
-            is_discrete,
-            unusable: None,
+    fn absent(_: GpuSelection) -> Result<GpuSelection> {
+        Err(Error::DeviceNotFound { asked: "gpu".into(), reason: "none here".into() })
+    }
+
+    #[test]
+    fn auto_takes_a_real_gpu_for_large_jobs_only() {
+        let large = choose(DeviceRequest::Auto, WORTHWHILE_WORK, Ok).unwrap();
+        assert_eq!(large.gpu, Some(GpuSelection::Real));
+        let small = choose(DeviceRequest::Auto, WORTHWHILE_WORK - 1, |_| -> Result<GpuSelection> {
+            unreachable!("looked for a GPU")
+        });
+        let small = small.unwrap();
+        assert_eq!(small.gpu, None);
+        assert_eq!(small.reason, "auto: 63 million multiply-adds a pass, a GPU pays from 64 million");
+    }
+
+    #[test]
+    fn what_was_asked_for_is_taken_however_small_the_job() {
+        assert_eq!(choose(DeviceRequest::Gpu, 1, Ok).unwrap().gpu, Some(GpuSelection::Any));
+        assert_eq!(choose(DeviceRequest::GpuIndex(2), 1, Ok).unwrap().gpu, Some(GpuSelection::Index(2)));
+        assert_eq!(choose(DeviceRequest::Cpu, u64::MAX, Ok).unwrap().gpu, None);
+    }
+
+    #[test]
+    fn without_a_gpu_auto_goes_on_and_a_demand_fails() {
+        let choice = choose(DeviceRequest::Auto, u64::MAX, absent).unwrap();
+        assert_eq!((choice.gpu, choice.reason.as_str()), (None, "auto: no usable GPU: none here"));
+        for request in [DeviceRequest::Gpu, DeviceRequest::GpuIndex(0)] {
+            assert_eq!(choose(request, u64::MAX, absent).unwrap_err().kind(), ErrorKind::Device);
         }
-    }
-
-    #[test]
-    fn auto_never_takes_a_software_adapter() {
-        let choice = choose(DeviceRequest::Auto, &[adapter(0, true, false)], u64::MAX).unwrap();
-        assert_eq!(choice.device, Device::Cpu);
-        assert_eq!(choice.reason, "auto: no real GPU, only the software adapter adapter 0");
-    }
-
-    #[test]
-    fn auto_takes_a_card_before_an_integrated_gpu_and_only_for_large_jobs() {
-        let adapters = [
-            adapter(0, true, false),
-            adapter(1, false, false),
-            adapter(2, false, true),
-        ];
-        let large = choose(DeviceRequest::Auto, &adapters, WORTHWHILE_WORK).unwrap();
-        assert_eq!(large.device, Device::Gpu(2));
-        let small = choose(DeviceRequest::Auto, &adapters, WORTHWHILE_WORK - 1).unwrap();
-        assert_eq!(small.device, Device::Cpu);
-    }
-
-    #[test]
-    fn gpu_takes_a_software_adapter_only_for_want_of_a_real_one_and_says_so() {
-        let both = [adapter(0, true, false), adapter(1, false, false)];
-        assert_eq!(choose(DeviceRequest::Gpu, &both, 1).unwrap().device, Device::Gpu(1));
-        let software = choose(DeviceRequest::Gpu, &both[..1], 1).unwrap();
-        assert_eq!((software.device, software.is_notice), (Device::Gpu(0), true));
-    }
-
-    #[test]
-    fn a_gpu_that_was_demanded_and_is_absent_is_a_device_error() {
-        let mut broken = adapter(0, false, true);
-        broken.unusable = Some("no 64-bit atomics".into());
-        for (request, adapters) in [
-            (DeviceRequest::Gpu, vec![]),
-            (DeviceRequest::GpuIndex(0), vec![]),
-            (DeviceRequest::GpuIndex(3), vec![adapter(0, false, true)]),
-            (DeviceRequest::Gpu, vec![broken.clone()]),
-            (DeviceRequest::GpuIndex(0), vec![broken.clone()]),
-        ] {
-            let error = choose(request, &adapters, u64::MAX).unwrap_err();
-            assert_eq!(error.kind(), crate::ErrorKind::Device, "{error}");
-        }
-        assert_eq!(
-            choose(DeviceRequest::Auto, &[broken], u64::MAX).unwrap().device,
-            Device::Cpu
-        );
     }
 
     #[test]

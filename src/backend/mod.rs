@@ -10,6 +10,7 @@ use crate::tiles::{Centroids, TileSet};
 
 pub mod certificate;
 pub mod choice;
+pub mod gpu_types;
 pub mod scalar;
 
 /// The runner-up of a row when there is one cluster only.
