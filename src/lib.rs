@@ -3,6 +3,7 @@ pub mod backend;
 pub mod data;
 pub mod error;
 pub mod grid;
+pub mod kmeans;
 pub mod partial;
 pub mod rng;
 pub mod tiles;

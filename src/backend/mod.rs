@@ -10,6 +10,7 @@ use crate::tiles::{Centroids, TileSet};
 
 pub mod certificate;
 pub mod choice;
+pub mod cpu;
 pub mod gpu_types;
 pub mod scalar;
 

@@ -10,6 +10,8 @@ mod keys;
 pub use centroids::Centroids;
 pub use keys::RowKeys;
 
+use rayon::prelude::*;
+
 use crate::grid::MAX_FEATURES;
 
 /// Rows in a block.
@@ -260,6 +262,33 @@ impl TileSet {
         out
     }
 
+    /// Sum over all rows of weight times squared norm, in grid units squared: a constant of the data.
+    #[must_use]
+    pub fn weighted_sq_norm(&self) -> u128 {
+        let of_block = |(chunk, block): (&Chunk, usize)| -> u128 {
+            let mut norms = [0u64; BLOCK];
+            for lane in chunk.block(block).chunks_exact(BLOCK) {
+                for (norm, &x) in norms.iter_mut().zip(lane) {
+                    let x = i64::from(x as i32);
+                    *norm += (x * x) as u64; // below 2^46, and at most 2^15 of them
+                }
+            }
+            (0..chunk.block_rows(block))
+                .map(|row| u128::from(norms[row]) * u128::from(chunk.weight(block * BLOCK + row)))
+                .sum()
+        };
+        self.chunks
+            .par_iter()
+            .flat_map(|chunk| {
+                (0..chunk.n_blocks())
+                    .into_par_iter()
+                    .with_min_len(64)
+                    .map(move |block| (chunk, block))
+            })
+            .map(of_block)
+            .sum()
+    }
+
     /// Bytes of values and weights.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -305,6 +334,13 @@ mod tests {
             .collect();
         assert_eq!(shape, [(0, 64, 1), (64, 64, 1), (128, 2, 1)]);
         assert_eq!(set.bytes(), 3 * 64 * 2 * 4 + 130 * 4);
+    }
+
+    #[test]
+    fn the_norm_counts_weights_and_no_padding() {
+        let set = TileSet::from_rows(&[1., 2., 3., -4.], 2, Some(&[10, 1]), 1);
+        assert_eq!(set.weighted_sq_norm(), 10 * 5 + 25);
+        assert_eq!(TileSet::from_rows(&[3.0; 130], 1, None, 1).weighted_sq_norm(), 9 * 130);
     }
 
     #[test]

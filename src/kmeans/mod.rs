@@ -1,0 +1,60 @@
+//! Layer 4: k-means on a backend. Knows tiles, centroids and partials; nothing of files, features or devices.
+
+mod lloyd;
+mod params;
+mod seeding;
+
+pub use lloyd::{KMeansFit, StopReason, fit};
+pub use params::{Init, KMeansParams, MAX_CLUSTERS};
+pub use seeding::{SAMPLE_ROWS, Seeding};
+
+/// Something that happened in a long job, for a progress display.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A stage began: `learn`, `prepare`, `seed`, `iterate`, `assign`, `profile`, `write`.
+    Stage(&'static str),
+    /// Rows of the current stage's scan that are done.
+    Rows {
+        /// Done so far.
+        done: usize,
+        /// Rows in all.
+        of: usize,
+    },
+    /// A seeding restart is done.
+    Restart {
+        /// Restarts done so far.
+        done: usize,
+        /// Restarts in all.
+        of: usize,
+    },
+    /// A Lloyd iteration over all rows is done.
+    Iteration {
+        /// Its number, from 1.
+        iteration: usize,
+        /// At most so many.
+        max_iter: usize,
+        /// Inertia of the labels it gave against the centroids it started from, in units of the prepared features.
+        inertia: f64,
+        /// Rows that changed their label.
+        n_moved: u64,
+    },
+    /// Something the user should know now: a device was lost and the CPU goes on, for example.
+    Notice(String),
+}
+
+/// Hears what a long job does, and may ask it to stop. Called from any thread.
+pub trait Observer: Sync {
+    /// Something happened.
+    fn event(&self, event: Event);
+
+    /// Whether the job should end with [`crate::Error::Interrupted`] at the next safe point.
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// Hears nothing, stops nothing.
+impl Observer for () {
+    fn event(&self, _event: Event) {}
+}
