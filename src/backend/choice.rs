@@ -68,19 +68,20 @@ pub struct Choice<G> {
 ///
 /// # Errors
 /// What `open` says, where a GPU was demanded; with [`DeviceRequest::Auto`] that is a reason for the CPU.
-pub fn choose<G>(
-    request: DeviceRequest,
-    work: u64,
-    open: impl FnOnce(GpuSelection) -> Result<G>,
-) -> Result<Choice<G>> {
-    let demanded = |gpu| Choice { gpu: Some(gpu), reason: "asked for".into() };
+pub fn choose<G>(request: DeviceRequest, work: u64, open: impl FnOnce(GpuSelection) -> Result<G>) -> Result<Choice<G>> {
+    let demanded = |gpu| Choice {
+        gpu: Some(gpu),
+        reason: "asked for".into(),
+    };
     match request {
         DeviceRequest::Cpu => Ok(cpu("asked for".into())),
         DeviceRequest::Gpu => open(GpuSelection::Any).map(demanded),
         DeviceRequest::GpuIndex(index) => open(GpuSelection::Index(index)).map(demanded),
         DeviceRequest::Auto if work < WORTHWHILE_WORK => {
             let (work, enough) = (millions(work), millions(WORTHWHILE_WORK));
-            Ok(cpu(format!("auto: {work} multiply-adds a pass, a GPU pays from {enough}")))
+            Ok(cpu(format!(
+                "auto: {work} multiply-adds a pass, a GPU pays from {enough}"
+            )))
         }
         DeviceRequest::Auto => match open(GpuSelection::Real) {
             Ok(gpu) => Ok(Choice {
@@ -99,7 +100,11 @@ fn cpu<G>(reason: String) -> Choice<G> {
 }
 
 fn millions(work: u64) -> String {
-    if work < 1_000_000 { "under 1 million".into() } else { format!("{} million", work / 1_000_000) }
+    if work < 1_000_000 {
+        "under 1 million".into()
+    } else {
+        format!("{} million", work / 1_000_000)
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +112,10 @@ mod tests {
     use super::*;
 
     fn absent(_: GpuSelection) -> Result<GpuSelection> {
-        Err(Error::DeviceNotFound { asked: "gpu".into(), reason: "none here".into() })
+        Err(Error::DeviceNotFound {
+            asked: "gpu".into(),
+            reason: "none here".into(),
+        })
     }
 
     #[test]
@@ -119,20 +127,29 @@ mod tests {
         });
         let small = small.unwrap();
         assert_eq!(small.gpu, None);
-        assert_eq!(small.reason, "auto: 63 million multiply-adds a pass, a GPU pays from 64 million");
+        assert_eq!(
+            small.reason,
+            "auto: 63 million multiply-adds a pass, a GPU pays from 64 million"
+        );
     }
 
     #[test]
     fn what_was_asked_for_is_taken_however_small_the_job() {
         assert_eq!(choose(DeviceRequest::Gpu, 1, Ok).unwrap().gpu, Some(GpuSelection::Any));
-        assert_eq!(choose(DeviceRequest::GpuIndex(2), 1, Ok).unwrap().gpu, Some(GpuSelection::Index(2)));
+        assert_eq!(
+            choose(DeviceRequest::GpuIndex(2), 1, Ok).unwrap().gpu,
+            Some(GpuSelection::Index(2))
+        );
         assert_eq!(choose(DeviceRequest::Cpu, u64::MAX, Ok).unwrap().gpu, None);
     }
 
     #[test]
     fn without_a_gpu_auto_goes_on_and_a_demand_fails() {
         let choice = choose(DeviceRequest::Auto, u64::MAX, absent).unwrap();
-        assert_eq!((choice.gpu, choice.reason.as_str()), (None, "auto: no usable GPU: none here"));
+        assert_eq!(
+            (choice.gpu, choice.reason.as_str()),
+            (None, "auto: no usable GPU: none here")
+        );
         for request in [DeviceRequest::Gpu, DeviceRequest::GpuIndex(0)] {
             assert_eq!(choose(request, u64::MAX, absent).unwrap_err().kind(), ErrorKind::Device);
         }

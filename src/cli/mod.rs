@@ -23,6 +23,7 @@ use output::Output;
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
     keep_panics();
+    quiet_drivers();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -51,6 +52,15 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
     }
 }
 
+/// Turns off Mesa's layer that sorts GPUs for desktops, unless it is in use: without a desktop it writes errors to
+/// stderr, and the choice of a GPU is made here.
+fn quiet_drivers() {
+    if std::env::var_os("MESA_VK_DEVICE_SELECT").is_none() {
+        // SAFETY: this thread is the only one so far.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
 /// The exit code of a failure.
 fn exit_code(kind: ErrorKind) -> u8 {
     match kind {
@@ -69,7 +79,9 @@ static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 /// an error about a file; the rest ends as an internal error.
 fn keep_panics() {
     panic::set_hook(Box::new(|info| {
-        let place = info.location().map_or_else(String::new, |place| format!(" ({}:{})", place.file(), place.line()));
+        let place = info
+            .location()
+            .map_or_else(String::new, |place| format!(" ({}:{})", place.file(), place.line()));
         let text = kohort::error::escape(info.payload_as_str().unwrap_or("a panic without a message"));
         let text: String = text.chars().take(300).collect();
         *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(text + &place);
@@ -77,5 +89,9 @@ fn keep_panics() {
 }
 
 fn last_panic() -> String {
-    LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(|| "a panic".into())
+    LAST_PANIC
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+        .unwrap_or_else(|| "a panic".into())
 }

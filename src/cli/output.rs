@@ -39,10 +39,6 @@ impl Output {
         }
     }
 
-    pub(crate) fn is_json(self) -> bool {
-        self.json
-    }
-
     /// Talk, unless `--quiet`.
     pub(crate) fn note(self, text: &str) {
         if !self.quiet {
@@ -90,6 +86,13 @@ impl Output {
             self.error_object(&message, hint.as_deref(), error.kind());
         } else {
             err_lines(&error_text(&message, hint.as_deref()));
+        }
+    }
+
+    /// A failure that the `--json` object has told already.
+    pub(crate) fn failed(self, message: &str, hint: &str) {
+        if !self.json {
+            err_lines(&error_text(message, Some(hint)));
         }
     }
 

@@ -61,6 +61,8 @@ struct State {
     bar: Option<ProgressBar>,
     /// When the last line about rows was written.
     last_rows: Option<Instant>,
+    /// The notices so far.
+    told: Vec<String>,
 }
 
 /// The least time between two lines about rows.
@@ -82,6 +84,7 @@ impl Progress {
                 stage: "",
                 bar: None,
                 last_rows: None,
+                told: Vec::new(),
             }),
         }
     }
@@ -148,8 +151,17 @@ impl Progress {
         }
     }
 
+    /// Shows warnings of a finished job, but for those that were told while it ran.
+    pub(crate) fn warn(&self, warnings: &[String]) {
+        let told = self.state().told.clone();
+        let rest = warnings.iter().filter(|warning| !told.contains(warning));
+        rest.for_each(|warning| self.output.warning(warning));
+    }
+
     fn notice(&self, text: &str) {
-        match (self.mode, &self.state().bar) {
+        let mut state = self.state();
+        state.told.push(text.to_owned());
+        match (self.mode, &state.bar) {
             (Mode::Json, _) => err_lines(&json!({ "event": "notice", "text": text }).to_string()),
             (_, Some(bar)) => bar.suspend(|| self.output.warning(text)),
             (_, None) => self.output.warning(text),
@@ -280,6 +292,7 @@ mod tests {
             stage: "learn",
             bar: None,
             last_rows: None,
+            told: Vec::new(),
         };
         assert!(state.rows_due(10, 100));
         assert!(!state.rows_due(20, 100));
