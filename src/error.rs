@@ -195,6 +195,14 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// What stands where the output should go may not be replaced, or is no place for one.
+    #[error("{} cannot be the output: {reason}", show_path(path))]
+    OutputForeign {
+        /// The output.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A device that was demanded is not there.
     #[error("no usable GPU for --device {asked}: {reason}")]
     DeviceNotFound {
@@ -317,6 +325,9 @@ impl Error {
             }
             Self::TooFewRows { n_rows, .. } => format!("ask for at most {n_rows} clusters with -k"),
             Self::OutputExists { .. } => "give another --out, or replace it with --overwrite".into(),
+            Self::OutputForeign { .. } => {
+                "give another --out: --overwrite replaces only what kohort wrote itself".into()
+            }
             Self::DeviceNotFound { .. } => {
                 "`kohort devices` lists what there is; --device cpu gives the same segments".into()
             }

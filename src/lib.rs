@@ -1,4 +1,5 @@
 //! kohort.
+pub mod artifact;
 pub mod backend;
 pub mod data;
 pub mod error;
@@ -6,5 +7,7 @@ pub mod grid;
 pub mod kmeans;
 pub mod partial;
 pub mod rng;
+pub mod segments;
+pub mod sys;
 pub mod tiles;
 pub use error::{Error, ErrorKind, Result};

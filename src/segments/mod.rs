@@ -1,0 +1,5 @@
+//! Layer 5: what a business reader sees of a clustering: who belongs where, and what each segment is like.
+
+mod assignment;
+
+pub use assignment::{Assignment, labels_hash};
