@@ -18,32 +18,32 @@ fn texts(values: &[&str]) -> ArrayRef {
     Arc::new(StringArray::from(values.to_vec()))
 }
 
-/// Runs each command line, holds what it says against its snapshot, and checks that nothing was left behind.
-fn check(sandbox: &Sandbox, cases: &[(&str, &str)]) {
+/// Runs each command line, holds what they say against one snapshot, and checks that they left nothing behind.
+fn check(sandbox: &Sandbox, snapshot: &str, lines: &[&str]) {
     let before = sandbox.names();
-    for (name, args) in cases {
-        insta::assert_snapshot!(format!("error_{name}"), sandbox.transcript(args));
-        assert_eq!(sandbox.names(), before, "{name} left something behind");
-    }
+    let transcripts: Vec<String> = lines.iter().map(|args| sandbox.transcript(args)).collect();
+    assert_eq!(sandbox.names(), before, "something was left behind");
+    insta::assert_snapshot!(format!("error_{snapshot}"), transcripts.join("\n"));
 }
 
 #[test]
 fn usage() {
     check(
         &Sandbox::new(),
+        "usage",
         &[
-            ("no_k", "fit customers.parquet"),
-            ("no_data", "fit -k 3"),
-            ("unknown_flag", "fit customers.parquet -k 3 --cluster 3"),
-            ("unknown_command", "fitt customers.parquet"),
-            ("k_is_no_number", "fit customers.parquet -k many"),
-            ("unknown_scale", "fit customers.parquet -k 3 --scale log"),
-            ("unknown_device", "fit customers.parquet -k 3 --device tpu"),
-            ("unknown_init", "fit customers.parquet -k 3 --init best"),
-            ("no_threads", "fit customers.parquet -k 3 --threads 0"),
-            ("empty_name", "fit customers.parquet -k 3 --features a,,b"),
-            ("quiet_and_verbose", "fit customers.parquet -k 3 -q -v"),
-            ("usage_json", "fit customers.parquet -k many --json"),
+            "fit customers.parquet",
+            "fit -k 3",
+            "fit customers.parquet -k 3 --cluster 3",
+            "fitt customers.parquet",
+            "fit customers.parquet -k many",
+            "fit customers.parquet -k 3 --scale log",
+            "fit customers.parquet -k 3 --device tpu",
+            "fit customers.parquet -k 3 --init best",
+            "fit customers.parquet -k 3 --threads 0",
+            "fit customers.parquet -k 3 --features a,,b",
+            "fit customers.parquet -k 3 -q -v",
+            "fit customers.parquet -k many --json",
         ],
     );
 }
@@ -52,15 +52,16 @@ fn usage() {
 fn parameters() {
     check(
         &Sandbox::new(),
+        "parameters",
         &[
-            ("k_is_0", "fit customers.parquet -k 0"),
-            ("k_above_rows", "fit customers.parquet -k 241"),
-            ("k_above_limit", "fit customers.parquet -k 1000000"),
-            ("n_init_is_0", "fit customers.parquet -k 3 --n-init 0"),
-            ("max_iter_is_0", "fit customers.parquet -k 3 --max-iter 0"),
-            ("tol_is_negative", "fit customers.parquet -k 3 --tol -1"),
-            ("tol_is_nan", "fit customers.parquet -k 3 --tol NaN"),
-            ("k_above_rows_json", "fit customers.parquet -k 241 --json"),
+            "fit customers.parquet -k 0",
+            "fit customers.parquet -k 241",
+            "fit customers.parquet -k 1000000",
+            "fit customers.parquet -k 3 --n-init 0",
+            "fit customers.parquet -k 3 --max-iter 0",
+            "fit customers.parquet -k 3 --tol -1",
+            "fit customers.parquet -k 3 --tol NaN",
+            "fit customers.parquet -k 241 --json",
         ],
     );
 }
@@ -78,15 +79,16 @@ fn files() {
     sandbox.write("no_rows.parquet", &customers(0..0));
     check(
         &sandbox,
+        "files",
         &[
-            ("no_such_file", "fit missing.parquet -k 3"),
-            ("empty_folder", "fit empty -k 3"),
-            ("glob_without_match", "fit none_*.parquet -k 3"),
-            ("not_parquet", "fit text.parquet -k 3"),
-            ("cut_file", "fit cut.parquet -k 3"),
-            ("damaged_file", "fit damaged.parquet -k 3"),
-            ("named_twice", "fit customers.parquet ./customers.parquet -k 3"),
-            ("no_rows", "fit no_rows.parquet -k 3"),
+            "fit missing.parquet -k 3",
+            "fit empty -k 3",
+            "fit none_*.parquet -k 3",
+            "fit text.parquet -k 3",
+            "fit cut.parquet -k 3",
+            "fit damaged.parquet -k 3",
+            "fit customers.parquet ./customers.parquet -k 3",
+            "fit no_rows.parquet -k 3",
         ],
     );
 }
@@ -108,26 +110,27 @@ fn columns() {
     );
     check(
         &sandbox,
+        "columns",
         &[
             (
                 "unknown_feature",
                 "fit customers.parquet -k 3 --features recency_day,age",
             ),
-            ("unknown_pattern", "fit customers.parquet -k 3 --features usage_*"),
-            ("unknown_id", "fit customers.parquet -k 3 --id customer"),
-            ("unknown_weight", "fit customers.parquet -k 3 --weight kilo"),
-            ("unknown_exclude", "fit customers.parquet -k 3 --exclude kilo"),
-            ("text_feature", "fit customers.parquet -k 3 --features country,age"),
-            ("constant_feature", "fit customers.parquet -k 3 --features currency,age"),
-            ("text_weight", "fit customers.parquet -k 3 --weight country"),
+            "fit customers.parquet -k 3 --features usage_*",
+            "fit customers.parquet -k 3 --id customer",
+            "fit customers.parquet -k 3 --weight kilo",
+            "fit customers.parquet -k 3 --exclude kilo",
+            "fit customers.parquet -k 3 --features country,age",
+            "fit customers.parquet -k 3 --features currency,age",
+            "fit customers.parquet -k 3 --weight country",
             (
                 "id_as_feature",
                 "fit customers.parquet -k 3 --id customer_id --features customer_id,age",
             ),
-            ("name_twice", "fit twice.parquet -k 2"),
-            ("nothing_to_cluster_on", "fit texts.parquet -k 2"),
-            ("files_differ_in_type", "fit customers.parquet other_type.parquet -k 3"),
-            ("files_differ_in_columns", "fit customers.parquet fewer.parquet -k 3"),
+            "fit twice.parquet -k 2",
+            "fit texts.parquet -k 2",
+            "fit customers.parquet other_type.parquet -k 3",
+            "fit customers.parquet fewer.parquet -k 3",
         ],
     );
 }
@@ -167,13 +170,14 @@ fn values() {
     );
     check(
         &sandbox,
+        "values",
         &[
-            ("infinite_value", "fit infinite.parquet -k 2"),
-            ("huge_value", "fit huge.parquet -k 2 --scale none"),
-            ("null_ids", "fit null_ids.parquet -k 2 --id id"),
-            ("duplicate_ids", "fit same_ids.parquet -k 2 --id id"),
-            ("negative_weight", "fit weights.parquet -k 2 --weight w"),
-            ("no_weight", "fit no_weight.parquet -k 2 --weight w"),
+            "fit infinite.parquet -k 2",
+            "fit huge.parquet -k 2 --scale none",
+            "fit null_ids.parquet -k 2 --id id",
+            "fit same_ids.parquet -k 2 --id id",
+            "fit weights.parquet -k 2 --weight w",
+            "fit no_weight.parquet -k 2 --weight w",
         ],
     );
 }
@@ -214,6 +218,7 @@ fn first_centroids() {
         .collect();
     check(
         &sandbox,
+        "first_centroids",
         &lines
             .iter()
             .map(|(name, line)| (*name, line.as_str()))
@@ -229,11 +234,12 @@ fn outputs() {
     std::fs::write(sandbox.path("taken.txt"), "mine").unwrap();
     check(
         &sandbox,
+        "outputs",
         &[
-            ("out_exists", "fit customers.parquet -k 3 --out taken"),
-            ("out_is_no_run", "fit customers.parquet -k 3 --out taken --overwrite"),
-            ("out_below_a_file", "fit customers.parquet -k 3 --out taken.txt/run"),
-            ("out_in_no_folder", "fit customers.parquet -k 3 --out no/such/run"),
+            "fit customers.parquet -k 3 --out taken",
+            "fit customers.parquet -k 3 --out taken --overwrite",
+            "fit customers.parquet -k 3 --out taken.txt/run",
+            "fit customers.parquet -k 3 --out no/such/run",
         ],
     );
     assert_eq!(
@@ -246,10 +252,11 @@ fn outputs() {
 fn devices() {
     check(
         &Sandbox::new(),
+        "devices",
         &[
-            ("no_gpu", "fit customers.parquet -k 3 --device gpu"),
-            ("no_such_gpu", "fit customers.parquet -k 3 --device gpu:7"),
-            ("no_gpu_json", "fit customers.parquet -k 3 --device gpu --json"),
+            "fit customers.parquet -k 3 --device gpu",
+            "fit customers.parquet -k 3 --device gpu:7",
+            "fit customers.parquet -k 3 --device gpu --json",
         ],
     );
 }
@@ -275,9 +282,10 @@ fn scoring() {
     std::fs::write(sandbox.path("taken.parquet"), "mine").unwrap();
     check(
         &sandbox,
+        "scoring",
         &[
-            ("score_without_out", "score run customers.parquet"),
-            ("score_no_model", "score nowhere customers.parquet --out scored.parquet"),
+            "score run customers.parquet",
+            "score nowhere customers.parquet --out scored.parquet",
             (
                 "score_cut_model",
                 "score cut.json customers.parquet --out scored.parquet",
@@ -286,10 +294,10 @@ fn scoring() {
                 "score_no_kohort_model",
                 "score other.json customers.parquet --out scored.parquet",
             ),
-            ("score_renamed_column", "score run renamed.parquet --out scored.parquet"),
-            ("score_retyped_column", "score run retyped.parquet --out scored.parquet"),
-            ("score_out_exists", "score run customers.parquet --out taken.parquet"),
-            ("score_no_data", "score run missing.parquet --out scored.parquet"),
+            "score run renamed.parquet --out scored.parquet",
+            "score run retyped.parquet --out scored.parquet",
+            "score run customers.parquet --out taken.parquet",
+            "score run missing.parquet --out scored.parquet",
         ],
     );
 }
@@ -313,17 +321,18 @@ fn verifying() {
     std::fs::write(sandbox.path("edited/run.json"), plant_other_hash(&record)).unwrap();
     check(
         &sandbox,
+        "verifying",
         &[
-            ("verify_nowhere", "verify nowhere"),
-            ("verify_no_run", "verify empty"),
-            ("verify_changed_data", "verify run changed.parquet"),
-            ("verify_more_data", "verify run customers.parquet changed.parquet"),
-            ("verify_differs", "verify edited --device cpu"),
-            ("verify_differs_json", "verify edited --device cpu --json"),
+            "verify nowhere",
+            "verify empty",
+            "verify run changed.parquet",
+            "verify run customers.parquet changed.parquet",
+            "verify edited --device cpu",
+            "verify edited --device cpu --json",
         ],
     );
     std::fs::remove_file(sandbox.path("customers.parquet")).unwrap();
-    check(&sandbox, &[("verify_data_gone", "verify run")]);
+    check(&sandbox, "data_gone", &["verify run"]);
 }
 
 /// The record with one digit of its labels_hash changed.
