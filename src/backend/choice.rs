@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::gpu_types::GpuSelection;
+use super::gpu::GpuSelection;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Multiply-adds of one pass (rows x features x clusters) from which `auto` takes a GPU.

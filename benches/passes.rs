@@ -1,0 +1,83 @@
+//! Passes over prepared rows, on every backend of this machine, answers checked before anything is timed:
+//! `assign` (labels and runners-up, nothing added up), `lloyd` (a pass of a converging run: labels, moved rows added
+//! up), `accumulate` (a first pass: labels, every row added up) and `fit` (seeding, ten iterations, labels).
+
+mod common;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use common::{Shape, backends, check_answer, copy_bandwidth, figures, workload};
+use criterion::{Criterion, Throughput};
+use kohort::backend::cpu::CpuBackend;
+use kohort::backend::{Backend, Session};
+use kohort::kmeans::{KMeansParams, fit};
+use kohort::tiles::{Centroids, RowKeys, TileSet};
+
+const SHAPES: [Shape; 4] = [
+    Shape { n: 1_000_000, d: 8, k: 8 },
+    Shape { n: 1_000_000, d: 16, k: 16 },
+    Shape { n: 1_000_000, d: 16, k: 64 },
+    Shape { n: 100_000, d: 64, k: 256 },
+];
+
+type Body = fn(&dyn Backend, &mut dyn Session, &TileSet, &Centroids);
+
+fn assign(_: &dyn Backend, session: &mut dyn Session, _: &TileSet, centroids: &Centroids) {
+    black_box(session.two_nearest(centroids).expect("a pass"));
+}
+
+fn lloyd(_: &dyn Backend, session: &mut dyn Session, _: &TileSet, centroids: &Centroids) {
+    let pass = session.assign(centroids).expect("a pass");
+    black_box(pass.partial.centroids(centroids));
+}
+
+fn accumulate(backend: &dyn Backend, _: &mut dyn Session, tiles: &TileSet, centroids: &Centroids) {
+    let mut session = backend.open(tiles, centroids.n_clusters()).expect("a session");
+    black_box(session.assign(centroids).expect("a pass"));
+}
+
+fn whole_fit(backend: &dyn Backend, _: &mut dyn Session, tiles: &TileSet, centroids: &Centroids) {
+    let host = CpuBackend::new(0).expect("threads");
+    let params = KMeansParams { n_init: 1, max_iter: 10, tol: 0.0, ..KMeansParams::new(centroids.n_clusters()) };
+    black_box(fit(backend, &host, tiles, &RowKeys::RowNumber, &params, 1.0, &()).expect("a fit"));
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args().sample_size(10).measurement_time(Duration::from_secs(4));
+    let copy = copy_bandwidth();
+    println!("copy bandwidth of this machine in this run: {:.1} GB/s", copy / 1e9);
+    let backends = backends();
+    for shape in SHAPES {
+        backends.iter().for_each(|backend| check_answer(&**backend, shape));
+        let (tiles, centroids) = workload(shape);
+        let bodies: [(&str, Body); 4] =
+            [("assign", assign), ("lloyd", lloyd), ("accumulate", accumulate), ("fit", whole_fit)];
+        for (what, body) in bodies {
+            let mut group = criterion.benchmark_group(what);
+            group.throughput(Throughput::Elements(shape.n as u64));
+            for backend in &backends {
+                let mut session = backend.open(&tiles, shape.k).expect("a session");
+                let mut best = Duration::MAX;
+                group.bench_function(format!("{}/{shape}", backend.name()), |bencher| {
+                    bencher.iter_custom(|iters| {
+                        (0..iters)
+                            .map(|_| {
+                                let started = Instant::now();
+                                body(&**backend, &mut *session, &tiles, &centroids);
+                                let elapsed = started.elapsed();
+                                best = best.min(elapsed);
+                                elapsed
+                            })
+                            .sum()
+                    });
+                });
+                if best < Duration::MAX {
+                    figures(what, &**backend, shape, best, copy);
+                }
+            }
+            group.finish();
+        }
+    }
+    criterion.final_summary();
+}

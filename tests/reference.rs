@@ -1,0 +1,108 @@
+//! Against scikit-learn: its float64 Lloyd and ours agree on small data sets from the same start.
+//! `tests/reference/make_reference.py` made the answers.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+use kohort::backend::cpu::CpuBackend;
+use kohort::data::MemorySource;
+use kohort::features::{FeatureOptions, Scale};
+use kohort::fit::{FitOptions, InitCentroids, InitChoice, fit};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Reference {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    rows: Vec<Vec<f64>>,
+    weights: Option<Vec<f64>>,
+    start: Vec<Vec<f64>>,
+    labels: Vec<usize>,
+    centroids: Vec<Vec<f64>>,
+    inertia: f64,
+}
+
+impl Case {
+    fn names(&self) -> Vec<String> {
+        (0..self.rows[0].len()).map(|feature| format!("f{feature}")).collect()
+    }
+
+    fn table(&self) -> RecordBatch {
+        let column = |values: Vec<f64>| -> ArrayRef { Arc::new(Float64Array::from(values)) };
+        let features = self.names().into_iter().enumerate();
+        let mut columns: Vec<(String, ArrayRef)> =
+            features.map(|(j, name)| (name, column(self.rows.iter().map(|row| row[j]).collect()))).collect();
+        if let Some(weights) = &self.weights {
+            columns.push(("weight".into(), column(weights.clone())));
+        }
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn options(&self) -> FitOptions {
+        let weight = self.weights.is_some().then(|| "weight".to_owned());
+        let start = InitCentroids { columns: self.names(), rows: self.start.clone() };
+        FitOptions {
+            features: FeatureOptions { scale: Scale::None, weight, ..FeatureOptions::default() },
+            init: InitChoice::Centroids(start),
+            tol: 0.0,
+            ..FitOptions::new(self.start.len())
+        }
+    }
+}
+
+/// Largest relative difference of labels' partition, centroids and inertia from the reference.
+fn differences(case: &Case, labels: &[usize], centroids: &[Vec<f64>], inertia: f64) -> Result<f64, String> {
+    // Ours are numbered by size: map each of our clusters to the reference's number of its first row.
+    for (row, &label) in labels.iter().enumerate() {
+        let first = labels.iter().position(|&other| other == label).unwrap();
+        if case.labels[row] != case.labels[first] {
+            return Err(format!("row {row} is not with row {first}"));
+        }
+    }
+    let mut worst = (inertia / case.inertia - 1.0).abs();
+    for (cluster, centroid) in centroids.iter().enumerate() {
+        let row = labels.iter().position(|&label| label == cluster).ok_or("an empty cluster")?;
+        let expected = &case.centroids[case.labels[row]];
+        for (a, b) in centroid.iter().zip(expected) {
+            worst = worst.max((a - b).abs() / b.abs().max(1.0));
+        }
+    }
+    Ok(worst)
+}
+
+fn cases() -> Vec<Case> {
+    let reference: Reference = serde_json::from_str(include_str!("reference/sklearn.json")).unwrap();
+    reference.cases
+}
+
+#[test]
+fn labels_are_scikit_learns_and_the_inertia_is_within_a_millionth() {
+    for case in cases() {
+        let source = MemorySource::new(vec![case.table()]).unwrap();
+        let ours = fit(&source, &CpuBackend::new(2).unwrap(), &case.options(), &()).unwrap();
+        let labels: Vec<usize> = ours.assignment.labels.iter().map(|&label| label as usize).collect();
+        let model = &ours.model;
+        let centroids: Vec<Vec<f64>> = (0..model.n_segments())
+            .map(|cluster| model.preparation.centroid_in_original_units(&model.centroids, cluster))
+            .collect();
+        let worst = differences(&case, &labels, &centroids, ours.summary.inertia).unwrap();
+        assert!(worst < 1e-6, "{}: {worst:e}", case.name);
+    }
+}
+
+#[test]
+fn a_planted_fault_is_seen() {
+    let case = &cases()[1];
+    assert!(differences(case, &case.labels, &case.centroids, case.inertia).unwrap() == 0.0);
+    let mut labels = case.labels.clone();
+    labels[7] = (labels[7] + 1) % case.start.len();
+    assert!(differences(case, &labels, &case.centroids, case.inertia).is_err());
+    let mut centroids = case.centroids.clone();
+    centroids[0][0] += 1e-4;
+    assert!(differences(case, &case.labels, &centroids, case.inertia).unwrap() > 1e-6);
+    assert!(differences(case, &case.labels, &case.centroids, case.inertia * 1.00001).unwrap() > 1e-6);
+}
