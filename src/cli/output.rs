@@ -297,9 +297,13 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// A share of one in per cent.
+/// A share of one in per cent; what is there is never shown as nothing.
 pub(crate) fn percent(share: f64) -> String {
-    format!("{:.1}%", share * 100.0)
+    if share > 0.0 && share < 0.0005 {
+        "<0.1%".into()
+    } else {
+        format!("{:.1}%", share * 100.0)
+    }
 }
 
 /// Seconds for people.
@@ -345,6 +349,10 @@ mod tests {
         assert_eq!(
             [count(0), count(999), count(1000), count(1_234_567)],
             ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [percent(0.0), percent(0.0004), percent(0.5926)],
+            ["0.0%", "<0.1%", "59.3%"]
         );
         assert_eq!(plural(1, "row") + ", " + &plural(2_000, "row"), "1 row, 2,000 rows");
     }
