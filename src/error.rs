@@ -79,6 +79,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A file is not the one that a run read.
+    #[error("{} is not the file that the run read: its bytes differ", show_path(path))]
+    InputChanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// Files of one data set differ in their columns.
     #[error("{}: column {column:?} {problem}", show_path(path))]
     SchemaMismatch {
@@ -304,6 +310,9 @@ impl Error {
                 "DATA takes Parquet files, folders that hold them, and globs such as 'data/*.parquet'".into()
             }
             Self::FileChanged { .. } => "wait until the file is complete, then run again".into(),
+            Self::InputChanged { .. } => {
+                "a run can only be made again from the same bytes: restore the file, or name its copy as DATA".into()
+            }
             Self::SchemaMismatch { .. } => {
                 "all files of one data set need the same columns and types; name only the files that belong together"
                     .into()

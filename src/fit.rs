@@ -278,9 +278,11 @@ fn column_indices(schema: &SchemaRef, names: &[String]) -> Result<Vec<usize>> {
 }
 
 /// A source that reports rows read and ends a scan when the user asks for it.
-struct Observed<'o> {
-    source: &'o dyn BatchSource,
-    observer: &'o dyn Observer,
+pub struct Observed<'o> {
+    /// Where the rows come from.
+    pub source: &'o dyn BatchSource,
+    /// Who hears of them.
+    pub observer: &'o dyn Observer,
 }
 
 impl BatchSource for Observed<'_> {
