@@ -174,7 +174,11 @@ mod tests {
         prop_oneof![
             any::<u64>().prop_map(|bits| {
                 let v = f64::from_bits(bits);
-                if v.is_finite() { v } else { f64::from_bits(bits & !(1 << 62)) }
+                if v.is_finite() {
+                    v
+                } else {
+                    f64::from_bits(bits & !(1 << 62))
+                }
             }),
             -1e6..1e6f64,
             (-1000i32..1000).prop_map(f64::from),
