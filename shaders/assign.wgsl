@@ -186,8 +186,8 @@ fn load_feature(row: u32, feature: u32, present: bool) -> f32 {
     return 0.0;
 }
 
-// Vectors `first_vec .. first_vec + FEATURE_VECS` of the clusters `first .. first + CLUSTER_TILE` (the buffer is padded to whole
-// tiles of clusters), and their half norms.
+// Vectors `first_vec .. first_vec + FEATURE_VECS` of the clusters `first .. first + CLUSTER_TILE` (the buffer is padded
+// to whole tiles of clusters), and their half norms.
 fn load_tile(first: u32, first_vec: u32, n_vecs: u32, lane: u32) {
     for (var i = lane; i < CLUSTER_TILE * FEATURE_VECS; i += workgroup_rows) {
         let v = first_vec + i % FEATURE_VECS;

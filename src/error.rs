@@ -144,6 +144,18 @@ pub enum Error {
         /// What is wrong with it, without the value.
         problem: &'static str,
     },
+    /// A weight that is missing, negative or infinite.
+    #[error("{file}weight column {column:?}, row {row}: {problem}", file = opt_path(file))]
+    BadWeight {
+        /// The file, where the data comes from one.
+        file: Option<PathBuf>,
+        /// The weight column.
+        column: String,
+        /// The row in that file (or in the data), from 1.
+        row: usize,
+        /// What is wrong with it, without the value.
+        problem: &'static str,
+    },
     /// Rows whose id is null.
     #[error("{count} of {n_rows} rows have no id: column {column:?} is null (first at row {first_row})")]
     NullIds {
@@ -319,6 +331,7 @@ impl Error {
             Self::BadValue { column, .. } => format!(
                 "repair the value, make it null (nulls are filled), or leave the column out with --exclude {column:?}"
             ),
+            Self::BadWeight { .. } => "every row needs a weight of 0 or more: repair it, or drop those rows".into(),
             Self::NullIds { .. } => "every row needs an id: drop those rows, or choose another --id".into(),
             Self::DuplicateIds { .. } => {
                 "one row per id is needed: aggregate the rows first, or name further id columns with --id".into()

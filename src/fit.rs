@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::backend::cpu::CpuBackend;
-use crate::data::ids::read_keys;
-use crate::data::{BatchSource, Consume};
+use crate::data::{BatchSource, Consume, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{self, ColumnReport, FeatureOptions, Preparation};
 use crate::kmeans::{self, Event, Init, KMeansParams, Observer, Seeding, StopReason};

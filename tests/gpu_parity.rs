@@ -5,7 +5,8 @@ mod common;
 
 use std::sync::OnceLock;
 
-use common::{Case, Values, cases, check_backend, check_that_faults_are_found};
+use common::{Case, Values, cases, check_backend, check_that_faults_are_found, skip_without_gpu};
+use kohort::backend::fallback::FallbackBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection, adapters};
 use kohort::backend::scalar::ScalarBackend;
 use kohort::backend::self_test::self_test;
@@ -20,15 +21,11 @@ const DEFAULT: GpuOptions = GpuOptions {
 };
 
 /// A GPU with these options; `None` where there is none, unless one is demanded.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn open(options: GpuOptions) -> Option<GpuBackend> {
     match GpuBackend::new(&GpuSelection::Any, options) {
         Ok(backend) => Some(backend),
-        Err(error) if std::env::var("KOHORT_REQUIRE_GPU").is_ok_and(|value| value == "1") => {
-            panic!("KOHORT_REQUIRE_GPU=1, but {error}")
-        }
         Err(error) => {
-            eprintln!("SKIPPED: {error}");
+            skip_without_gpu(&error);
             None
         }
     }
@@ -101,7 +98,7 @@ fn sums_above_32_bits_and_their_carries_are_exact() {
     let data = TileSet::from_rows(&rows, 3, Some(&weights), usize::MAX);
     let centroids = Centroids::on_rows(3, &[0, 0, 0, edge, edge, edge]);
     let pass = gpu.open(&data, 2).unwrap().assign(&centroids).unwrap();
-    let expected = i128::from(edge) * (n_rows as i128) << 16;
+    let expected = (i128::from(edge) * n_rows as i128) << 16;
     assert_eq!(pass.partial.sums_of(1), [expected; 3]);
     assert_eq!(pass.partial.sums_of(0), [0; 3]);
     assert_eq!((pass.partial.counts[1], pass.n_moved), (5000, 5000));
@@ -174,6 +171,21 @@ fn what_the_device_cannot_hold_is_an_error_with_both_numbers() {
     );
     // The device is as good as before.
     check_backend(gpu, &Case::new(63, 2, 3, Values::Small));
+}
+
+#[test]
+fn the_fallback_takes_over_what_the_device_cannot_hold() {
+    let Some(gpu) = open(DEFAULT) else { return };
+    let backend = FallbackBackend::new(Box::new(gpu), Box::new(ScalarBackend));
+    let data = TileSet::zeros(1, 1 << 15, false, usize::MAX);
+    let mut session = backend.open(&data, 1 << 17).unwrap();
+    let pass = session.assign(&Centroids::on_rows(1 << 15, &[0; 1 << 15])).unwrap();
+    assert_eq!((pass.partial.counts, pass.n_moved), (vec![1], 1));
+    let notices = session.notices();
+    assert!(
+        notices.len() == 1 && notices[0].contains("went on with scalar"),
+        "{notices:?}"
+    );
 }
 
 #[test]

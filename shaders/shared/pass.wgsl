@@ -1,18 +1,19 @@
 // What every kernel of a pass shares: what a dispatch is told, the bindings, the exact totals.
 //
-// This text stands before each kernel's own. Rust twin: src/backend/gpu/layout.rs (`Params`, `BINDINGS`, `TotalsLayout`).
+// This text stands before each kernel's own.
+// Rust twin: src/backend/gpu/layout.rs (`Params`, `BINDINGS`, `TotalsLayout`).
 
 // One dispatch: the rows `first_row .. first_row + n_rows` of the part that is bound.
 struct Params {
-    first_row: u32,     // of the part
+    first_row: u32, // of the part
     n_rows: u32,
     n_features: u32,
     n_clusters: u32,
-    rounds: u32,        // times each workgroup of `assign` takes its rows
+    rounds: u32, // times each workgroup of `assign` takes its rows
     resolve_groups: u32, // workgroups of `resolve`
-    list: u32,          // word of `totals` that holds the length of this dispatch's list
-    first_total: u32,   // word of `totals` where the sums start
-    factor: f32,        // of the certificate
+    list: u32, // word of `totals` that holds the length of this dispatch's list
+    first_total: u32, // word of `totals` where the sums start
+    factor: f32, // of the certificate
 }
 
 // Cluster number of a row that has none; labels are stored plus one, so that it is 0 in memory.
@@ -33,7 +34,7 @@ override ranked: bool = false;
 @group(0) @binding(1) var<storage, read> tiles: array<f32>;
 // IN   weights: rows of the part; one unused word without weights
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
-// IN   centroids: padded clusters x ceil(n_features / 4), grid units; then half the squared norms, 4 clusters to a vector
+// IN   centroids: padded clusters x ceil(n_features / 4), grid units; then half their squared norms, 4 to a vector
 @group(0) @binding(3) var<storage, read> centroids: array<vec4<f32>>;
 // IN   centroids_exact: n_clusters x n_features, in 1/256 of grid units
 @group(0) @binding(4) var<storage, read> centroids_exact: array<i32>;
@@ -43,8 +44,8 @@ override ranked: bool = false;
 @group(0) @binding(6) var<storage, read_write> runners_up: array<u32>;
 // OUT  doubtful: rows of the part that `assign` could not decide, for `resolve`
 @group(0) @binding(7) var<storage, read_write> doubtful: array<u32>;
-// OUT  totals: lengths of lists; then sums of 3 words (low first): rows moved, and per cluster n_features + 1 (+ 1) columns:
-//      shifted grid values times weight, rows, and, where rows have weights, the weights
+// OUT  totals: lengths of lists; then sums of 3 words (low first): rows moved, and per cluster n_features + 1 (+ 1)
+//      columns: shifted grid values times weight, rows, and, where rows have weights, the weights
 @group(0) @binding(8) var<storage, read_write> totals: array<atomic<u32>>;
 
 // Where grid value `(row, feature)` stands in `tiles`.

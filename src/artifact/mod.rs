@@ -2,8 +2,15 @@
 
 mod atomic;
 mod json;
+pub mod model_file;
+mod run_record;
+mod tables;
 
 pub use atomic::{OutFile, RunDir, check_output_dir, check_output_file, write_atomic};
+pub use run_record::{
+    DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
+};
+pub use tables::{check_id_columns, write_assignments, write_profile};
 
 /// The files of a run directory.
 pub mod names {

@@ -38,12 +38,17 @@ impl Identity {
     }
 }
 
-/// Opens a regular file; a FIFO, a device or a folder is refused, and nothing blocks on one.
-pub(crate) fn open(path: &Path) -> Result<(File, Identity)> {
-    let before = std::fs::metadata(path).map_err(|error| match error.kind() {
+/// What is at a path, links followed.
+pub(crate) fn metadata(path: &Path) -> Result<Metadata> {
+    std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::NotFound { path: path.into() },
         _ => Error::io("read", path)(error),
-    })?;
+    })
+}
+
+/// Opens a regular file; a FIFO, a device or a folder is refused, and nothing blocks on one.
+pub(crate) fn open(path: &Path) -> Result<(File, Identity)> {
+    let before = metadata(path)?;
     require_regular(path, &before)?;
     let mut options = OpenOptions::new();
     options.read(true);
@@ -191,7 +196,7 @@ impl ChunkReader for FileBytes {
     }
 }
 
-/// The path of a file as text, for records of a run.
+/// The path of a file as text.
 pub(crate) fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

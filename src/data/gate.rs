@@ -56,7 +56,7 @@ pub(crate) fn admit(path: &Path) -> Result<Admitted> {
     let needed = summary.structs.saturating_mul(STRUCT_BYTES);
     if needed > available_memory() / 2 {
         return Err(Error::OutOfMemory {
-            what: format!("the metadata of {}", path.display()),
+            what: format!("the metadata of {}", escape(&file::path_text(path))),
             bytes: needed,
         });
     }
@@ -265,7 +265,7 @@ fn check_metadata(path: &Path, metadata: &ParquetMetaData, data_end: u64) -> Res
     }
     let bytes = (declared as u64).saturating_mul(ROW_BYTES);
     if bytes > available_memory() {
-        let what = format!("{}: {declared} rows", path.display());
+        let what = format!("{}: {declared} rows", escape(&file::path_text(path)));
         return Err(Error::OutOfMemory { what, bytes });
     }
     Ok(())
@@ -325,7 +325,7 @@ pub(crate) fn corrupt(path: &Path, row_group: usize, column: Option<String>, rea
     Error::Corrupt {
         path: path.into(),
         row_group: Some(row_group),
-        column: column.map(|name| escape(&name)),
+        column,
         reason: reason.into(),
     }
 }
@@ -333,6 +333,7 @@ pub(crate) fn corrupt(path: &Path, row_group: usize, column: Option<String>, rea
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parquet::schema::types::{ColumnDescriptor, ColumnPath, Type as SchemaType};
 
     /// A schema element: its physical type (or none), name, and children.
     fn node(physical: Option<u8>, children: u8) -> Vec<u8> {
@@ -393,5 +394,31 @@ mod tests {
         };
         assert!(walk_footer(&wide(60_000)).is_ok());
         assert!(walk_footer(&wide(65_537)).is_err());
+    }
+
+    /// What the gate says of a chunk of `values` integers for 100 rows in `len` bytes at `start`, where the data of
+    /// the file ends at byte 1000.
+    fn judge(values: i64, start: i64, len: i64) -> Result<(), String> {
+        let column = SchemaType::primitive_type_builder("c", Type::INT32).build().unwrap();
+        let column = ColumnDescriptor::new(Arc::new(column), 0, 0, ColumnPath::from("c"));
+        let chunk = ColumnChunkMetaData::builder(Arc::new(column))
+            .set_num_values(values)
+            .set_total_compressed_size(len)
+            .set_data_page_offset(start)
+            .build()
+            .unwrap();
+        check_chunk(&chunk, if values < 0 { 100 } else { values.max(100) }, 1000)
+    }
+
+    #[test]
+    fn a_chunk_lies_inside_its_file_and_can_hold_its_values() {
+        assert_eq!(judge(100, 4, 996), Ok(()));
+        assert!(judge(99, 4, 996).is_err());
+        assert!(judge(-1, 4, 996).is_err());
+        assert!(judge(100, 4, 997).is_err());
+        assert!(judge(100, -4, 10).is_err());
+        assert!(judge(100, 4, -1).is_err());
+        assert!(judge(100, i64::MAX, i64::MAX).is_err());
+        assert!(judge(1 << 61, 4, 996).is_err());
     }
 }

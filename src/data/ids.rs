@@ -14,6 +14,7 @@ use num_traits::AsPrimitive;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::BatchSource;
+use super::parquet::type_name;
 use crate::error::{Error, Result};
 use crate::tiles::RowKeys;
 
@@ -118,10 +119,7 @@ fn unusable(name: &str, data_type: &DataType) -> Error {
     Error::ColumnUnusable {
         column: name.to_owned(),
         role: "an id",
-        reason: format!(
-            "{reason} ({})",
-            data_type.to_string().chars().take(80).collect::<String>()
-        ),
+        reason: format!("{reason} ({})", type_name(data_type)),
     }
 }
 

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, Float64Array, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
+use ndarray::ArrayView2;
 
+use super::decode::MAX_BATCH_ROWS;
 use super::{BatchSource, Consume};
 use crate::error::{Error, Result};
 
@@ -49,6 +51,29 @@ impl MemorySource {
     }
 }
 
+impl MemorySource {
+    /// A table of a dense array, `n_rows x n_features`, with one name per column. Values are copied; NaN is missing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParam`] where the number of names is not that of columns; [`Error::NoRows`] without rows.
+    pub fn from_array(array: ArrayView2<'_, f64>, names: &[&str]) -> Result<Self> {
+        if names.len() != array.ncols() || names.is_empty() {
+            return Err(Error::InvalidParam {
+                param: "names",
+                value: format!("{} names", names.len()),
+                reason: format!("one name is needed for each of {} columns", array.ncols()),
+            });
+        }
+        if array.nrows() == 0 {
+            return Err(Error::NoRows);
+        }
+        let column = |j: usize| Arc::new(Float64Array::from_iter_values(array.column(j).iter().copied())) as ArrayRef;
+        let columns = names.iter().enumerate().map(|(j, name)| (*name, column(j), true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns);
+        Self::new(vec![batch.map_err(|error| Error::Internal(error.to_string()))?])
+    }
+}
+
 impl BatchSource for MemorySource {
     fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -64,8 +89,9 @@ impl BatchSource for MemorySource {
             let part = batch
                 .project(columns)
                 .map_err(|error| Error::Internal(error.to_string()))?;
-            if part.num_rows() > 0 {
-                consume(row, &part)?;
+            for first in (0..part.num_rows()).step_by(MAX_BATCH_ROWS) {
+                let rows = MAX_BATCH_ROWS.min(part.num_rows() - first);
+                consume(row + first, &part.slice(first, rows))?;
             }
             row += part.num_rows();
         }
@@ -80,7 +106,8 @@ impl BatchSource for MemorySource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int32Array, StringArray};
+    use arrow::array::{AsArray, Int32Array, StringArray};
+    use arrow::datatypes::Float64Type;
 
     fn batch(values: Vec<i32>) -> RecordBatch {
         let names = values.iter().map(|v| format!("n{v}")).collect::<Vec<_>>();
@@ -103,6 +130,22 @@ mod tests {
             .unwrap();
         assert_eq!(source.n_rows(), 3);
         assert_eq!(seen, [(0, 2, "b".to_owned()), (2, 1, "b".to_owned())]);
+    }
+
+    #[test]
+    fn an_array_is_a_table_in_batches_of_bounded_size() {
+        let array = ndarray::Array2::from_shape_fn((MAX_BATCH_ROWS + 3, 2), |(i, j)| (10 * i + j) as f64);
+        let source = MemorySource::from_array(array.view(), &["a", "b"]).unwrap();
+        let mut seen = Vec::new();
+        source
+            .scan(&[1], &mut |row, batch| {
+                let first = batch.column(0).as_primitive::<Float64Type>().value(0);
+                seen.push((row, batch.num_rows(), first));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(seen, [(0, MAX_BATCH_ROWS, 1.0), (MAX_BATCH_ROWS, 3, 655_361.0)]);
+        assert!(MemorySource::from_array(array.view(), &["a"]).is_err());
     }
 
     #[test]

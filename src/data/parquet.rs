@@ -12,7 +12,7 @@ use super::decode::{InputPart, Task};
 use super::fingerprint::InputFile;
 use super::limits::available_memory;
 use super::{BatchSource, Consume, file, gate};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, escape};
 
 /// Batches that a thread may be ahead of the consumer.
 const BATCHES_AHEAD: usize = 2;
@@ -170,8 +170,8 @@ fn match_columns(path: &Path, first: &Fields, fields: &Fields) -> Result<Vec<usi
 }
 
 /// A type as text, cut short: nested types may be large.
-fn type_name(data_type: &DataType) -> String {
-    data_type.to_string().chars().take(80).collect()
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    escape(&data_type.to_string().chars().take(80).collect::<String>())
 }
 
 /// What a decoding thread hands on.

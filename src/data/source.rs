@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::file::refused;
+use super::file::{self, refused};
 use crate::error::{Error, Result};
 
 /// Endings of files that are taken from a folder.
@@ -53,7 +53,7 @@ fn expand_one(input: &str, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// A path that exists: the file itself, or all that is below the folder.
 fn expand_path(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    let metadata = file::metadata(path)?;
     if metadata.is_dir() {
         let mut below = Vec::new();
         walk(path, &mut Vec::new(), &mut below)?;
@@ -114,12 +114,12 @@ fn walk(folder: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Re
         if is_hidden(&path) {
             continue;
         }
-        match std::fs::metadata(&path) {
+        match file::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => walk(&path, above, files)?,
             _ if !is_parquet(&path) => {}
             Ok(metadata) if metadata.is_file() => files.push(path),
             Ok(_) => return Err(refused(&path, "is not a regular file")),
-            Err(error) => return Err(Error::io("read", path)(error)),
+            Err(error) => return Err(error),
         }
     }
     above.pop();
@@ -203,6 +203,16 @@ mod tests {
         let folder = folder_with(&["a.parquet"]);
         let inputs = [text(folder.path()), text(&folder.path().join("a.parquet"))];
         assert!(matches!(expand(&inputs), Err(Error::FileRefused { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nothing_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("a.parquet");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert!(matches!(expand(&[text(&link)]), Err(Error::NotFound { .. })));
+        assert!(matches!(expand(&[text(folder.path())]), Err(Error::NotFound { .. })));
     }
 
     #[cfg(unix)]

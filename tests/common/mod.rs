@@ -1,6 +1,6 @@
 //! Test bodies that every backend runs: generated data sets, and the comparison with the scalar reference.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use kohort::backend::scalar::ScalarBackend;
 use kohort::backend::{Backend, Pass, Session, TwoNearest, self_test};
@@ -11,7 +11,7 @@ use kohort::tiles::{BLOCK, Centroids, MAX_WEIGHT, TileSet};
 
 /// What the values of a data set are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Values {
+pub(crate) enum Values {
     /// A bell over the middle of the grid, as prepared data is.
     Bell,
     /// Few different small integers: duplicates and exact ties abound.
@@ -26,24 +26,24 @@ pub enum Values {
 
 /// One data set with its first centroids.
 #[derive(Debug, Clone, Copy)]
-pub struct Case {
+pub(crate) struct Case {
     /// Rows.
-    pub n_rows: usize,
+    pub(crate) n_rows: usize,
     /// Features.
-    pub n_features: usize,
+    pub(crate) n_features: usize,
     /// Clusters.
-    pub n_clusters: usize,
+    pub(crate) n_clusters: usize,
     /// What the values are like.
-    pub values: Values,
+    pub(crate) values: Values,
     /// Whether rows have weights, some of them 0 and some the largest.
-    pub weighted: bool,
+    pub(crate) weighted: bool,
     /// Blocks of 64 rows in a chunk of the tile set.
-    pub chunk_blocks: usize,
+    pub(crate) chunk_blocks: usize,
 }
 
 impl Case {
     /// An unweighted case in one chunk.
-    pub fn new(n_rows: usize, n_features: usize, n_clusters: usize, values: Values) -> Self {
+    pub(crate) fn new(n_rows: usize, n_features: usize, n_clusters: usize, values: Values) -> Self {
         Self {
             n_rows,
             n_features,
@@ -55,17 +55,17 @@ impl Case {
     }
 
     /// The same with weights.
-    pub fn weighted(self) -> Self {
+    pub(crate) fn weighted(self) -> Self {
         Self { weighted: true, ..self }
     }
 
     /// The same in chunks of so many blocks.
-    pub fn chunks_of(self, chunk_blocks: usize) -> Self {
+    pub(crate) fn chunks_of(self, chunk_blocks: usize) -> Self {
         Self { chunk_blocks, ..self }
     }
 
     /// The rows.
-    pub fn data(&self) -> TileSet {
+    pub(crate) fn data(&self) -> TileSet {
         let mut rng = Rng::new(self.values as u64, (self.n_rows * 1000 + self.n_features) as u64);
         let rows: Vec<f32> = (0..self.n_rows * self.n_features)
             .map(|_| value(self.values, &mut rng) as f32)
@@ -83,7 +83,7 @@ impl Case {
     }
 
     /// Centroids on rows spread over the data; with more clusters than rows some are the same.
-    pub fn centroids(&self, data: &TileSet) -> Centroids {
+    pub(crate) fn centroids(&self, data: &TileSet) -> Centroids {
         let mut rows = vec![0; self.n_clusters * self.n_features];
         for (cluster, row) in rows.chunks_exact_mut(self.n_features).enumerate() {
             data.read_row(cluster * self.n_rows / self.n_clusters, row);
@@ -106,7 +106,7 @@ fn value(values: Values, rng: &mut Rng) -> i64 {
 }
 
 /// Runs a case on `backend` and on the scalar reference; panics where any bit of the results differs.
-pub fn check_backend(backend: &dyn Backend, case: &Case) {
+pub(crate) fn check_backend(backend: &dyn Backend, case: &Case) {
     let data = case.data();
     let centroids = case.centroids(&data);
     let outcome = self_test::compare(&ScalarBackend, backend, &data, &centroids);
@@ -119,7 +119,7 @@ pub fn check_backend(backend: &dyn Backend, case: &Case) {
 
 /// A fault planted into one place of a backend's results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// A label of the last pass.
     Label,
     /// A sum.
@@ -133,7 +133,7 @@ pub enum Fault {
 }
 
 /// The scalar backend with a planted fault: [`check_backend`] must turn it down.
-pub struct Faulty(pub Fault);
+pub(crate) struct Faulty(pub(crate) Fault);
 
 impl Backend for Faulty {
     fn name(&self) -> &'static str {
@@ -181,7 +181,7 @@ impl Session for FaultySession<'_> {
 }
 
 /// Asserts that [`check_backend`] turns every [`Fault`] down, which shows that it can.
-pub fn check_that_faults_are_found(case: &Case) {
+pub(crate) fn check_that_faults_are_found(case: &Case) {
     check_backend(&ScalarBackend, case);
     for fault in [Fault::Label, Fault::Sum, Fault::Weight, Fault::Moved, Fault::RunnerUp] {
         let faulty = Faulty(fault);
@@ -192,7 +192,7 @@ pub fn check_that_faults_are_found(case: &Case) {
 
 /// Shapes that every backend is run on: feature and cluster counts around vector and tile borders, row counts around
 /// block and workgroup borders, each kind of values, with and without weights, in one chunk and in many.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     use Values::{Bell, Edges, HeavyTail, Offset, Small};
     vec![
         Case::new(1, 1, 1, Bell),
@@ -217,4 +217,12 @@ pub fn cases() -> Vec<Case> {
         Case::new(65, 65, 2, Edges),
         Case::new(5, 3, 64, Small),
     ]
+}
+
+/// Says that a test goes without a GPU, or fails where one is demanded with `KOHORT_REQUIRE_GPU=1`.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub fn skip_without_gpu(error: &kohort::Error) {
+    let demanded = std::env::var("KOHORT_REQUIRE_GPU").is_ok_and(|value| value == "1");
+    assert!(!demanded, "KOHORT_REQUIRE_GPU=1, but {error}");
+    eprintln!("SKIPPED: {error}");
 }

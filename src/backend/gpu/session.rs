@@ -429,4 +429,37 @@ mod tests {
             assert_eq!((residence.resident.len(), residence.stream.len()), shape, "{budget}");
         }
     }
+
+    #[test]
+    fn a_device_that_is_gone_is_an_error_and_no_panic() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let device = Device::open(&adapter, false).unwrap();
+        let data = TileSet::zeros(100, 3, false, usize::MAX);
+        let centroids = Centroids::on_rows(3, &[0; 6]);
+        let mut session = GpuSession::open(&device, &data, 2, 1 << 20, &GpuOptions::default()).unwrap();
+        session.assign(&centroids).unwrap();
+        device.device.destroy();
+        for _ in 0..2 {
+            let error = session.assign(&centroids).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Device, "{error}");
+        }
+        assert_eq!(session.labels().unwrap_err().kind(), crate::ErrorKind::Device);
+        let error = session.two_nearest(&centroids).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Device, "{error}");
+    }
+
+    #[test]
+    fn a_panic_in_the_driver_is_a_lost_device() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let device = Device::open(&adapter, false).unwrap();
+        let error = device.guarded(|| -> Result<()> { panic!("the  parent device\nis lost") });
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "the device failed: the parent device is lost"
+        );
+    }
 }
