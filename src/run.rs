@@ -47,7 +47,9 @@ pub fn write(
 ) -> Result<RunRecord> {
     let started = Instant::now();
     dir.write(names::MODEL, |out| model_file::write(out, &fit.model))?;
-    dir.write(names::ASSIGNMENTS, |out| write_assignments(out, source, &fit.id_columns, &fit.assignment))?;
+    dir.write(names::ASSIGNMENTS, |out| {
+        write_assignments(out, source, &fit.id_columns, &fit.assignment)
+    })?;
     dir.write(names::PROFILE, |out| write_profile(out, &fit.profile))?;
     let record = record(fit, options, context, started.elapsed().as_secs_f64())?;
     dir.write(names::RUN, |out| record.write(out))?;
@@ -59,8 +61,15 @@ pub fn write(
 fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -> Result<RunRecord> {
     let summary = &fit.summary;
     let elapsed_s = context.started.elapsed().as_secs_f64();
-    let stage = |stage: &str, elapsed_s| StageRecord { stage: stage.into(), elapsed_s };
-    let mut stages: Vec<StageRecord> = summary.stages.iter().map(|&(name, elapsed_s)| stage(name, elapsed_s)).collect();
+    let stage = |stage: &str, elapsed_s| StageRecord {
+        stage: stage.into(),
+        elapsed_s,
+    };
+    let mut stages: Vec<StageRecord> = summary
+        .stages
+        .iter()
+        .map(|&(name, elapsed_s)| stage(name, elapsed_s))
+        .collect();
     stages.push(stage("write", write_s));
     let columns = fit.columns.iter().map(serde_json::to_value).collect::<Result<_, _>>();
     Ok(RunRecord {
@@ -135,7 +144,15 @@ fn segment_records(fit: &Fit) -> Vec<SegmentRecord> {
 /// The options that make a recorded run again.
 #[must_use]
 pub fn options(record: &RunRecord) -> FitOptions {
-    let OptionsRecord { features, n_clusters, init, n_init, max_iter, tol, seed } = record.options.clone();
+    let OptionsRecord {
+        features,
+        n_clusters,
+        init,
+        n_init,
+        max_iter,
+        tol,
+        seed,
+    } = record.options.clone();
     FitOptions {
         features,
         n_clusters,
@@ -169,16 +186,35 @@ pub struct Check {
 /// Holds a fit against the record and the model of an earlier run; nothing is compared with a tolerance.
 #[must_use]
 pub fn compare(record: &RunRecord, model: &Model, fit: &Fit) -> Vec<Check> {
-    let check = |what, expected: String, found: String| Check { what, matches: expected == found, expected, found };
+    let check = |what, expected: String, found: String| Check {
+        what,
+        matches: expected == found,
+        expected,
+        found,
+    };
     let summary = &fit.summary;
     let (old, new) = (&model.centroids, &fit.model.centroids);
     let shape = |centroids: &crate::tiles::Centroids| {
-        format!("{} x {}, hash {}", centroids.n_clusters(), centroids.n_features(), centroids_hash(centroids))
+        format!(
+            "{} x {}, hash {}",
+            centroids.n_clusters(),
+            centroids.n_features(),
+            centroids_hash(centroids)
+        )
     };
     vec![
         check("labels_hash", record.labels_hash.clone(), summary.labels_hash.clone()),
-        check("inertia", record.inertia_exact.clone(), summary.inertia_exact.to_string()),
-        Check { what: "centroids", matches: old == new, expected: shape(old), found: shape(new) },
+        check(
+            "inertia",
+            record.inertia_exact.clone(),
+            summary.inertia_exact.to_string(),
+        ),
+        Check {
+            what: "centroids",
+            matches: old == new,
+            expected: shape(old),
+            found: shape(new),
+        },
         check("iterations", record.n_iter.to_string(), summary.n_iter.to_string()),
     ]
 }

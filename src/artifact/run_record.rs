@@ -9,7 +9,6 @@ use super::{OutFile, names};
 use crate::data::InputFile;
 use crate::error::{Error, Result};
 use crate::features::FeatureOptions;
-use crate::grid::{CENTROID_SCALE, MAX_GRID};
 use crate::kmeans::StopReason;
 
 const FORMAT: &str = "kohort-run";
@@ -114,7 +113,7 @@ pub struct OptionsRecord {
 }
 
 /// Where the first centroids come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "method", deny_unknown_fields)]
 pub enum InitRecord {
     /// Greedy k-means++ on the sample.
@@ -123,13 +122,15 @@ pub enum InitRecord {
     /// Distinct rows of the sample.
     #[serde(rename = "random")]
     Random,
-    /// A file of centroids.
-    #[serde(rename = "file")]
-    File {
-        /// The file.
-        path: String,
-        /// What it held, as grid integers (units of step / 2^8), one list per centroid: the file is not needed again.
-        centroids: Vec<Vec<i32>>,
+    /// These, in original units.
+    #[serde(rename = "centroids")]
+    Centroids {
+        /// The file they were read from; it is not needed again.
+        path: Option<String>,
+        /// One name per coordinate.
+        columns: Vec<String>,
+        /// One list of coordinates per cluster.
+        rows: Vec<Vec<f64>>,
     },
 }
 
@@ -179,8 +180,8 @@ pub struct SegmentRecord {
     pub n_rows: u64,
     /// Share of all rows.
     pub share: f64,
-    /// Its integer weight; the number of rows where the data has no weights.
-    pub weight: u64,
+    /// Its weight in units of the weight column; the number of rows where the data has no weights.
+    pub weight: f64,
 }
 
 impl InputRecord {
@@ -287,14 +288,13 @@ impl RunRecord {
 
 impl InitRecord {
     fn check(&self, n_features: usize, n_clusters: usize) -> Result<(), String> {
-        let Self::File { centroids, .. } = self else {
+        let Self::Centroids { columns, rows, .. } = self else {
             return Ok(());
         };
-        let limit = MAX_GRID.unsigned_abs() * CENTROID_SCALE as u32;
-        let fits = |row: &Vec<i32>| row.len() == n_features && row.iter().all(|c| c.unsigned_abs() <= limit);
-        if centroids.len() != n_clusters || !centroids.iter().all(fits) {
+        let fits = |row: &Vec<f64>| row.len() == columns.len() && row.iter().all(|value| value.is_finite());
+        if columns.len() < n_features || rows.len() != n_clusters || !rows.iter().all(fits) {
             return Err(format!(
-                "the first centroids are not {n_clusters} x {n_features} values of the grid"
+                "the first centroids are not {n_clusters} rows of {n_features} finite numbers"
             ));
         }
         Ok(())
@@ -337,7 +337,7 @@ mod tests {
             segment,
             n_rows,
             share: n_rows as f64 / 10.0,
-            weight: n_rows,
+            weight: n_rows as f64,
         };
         RunRecord {
             format: RunRecord::FORMAT.into(),
@@ -400,9 +400,10 @@ mod tests {
         for init in [
             InitRecord::KMeansPlusPlus,
             InitRecord::Random,
-            InitRecord::File {
-                path: "first.parquet".into(),
-                centroids: vec![vec![1, 2, 3], vec![-1, 0, MAX_GRID * 256]],
+            InitRecord::Centroids {
+                path: Some("first.parquet".into()),
+                columns: ["a", "b", "c"].map(String::from).to_vec(),
+                rows: vec![vec![0.1, 1e300, -3.0], vec![-1.0, 0.0, 5e-324]],
             },
         ] {
             record.options = options(init);
@@ -431,9 +432,10 @@ mod tests {
             ("rows", |record| record.n_rows = 11),
             ("overflow", |record| record.segments[0].n_rows = u64::MAX),
             ("init", |record| {
-                record.options.init = InitRecord::File {
-                    path: "x".into(),
-                    centroids: vec![vec![1, 2, 3], vec![4, 5, i32::MIN]],
+                record.options.init = InitRecord::Centroids {
+                    path: None,
+                    columns: ["a", "b", "c"].map(String::from).to_vec(),
+                    rows: vec![vec![1.0, 2.0, 3.0], vec![4.0, 5.0]],
                 }
             }),
         ];
