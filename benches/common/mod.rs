@@ -1,4 +1,5 @@
 //! What the benches share: generated rows, the machine's copy bandwidth, and a line per figure.
+#![allow(unreachable_pub, reason = "a module of a bench, not a library")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
