@@ -15,10 +15,26 @@ use kohort::kmeans::{KMeansParams, fit};
 use kohort::tiles::{Centroids, RowKeys, TileSet};
 
 const SHAPES: [Shape; 4] = [
-    Shape { n: 1_000_000, d: 8, k: 8 },
-    Shape { n: 1_000_000, d: 16, k: 16 },
-    Shape { n: 1_000_000, d: 16, k: 64 },
-    Shape { n: 100_000, d: 64, k: 256 },
+    Shape {
+        n: 1_000_000,
+        d: 8,
+        k: 8,
+    },
+    Shape {
+        n: 1_000_000,
+        d: 16,
+        k: 16,
+    },
+    Shape {
+        n: 1_000_000,
+        d: 16,
+        k: 64,
+    },
+    Shape {
+        n: 100_000,
+        d: 64,
+        k: 256,
+    },
 ];
 
 type Body = fn(&dyn Backend, &mut dyn Session, &TileSet, &Centroids);
@@ -39,20 +55,32 @@ fn accumulate(backend: &dyn Backend, _: &mut dyn Session, tiles: &TileSet, centr
 
 fn whole_fit(backend: &dyn Backend, _: &mut dyn Session, tiles: &TileSet, centroids: &Centroids) {
     let host = CpuBackend::new(0).expect("threads");
-    let params = KMeansParams { n_init: 1, max_iter: 10, tol: 0.0, ..KMeansParams::new(centroids.n_clusters()) };
+    let params = KMeansParams {
+        n_init: 1,
+        max_iter: 10,
+        tol: 0.0,
+        ..KMeansParams::new(centroids.n_clusters())
+    };
     black_box(fit(backend, &host, tiles, &RowKeys::RowNumber, &params, 1.0, &()).expect("a fit"));
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args().sample_size(10).measurement_time(Duration::from_secs(4));
+    let mut criterion = Criterion::default()
+        .configure_from_args()
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(4));
     let copy = copy_bandwidth();
     println!("copy bandwidth of this machine in this run: {:.1} GB/s", copy / 1e9);
     let backends = backends();
     for shape in SHAPES {
         backends.iter().for_each(|backend| check_answer(&**backend, shape));
         let (tiles, centroids) = workload(shape);
-        let bodies: [(&str, Body); 4] =
-            [("assign", assign), ("lloyd", lloyd), ("accumulate", accumulate), ("fit", whole_fit)];
+        let bodies: [(&str, Body); 4] = [
+            ("assign", assign),
+            ("lloyd", lloyd),
+            ("accumulate", accumulate),
+            ("fit", whole_fit),
+        ];
         for (what, body) in bodies {
             let mut group = criterion.benchmark_group(what);
             group.throughput(Throughput::Elements(shape.n as u64));

@@ -79,6 +79,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A file is not the one that a run read.
+    #[error("{} is not the file that the run read: its bytes differ", show_path(path))]
+    InputChanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// Files of one data set differ in their columns.
     #[error("{}: column {column:?} {problem}", show_path(path))]
     SchemaMismatch {
@@ -138,6 +144,18 @@ pub enum Error {
         /// What is wrong with it, without the value.
         problem: &'static str,
     },
+    /// A weight that is missing, negative or infinite.
+    #[error("{file}weight column {column:?}, row {row}: {problem}", file = opt_path(file))]
+    BadWeight {
+        /// The file, where the data comes from one.
+        file: Option<PathBuf>,
+        /// The weight column.
+        column: String,
+        /// The row in that file (or in the data), from 1.
+        row: usize,
+        /// What is wrong with it, without the value.
+        problem: &'static str,
+    },
     /// Rows whose id is null.
     #[error("{count} of {n_rows} rows have no id: column {column:?} is null (first at row {first_row})")]
     NullIds {
@@ -188,6 +206,14 @@ pub enum Error {
     OutputExists {
         /// The output.
         path: PathBuf,
+    },
+    /// What stands where the output should go may not be replaced, or is no place for one.
+    #[error("{} cannot be the output: {reason}", show_path(path))]
+    OutputForeign {
+        /// The output.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// A device that was demanded is not there.
     #[error("no usable GPU for --device {asked}: {reason}")]
@@ -284,6 +310,9 @@ impl Error {
                 "DATA takes Parquet files, folders that hold them, and globs such as 'data/*.parquet'".into()
             }
             Self::FileChanged { .. } => "wait until the file is complete, then run again".into(),
+            Self::InputChanged { .. } => {
+                "a run can only be made again from the same bytes: restore the file, or name its copy as DATA".into()
+            }
             Self::SchemaMismatch { .. } => {
                 "all files of one data set need the same columns and types; name only the files that belong together"
                     .into()
@@ -302,12 +331,16 @@ impl Error {
             Self::BadValue { column, .. } => format!(
                 "repair the value, make it null (nulls are filled), or leave the column out with --exclude {column:?}"
             ),
+            Self::BadWeight { .. } => "every row needs a weight of 0 or more: repair it, or drop those rows".into(),
             Self::NullIds { .. } => "every row needs an id: drop those rows, or choose another --id".into(),
             Self::DuplicateIds { .. } => {
                 "one row per id is needed: aggregate the rows first, or name further id columns with --id".into()
             }
             Self::TooFewRows { n_rows, .. } => format!("ask for at most {n_rows} clusters with -k"),
             Self::OutputExists { .. } => "give another --out, or replace it with --overwrite".into(),
+            Self::OutputForeign { .. } => {
+                "give another --out: --overwrite replaces only what kohort wrote itself".into()
+            }
             Self::DeviceNotFound { .. } => {
                 "`kohort devices` lists what there is; --device cpu gives the same segments".into()
             }

@@ -4,9 +4,9 @@
 mod common;
 
 use common::{Case, Values, cases, check_backend};
+use kohort::backend::Backend;
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::scalar::ScalarBackend;
-use kohort::backend::Backend;
 use kohort::tiles::Centroids;
 
 #[test]

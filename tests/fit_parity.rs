@@ -12,17 +12,50 @@ use kohort::tiles::{RowKeys, TileSet};
 
 /// Everything of a fit that must not depend on where it ran.
 fn result(fit: &KMeansFit) -> (Vec<i32>, Vec<u32>, Vec<u32>, Vec<u64>, u128, usize, StopReason) {
-    let KMeansFit { centroids, nearest, counts, inertia, n_iter, stop_reason, .. } = fit.clone();
-    (centroids.values().to_vec(), nearest.labels, nearest.runners_up, counts, inertia, n_iter, stop_reason)
+    let KMeansFit {
+        centroids,
+        nearest,
+        counts,
+        inertia,
+        n_iter,
+        stop_reason,
+        ..
+    } = fit.clone();
+    (
+        centroids.values().to_vec(),
+        nearest.labels,
+        nearest.runners_up,
+        counts,
+        inertia,
+        n_iter,
+        stop_reason,
+    )
 }
 
 fn cases() -> Vec<(Case, KMeansParams)> {
-    let few = |k| KMeansParams { n_init: 3, max_iter: 20, ..KMeansParams::new(k) };
+    let few = |k| KMeansParams {
+        n_init: 3,
+        max_iter: 20,
+        ..KMeansParams::new(k)
+    };
     vec![
         (Case::new(700, 2, 4, Values::HeavyTail), few(4)),
-        (Case::new(700, 5, 7, Values::Small).weighted(), KMeansParams { tol: 0.0, ..few(7) }),
-        (Case::new(300, 3, 40, Values::Small), KMeansParams { init: Init::Random, seed: 9, ..few(40) }),
-        (Case::new(500, 17, 3, Values::Bell), KMeansParams { max_iter: 2, ..few(3) }),
+        (
+            Case::new(700, 5, 7, Values::Small).weighted(),
+            KMeansParams { tol: 0.0, ..few(7) },
+        ),
+        (
+            Case::new(300, 3, 40, Values::Small),
+            KMeansParams {
+                init: Init::Random,
+                seed: 9,
+                ..few(40)
+            },
+        ),
+        (
+            Case::new(500, 17, 3, Values::Bell),
+            KMeansParams { max_iter: 2, ..few(3) },
+        ),
         (Case::new(400, 1, 5, Values::Offset), few(5)),
     ]
 }
@@ -30,7 +63,10 @@ fn cases() -> Vec<(Case, KMeansParams)> {
 #[test]
 fn every_backend_gives_the_scalar_fit() {
     let host = CpuBackend::new(2).unwrap();
-    let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(CpuBackend::new(1).unwrap()), Box::new(CpuBackend::new(7).unwrap())];
+    let mut backends: Vec<Box<dyn Backend>> = vec![
+        Box::new(CpuBackend::new(1).unwrap()),
+        Box::new(CpuBackend::new(7).unwrap()),
+    ];
     match GpuBackend::new(&GpuSelection::Any, GpuOptions::default()) {
         Ok(gpu) => backends.push(Box::new(gpu)),
         Err(error) => common::skip_without_gpu(&error),
@@ -42,9 +78,17 @@ fn every_backend_gives_the_scalar_fit() {
         };
         let expected = run(&ScalarBackend, &ScalarBackend, &data);
         for backend in &backends {
-            assert!(run(&**backend, &host, &data) == expected, "{case:?} on {}", backend.description());
+            assert!(
+                run(&**backend, &host, &data) == expected,
+                "{case:?} on {}",
+                backend.description()
+            );
             let cut = case.chunks_of(2).data();
-            assert!(run(&**backend, &host, &cut) == expected, "{case:?} in chunks on {}", backend.description());
+            assert!(
+                run(&**backend, &host, &cut) == expected,
+                "{case:?} in chunks on {}",
+                backend.description()
+            );
         }
     }
 }
@@ -61,7 +105,11 @@ fn with_ids_the_order_of_the_rows_changes_nothing() {
         let moved_ids = order.iter().map(|&row| ids[row]).collect();
         let run = |data: &TileSet, ids| fit(&host, &host, data, &RowKeys::Ids(ids), &params, 1.0, &()).unwrap();
         let (straight, moved) = (run(&data, ids), run(&data.gather(&order), moved_ids));
-        assert_eq!((&straight.centroids, straight.inertia), (&moved.centroids, moved.inertia), "{case:?}");
+        assert_eq!(
+            (&straight.centroids, straight.inertia),
+            (&moved.centroids, moved.inertia),
+            "{case:?}"
+        );
         let labels: Vec<u32> = order.iter().map(|&row| straight.nearest.labels[row]).collect();
         assert_eq!(labels, moved.nearest.labels, "{case:?}");
     }

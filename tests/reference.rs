@@ -34,8 +34,9 @@ impl Case {
     fn table(&self) -> RecordBatch {
         let column = |values: Vec<f64>| -> ArrayRef { Arc::new(Float64Array::from(values)) };
         let features = self.names().into_iter().enumerate();
-        let mut columns: Vec<(String, ArrayRef)> =
-            features.map(|(j, name)| (name, column(self.rows.iter().map(|row| row[j]).collect()))).collect();
+        let mut columns: Vec<(String, ArrayRef)> = features
+            .map(|(j, name)| (name, column(self.rows.iter().map(|row| row[j]).collect())))
+            .collect();
         if let Some(weights) = &self.weights {
             columns.push(("weight".into(), column(weights.clone())));
         }
@@ -44,9 +45,16 @@ impl Case {
 
     fn options(&self) -> FitOptions {
         let weight = self.weights.is_some().then(|| "weight".to_owned());
-        let start = InitCentroids { columns: self.names(), rows: self.start.clone() };
+        let start = InitCentroids {
+            columns: self.names(),
+            rows: self.start.clone(),
+        };
         FitOptions {
-            features: FeatureOptions { scale: Scale::None, weight, ..FeatureOptions::default() },
+            features: FeatureOptions {
+                scale: Scale::None,
+                weight,
+                ..FeatureOptions::default()
+            },
             init: InitChoice::Centroids(start),
             tol: 0.0,
             ..FitOptions::new(self.start.len())
@@ -65,7 +73,10 @@ fn differences(case: &Case, labels: &[usize], centroids: &[Vec<f64>], inertia: f
     }
     let mut worst = (inertia / case.inertia - 1.0).abs();
     for (cluster, centroid) in centroids.iter().enumerate() {
-        let row = labels.iter().position(|&label| label == cluster).ok_or("an empty cluster")?;
+        let row = labels
+            .iter()
+            .position(|&label| label == cluster)
+            .ok_or("an empty cluster")?;
         let expected = &case.centroids[case.labels[row]];
         for (a, b) in centroid.iter().zip(expected) {
             worst = worst.max((a - b).abs() / b.abs().max(1.0));

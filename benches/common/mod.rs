@@ -34,9 +34,17 @@ pub fn workload(shape: Shape) -> (TileSet, Centroids) {
     for first in (0..n).step_by(RUN) {
         let rows = RUN.min(n - first);
         // The square of a uniform number prefers the first groups.
-        let groups: Vec<usize> = (0..rows).map(|_| (noise(1000).pow(2) as usize * k / 1_000_001).min(k - 1)).collect();
-        let columns: Vec<Vec<f32>> =
-            (0..d).map(|j| groups.iter().map(|group| (centres[group * d + j] + noise(1_500_000)) as f32).collect()).collect();
+        let groups: Vec<usize> = (0..rows)
+            .map(|_| (noise(1000).pow(2) as usize * k / 1_000_001).min(k - 1))
+            .collect();
+        let columns: Vec<Vec<f32>> = (0..d)
+            .map(|j| {
+                groups
+                    .iter()
+                    .map(|group| (centres[group * d + j] + noise(1_500_000)) as f32)
+                    .collect()
+            })
+            .collect();
         tiles.fill_rows(first, &columns);
     }
     let values = centres.iter().map(|&c| ((c + noise(300_000)) * 256) as i32).collect();
@@ -47,7 +55,11 @@ pub fn workload(shape: Shape) -> (TileSet, Centroids) {
 pub fn backends() -> Vec<Box<dyn Backend>> {
     let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(CpuBackend::new(0).expect("threads"))];
     let software = std::env::var_os("KOHORT_BENCH_SOFTWARE_GPU").is_some();
-    let selection = if software { GpuSelection::Any } else { GpuSelection::Real };
+    let selection = if software {
+        GpuSelection::Any
+    } else {
+        GpuSelection::Real
+    };
     match GpuBackend::new(&selection, GpuOptions::default()) {
         Ok(gpu) => backends.push(Box::new(gpu)),
         Err(error) => println!("no GPU in this run: {error}"),
@@ -60,13 +72,20 @@ pub fn backends() -> Vec<Box<dyn Backend>> {
 
 /// Holds the first rows' answer of `backend` against the scalar reference.
 pub fn check_answer(backend: &dyn Backend, shape: Shape) {
-    let (tiles, centroids) = workload(Shape { n: shape.n.min(2000), ..shape });
+    let (tiles, centroids) = workload(Shape {
+        n: shape.n.min(2000),
+        ..shape
+    });
     let pass = |backend: &dyn Backend| {
         let mut session = backend.open(&tiles, centroids.n_clusters()).expect("a session");
         let partial = session.assign(&centroids).expect("a pass").partial;
         (partial, session.labels().expect("labels"))
     };
-    assert!(pass(backend) == pass(&ScalarBackend), "{} differs from the reference at {shape}", backend.name());
+    assert!(
+        pass(backend) == pass(&ScalarBackend),
+        "{} differs from the reference at {shape}",
+        backend.name()
+    );
 }
 
 /// Bytes per second of reading and writing a large buffer, with all threads.
@@ -76,7 +95,9 @@ pub fn copy_bandwidth() -> f64 {
     let mut to = vec![0.0f32; 1 << 26];
     let once = |to: &mut Vec<f32>| {
         let started = Instant::now();
-        to.par_chunks_mut(1 << 18).zip(from.par_chunks(1 << 18)).for_each(|(to, from)| to.copy_from_slice(from));
+        to.par_chunks_mut(1 << 18)
+            .zip(from.par_chunks(1 << 18))
+            .for_each(|(to, from)| to.copy_from_slice(from));
         black_box(to);
         started.elapsed()
     };

@@ -50,7 +50,11 @@ mod tests {
             let mut number = |centre: i64, width: u128| centre + rng.below(width) as i64;
             let a: Vec<i64> = (0..d).map(|_| 256 * number(offset, spread) + number(0, 256)).collect();
             let b: Vec<i64> = (0..d).map(|_| 256 * number(offset, spread) + number(0, 256)).collect();
-            let x: Vec<i32> = a.iter().zip(&b).map(|(a, b)| ((a + b) / 512 + number(-2, 4)) as i32).collect();
+            let x: Vec<i32> = a
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| ((a + b) / 512 + number(-2, 4)) as i32)
+                .collect();
             let centroids = Centroids::new(d, a.iter().chain(&b).map(|&c| c as i32).collect());
             let (coords, norms) = (centroids.to_f32(), centroids.half_sq_norms_f32());
             let score = |k: usize| {

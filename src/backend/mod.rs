@@ -9,6 +9,7 @@ use crate::partial::ClusterPartial;
 use crate::tiles::{Centroids, TileSet};
 
 pub mod certificate;
+pub mod choice;
 pub mod cpu;
 pub mod fallback;
 #[cfg(feature = "gpu")]

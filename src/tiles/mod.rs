@@ -10,8 +10,11 @@ mod keys;
 pub use centroids::Centroids;
 pub use keys::RowKeys;
 
+use std::collections::TryReserveError;
+
 use rayon::prelude::*;
 
+use crate::error::{Error, Result};
 use crate::grid::MAX_FEATURES;
 
 /// Rows in a block.
@@ -116,34 +119,47 @@ impl TileSet {
     /// (at least one block each).
     ///
     /// # Panics
-    /// If `n_features` is 0 or above [`MAX_FEATURES`].
+    /// If `n_features` is 0 or above [`MAX_FEATURES`], or the machine has no memory for it.
     #[must_use]
     pub fn zeros(n_rows: usize, n_features: usize, weighted: bool, chunk_bytes: usize) -> Self {
+        Self::try_zeros(n_rows, n_features, weighted, chunk_bytes).expect("memory for the tiles")
+    }
+
+    /// [`TileSet::zeros`] for sizes that come from data.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    ///
+    /// # Panics
+    /// If `n_features` is 0 or above [`MAX_FEATURES`].
+    pub fn try_zeros(n_rows: usize, n_features: usize, weighted: bool, chunk_bytes: usize) -> Result<Self> {
         assert!(
             (1..=MAX_FEATURES).contains(&n_features),
             "1 to {MAX_FEATURES} features, not {n_features}"
         );
         let chunk_rows = (chunk_bytes / (n_features * BLOCK * size_of::<f32>())).max(1) * BLOCK;
-        let chunks = (0..n_rows)
-            .step_by(chunk_rows)
-            .map(|first_row| {
-                let rows = chunk_rows.min(n_rows - first_row);
-                Chunk {
-                    first_row,
-                    n_rows: rows,
-                    n_features,
-                    values: vec![0.0; rows.div_ceil(BLOCK) * BLOCK * n_features],
-                    weights: weighted.then(|| vec![1; rows]),
-                }
+        let no_memory = |_| Error::OutOfMemory {
+            what: format!("the prepared data ({n_rows} rows x {n_features} features)"),
+            bytes: (n_rows as u64).saturating_mul(n_features as u64 * 4 + u64::from(weighted) * 4),
+        };
+        let chunk = |first_row: usize| -> Result<Chunk> {
+            let rows = chunk_rows.min(n_rows - first_row);
+            Ok(Chunk {
+                first_row,
+                n_rows: rows,
+                n_features,
+                values: filled(rows.div_ceil(BLOCK) * BLOCK * n_features, 0.0).map_err(no_memory)?,
+                weights: weighted.then(|| filled(rows, 1)).transpose().map_err(no_memory)?,
             })
-            .collect();
-        Self {
+        };
+        let chunks = (0..n_rows).step_by(chunk_rows).map(chunk).collect::<Result<_>>()?;
+        Ok(Self {
             n_rows,
             n_features,
             chunk_rows,
             weighted,
             chunks,
-        }
+        })
     }
 
     /// A data set from grid values in row-major order (`n_rows x n_features`), for tests and small samples.
@@ -299,6 +315,13 @@ impl TileSet {
     }
 }
 
+fn filled<T: Copy>(len: usize, value: T) -> Result<Vec<T>, TryReserveError> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len)?;
+    values.resize(len, value);
+    Ok(values)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,6 +345,12 @@ mod tests {
             by_rows.read_row(130, &mut row);
             assert_eq!(row, [390, 391, 392]);
         }
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error() {
+        let error = TileSet::try_zeros(usize::MAX / 1024, 8, false, usize::MAX).unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
     }
 
     #[test]

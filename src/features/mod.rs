@@ -1,0 +1,104 @@
+//! Layer 2: from Arrow columns to grid values: which columns take part, what is learned from them, and the replay.
+//!
+//! [`learn`] looks at the data and gives a [`Preparation`] and a report on every column; [`prepare`] replays a
+//! preparation on data, the fit's own or new. Whatever is learned depends on the multiset of rows alone: moments are
+//! exact sums, quantiles exact selections, so neither row order nor batches nor threads can change a bit.
+
+mod columns;
+mod decode;
+mod learn;
+mod options;
+mod preparation;
+mod transform;
+mod weights;
+
+pub use columns::{ColumnReport, Role};
+pub use decode::{BadCell, Instant, MAX_ABS, ValueKind, decode};
+pub use learn::{Learned, learn};
+pub use options::{FeatureOptions, Scale};
+pub use preparation::{FeaturePreparation, Preparation};
+pub use transform::{Prepared, prepare};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+
+use crate::data::BatchSource;
+use crate::error::{Error, Result};
+
+/// The column named `name`.
+fn find_column(schema: &Schema, name: &str) -> Result<usize> {
+    let mut places = schema
+        .fields()
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| field.name() == name);
+    match (places.next(), places.next()) {
+        (Some((index, _)), None) => Ok(index),
+        (Some(_), Some(_)) => Err(Error::ColumnAmbiguous { column: name.into() }),
+        (None, _) => Err(Error::ColumnNotFound {
+            column: name.into(),
+            available: schema.fields().iter().map(|field| field.name().clone()).collect(),
+        }),
+    }
+}
+
+/// [`BatchSource::scan`], and a check that it hands on the rows it promised.
+fn scan(
+    source: &dyn BatchSource,
+    columns: &[usize],
+    mut consume: impl FnMut(usize, &RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let mut seen = 0;
+    source.scan(columns, &mut |first_row, batch| {
+        if first_row != seen || batch.num_columns() != columns.len() || batch.num_rows() > source.n_rows() - seen {
+            return Err(Error::Internal(format!(
+                "a batch at row {first_row} does not follow row {seen}"
+            )));
+        }
+        seen += batch.num_rows();
+        consume(first_row, batch)
+    })?;
+    if seen == source.n_rows() {
+        Ok(())
+    } else {
+        Err(Error::Internal(format!("{seen} rows read of {}", source.n_rows())))
+    }
+}
+
+/// The results of the columns of one batch, or the error of its first bad row (of its first column there), so that
+/// the same cell is named however the data is cut.
+fn all_or_first_bad<T>(
+    source: &dyn BatchSource,
+    first_row: usize,
+    names: &[&str],
+    results: Vec<std::result::Result<T, BadCell>>,
+) -> Result<Vec<T>> {
+    let worst = results
+        .iter()
+        .zip(names)
+        .filter_map(|(result, name)| result.as_ref().err().map(|bad| (bad, *name)))
+        .min_by_key(|(bad, _)| bad.index);
+    if let Some((bad, name)) = worst {
+        let (file, row) = source.locate(first_row + bad.index);
+        return Err(Error::BadValue {
+            file,
+            column: name.into(),
+            row: row + 1,
+            problem: bad.problem,
+        });
+    }
+    Ok(results.into_iter().filter_map(std::result::Result::ok).collect())
+}
+
+/// An empty vector with room for `len` values.
+fn room_for<T>(len: usize, what: &str) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| Error::OutOfMemory {
+        what: what.into(),
+        bytes: (len as u64).saturating_mul(size_of::<T>() as u64),
+    })?;
+    Ok(values)
+}
+
+#[cfg(test)]
+mod testing;

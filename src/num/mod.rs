@@ -1,0 +1,10 @@
+//! Layer 0: numbers that do not depend on the order in which they were added up.
+
+pub mod exact_sum;
+pub mod moments;
+pub mod quantile;
+mod rounding;
+
+pub use exact_sum::ExactSum;
+pub use moments::Moments;
+pub(crate) use rounding::round_ratio;
