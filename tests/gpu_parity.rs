@@ -9,9 +9,10 @@ use common::{Case, Values, cases, check_backend, check_that_faults_are_found, sk
 use kohort::backend::fallback::FallbackBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection, adapters};
 use kohort::backend::scalar::ScalarBackend;
-use kohort::backend::self_test::self_test;
+use kohort::backend::self_test::{compare, self_test};
 use kohort::backend::{Backend, NO_CLUSTER};
 use kohort::error::{Error, ErrorKind};
+use kohort::rng::Rng;
 use kohort::tiles::{Centroids, TileSet};
 
 const DEFAULT: GpuOptions = GpuOptions {
@@ -105,6 +106,70 @@ fn sums_above_32_bits_and_their_carries_are_exact() {
 }
 
 #[test]
+fn sums_above_64_bits_are_exact() {
+    // Shifted to natural numbers, just over 2^24 rows of the largest value and weight pass 2^64.
+    let Some(gpu) = shared() else { return };
+    let (n_rows, edge) = ((1 << 24) + 1000, kohort::grid::MAX_GRID);
+    let mut data = TileSet::zeros(n_rows, 1, true, usize::MAX);
+    data.fill_rows(0, &[vec![edge as f32; n_rows]]);
+    data.fill_weights(0, &vec![kohort::tiles::MAX_WEIGHT; n_rows]);
+    let pass = gpu
+        .open(&data, 1)
+        .unwrap()
+        .assign(&Centroids::on_rows(1, &[5]))
+        .unwrap();
+    assert_eq!(pass.partial.sums, [(i128::from(edge) * n_rows as i128) << 16]);
+    assert_eq!(pass.partial.cluster_weights, [(n_rows as u64) << 16]);
+}
+
+#[test]
+fn a_carry_through_a_full_word_of_a_distance_is_kept() {
+    // The squares of these differences add up to just over 2^64, the carry of their low words running through middle
+    // words of ones alone. The second centroid is nearer by one in the first difference.
+    let Some(gpu) = shared() else { return };
+    let far = 4_000_000_000u64;
+    let rest = u128::from(u64::MAX) + 1 - u128::from(far).pow(2);
+    let near = rest.isqrt() as i32 + 1;
+    let (x, y) = (0, kohort::grid::MAX_GRID);
+    let c = (i64::from(y) * 256 - far as i64) as i32;
+    let centroids = Centroids::new(2, vec![-near, c, 1 - near, c]);
+    let dist = centroids.sq_dist(&[x, y], 0);
+    assert!(dist >> 64 == 1 && dist as u64 >> 32 == 0 && centroids.sq_dist(&[x, y], 1) >> 64 == 0);
+    let data = TileSet::from_rows(&[x as f32, y as f32], 2, None, usize::MAX);
+    let mut session = gpu.open(&data, 2).unwrap();
+    assert_eq!(session.assign(&centroids).unwrap().n_doubtful, 1);
+    assert_eq!(session.labels().unwrap(), [1]);
+}
+
+#[test]
+fn near_ties_are_never_certified_wrongly() {
+    // Rows about half-way between two centroids that stand off the grid, near and far from the origin.
+    let Some(gpu) = shared() else { return };
+    let mut rng = Rng::new(3, 2);
+    for round in 0..48usize {
+        let d = [1, 3, 8, 16][round % 4];
+        let (offset, spread) = (1i64 << (round % 23), 1u128 << (4 + round % 17));
+        let mut centroid = || -> Vec<i64> {
+            (0..d)
+                .map(|_| 256 * (offset + rng.below(spread) as i64) + rng.below(256) as i64)
+                .collect()
+        };
+        let (a, b) = (centroid(), centroid());
+        let rows: Vec<f32> = (0..300)
+            .flat_map(|_| a.iter().zip(&b))
+            .map(|(a, b)| ((a + b) / 512 + rng.below(5) as i64 - 2) as f32)
+            .collect();
+        let data = TileSet::from_rows(&rows, d, None, usize::MAX);
+        let centroids = Centroids::new(d, a.iter().chain(&b).map(|&c| c as i32).collect());
+        assert_eq!(
+            compare(&ScalarBackend, gpu, &data, &centroids).unwrap(),
+            None,
+            "round {round}"
+        );
+    }
+}
+
+#[test]
 fn rows_in_doubt_are_counted_and_few() {
     let Some(gpu) = shared() else { return };
     let n_doubtful = |case: Case| {
@@ -150,10 +215,7 @@ fn no_rows_are_no_trouble() {
     let Some(gpu) = shared() else { return };
     let data = TileSet::zeros(0, 3, true, usize::MAX);
     let centroids = Centroids::on_rows(3, &[1, 2, 3]);
-    assert_eq!(
-        kohort::backend::self_test::compare(&ScalarBackend, gpu, &data, &centroids).unwrap(),
-        None
-    );
+    assert_eq!(compare(&ScalarBackend, gpu, &data, &centroids).unwrap(), None);
 }
 
 #[test]

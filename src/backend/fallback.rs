@@ -194,8 +194,11 @@ mod tests {
         }
     }
 
-    /// All that a user can see of three passes, and the notices.
-    fn run(backend: &dyn Backend) -> Result<(Vec<Pass>, Vec<Vec<u32>>, TwoNearest, Vec<String>)> {
+    /// The outcomes of three passes, the labels after each, the two nearest at the end, and the notices.
+    type Seen = (Vec<Pass>, Vec<Vec<u32>>, TwoNearest, Vec<String>);
+
+    /// All that a user can see of a session.
+    fn run(backend: &dyn Backend) -> Result<Seen> {
         let rows: Vec<f32> = (0..200).map(|i| (i * i % 97) as f32).collect();
         let data = TileSet::from_rows(&rows, 2, None, 1);
         let mut session = backend.open(&data, 3)?;

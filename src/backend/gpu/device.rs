@@ -165,7 +165,8 @@ impl Device {
             submission_index: submission,
             timeout: Some(self.timeout),
         });
-        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // What failed outside a call of ours may have hit any session: none of them can go on.
+        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match failed {
             Some(reason) => Err(lost(reason)),
             None => polled.map(|_| ()).map_err(lost),
@@ -185,7 +186,8 @@ impl Device {
             let _ = sender.send(result);
         });
         self.wait(after)?;
-        match receiver.try_recv() {
+        // The callback may be in the hands of another thread that waits for the same device.
+        match receiver.recv_timeout(self.timeout) {
             Ok(Ok(())) => Ok(()),
             _ => Err(lost("a buffer could not be mapped")),
         }
