@@ -79,6 +79,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A file is not the one that a run read.
+    #[error("{} is not the file that the run read: its bytes differ", show_path(path))]
+    InputChanged {
+        /// The file.
+        path: PathBuf,
+    },
     /// Files of one data set differ in their columns.
     #[error("{}: column {column:?} {problem}", show_path(path))]
     SchemaMismatch {
@@ -201,6 +207,14 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// What stands where the output should go may not be replaced, or is no place for one.
+    #[error("{} cannot be the output: {reason}", show_path(path))]
+    OutputForeign {
+        /// The output.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A device that was demanded is not there.
     #[error("no usable GPU for --device {asked}: {reason}")]
     DeviceNotFound {
@@ -296,6 +310,9 @@ impl Error {
                 "DATA takes Parquet files, folders that hold them, and globs such as 'data/*.parquet'".into()
             }
             Self::FileChanged { .. } => "wait until the file is complete, then run again".into(),
+            Self::InputChanged { .. } => {
+                "a run can only be made again from the same bytes: restore the file, or name its copy as DATA".into()
+            }
             Self::SchemaMismatch { .. } => {
                 "all files of one data set need the same columns and types; name only the files that belong together"
                     .into()
@@ -321,6 +338,9 @@ impl Error {
             }
             Self::TooFewRows { n_rows, .. } => format!("ask for at most {n_rows} clusters with -k"),
             Self::OutputExists { .. } => "give another --out, or replace it with --overwrite".into(),
+            Self::OutputForeign { .. } => {
+                "give another --out: --overwrite replaces only what kohort wrote itself".into()
+            }
             Self::DeviceNotFound { .. } => {
                 "`kohort devices` lists what there is; --device cpu gives the same segments".into()
             }

@@ -1,12 +1,47 @@
-//! kohort.
+//! Exact k-means for customer segmentation: a table in, segments out, the same bits on every CPU and GPU.
+//!
+//! Labels, centroids, counts and inertia of a fit depend on the data and the options alone: not on the device, the
+//! number of threads, the way the data is cut into files or chunks, and, where there is an id column, not on the order
+//! of the rows. `ARCHITECTURE.md` says how.
+//!
+//! ```
+//! use kohort::backend::cpu::CpuBackend;
+//! use kohort::data::MemorySource;
+//! use kohort::fit::{FitOptions, fit};
+//!
+//! // Orders per year and revenue of six customers.
+//! let customers = ndarray::array![[1., 20.], [2., 25.], [1., 30.], [40., 900.], [45., 1000.], [2., 22.]];
+//! let source = MemorySource::from_array(customers.view(), &["orders", "revenue"])?;
+//! let fit = fit(&source, &CpuBackend::new(0)?, &FitOptions::new(2), &())?;
+//! assert_eq!(fit.assignment.labels, [0, 0, 0, 1, 1, 0]); // the largest segment first
+//!
+//! // The model scores new rows; the training data gets the labels of the fit, bit for bit.
+//! let scored = fit.model.score(&source, &CpuBackend::new(1)?, 1 << 20)?;
+//! assert_eq!(scored.labels_hash, fit.summary.labels_hash);
+//! # Ok::<(), kohort::Error>(())
+//! ```
+//!
+//! Tables can also be Arrow record batches ([`data::MemorySource::new`]) or Parquet files
+//! ([`data::ParquetSource`]). The modules are layers, see `ARCHITECTURE.md`; imports go downwards only:
+//!
+//! [`fit`], [`run`] → [`model`], [`segments`], [`artifact`] → [`kmeans`] → [`backend`] → [`features`], [`data`] →
+//! [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`].
+
+pub mod artifact;
 pub mod backend;
 pub mod data;
 pub mod error;
 pub mod features;
+pub mod fit;
 pub mod grid;
 pub mod kmeans;
+pub mod model;
 pub mod num;
 pub mod partial;
 pub mod rng;
+pub mod run;
+pub mod segments;
+pub mod sys;
 pub mod tiles;
+
 pub use error::{Error, ErrorKind, Result};

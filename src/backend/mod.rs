@@ -9,8 +9,17 @@ use crate::partial::ClusterPartial;
 use crate::tiles::{Centroids, TileSet};
 
 pub mod certificate;
+pub mod choice;
 pub mod cpu;
+pub mod fallback;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+#[cfg(not(feature = "gpu"))]
+#[path = "gpu_disabled.rs"]
+pub mod gpu;
+mod gpu_types;
 pub mod scalar;
+pub mod self_test;
 
 /// The runner-up of a row when there is one cluster only.
 pub const NO_CLUSTER: u32 = u32::MAX;

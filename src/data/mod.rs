@@ -1,5 +1,25 @@
 //! Layer 2: where rows come from, as Arrow record batches in a fixed row order.
 
+mod decode;
+mod delta;
+mod file;
+mod fingerprint;
+mod gate;
+mod guard;
+mod ids;
+mod limits;
+mod memory;
+mod pages;
+mod parquet;
+mod source;
+mod thrift;
+
+pub use self::fingerprint::InputFile;
+pub use self::ids::read_keys;
+pub use self::memory::MemorySource;
+pub use self::parquet::ParquetSource;
+pub use self::source::expand;
+
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;

@@ -1,5 +1,6 @@
 //! Rows to grid values: the replay of a preparation, at the fit and at every scoring.
 
+use arrow::datatypes::Schema;
 use rayon::prelude::*;
 
 use super::decode::{BadCell, decode};
@@ -41,10 +42,7 @@ pub fn prepare(
         return Err(Error::NoRows);
     }
     let features = &preparation.features;
-    let columns: Vec<usize> = features
-        .iter()
-        .map(|feature| place(source, feature))
-        .collect::<Result<_>>()?;
+    let columns = preparation.columns_in(source.schema())?;
     let names: Vec<&str> = features.iter().map(|feature| feature.column.as_str()).collect();
     let weights = weight.map(|name| read_weights(source, name)).transpose()?;
     let mut tiles = TileSet::try_zeros(n_rows, features.len(), weights.is_some(), chunk_bytes)?;
@@ -74,10 +72,20 @@ pub fn prepare(
     })
 }
 
-/// Where a feature's column stands in `source`, if it still is what it was.
-fn place(source: &dyn BatchSource, feature: &FeaturePreparation) -> Result<usize> {
-    let index = find_column(source.schema(), &feature.column)?;
-    let found = source.schema().field(index).data_type();
+impl Preparation {
+    /// Where the features' columns stand in `schema`, in the order of the features.
+    ///
+    /// # Errors
+    /// The first column that is missing, stands twice or has a type of another kind than at the fit.
+    pub fn columns_in(&self, schema: &Schema) -> Result<Vec<usize>> {
+        self.features.iter().map(|feature| place(schema, feature)).collect()
+    }
+}
+
+/// Where a feature's column stands in `schema`, if it still is what it was.
+fn place(schema: &Schema, feature: &FeaturePreparation) -> Result<usize> {
+    let index = find_column(schema, &feature.column)?;
+    let found = schema.field(index).data_type();
     if feature.kind.accepts(found) {
         return Ok(index);
     }

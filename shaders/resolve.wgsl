@@ -1,0 +1,148 @@
+// Decides the rows that `assign` left in doubt, in exact integers, and adds them to their clusters' totals.
+//
+// A workgroup takes one row at a time: its threads share the clusters out, then the two nearest are found in a tree.
+// A squared distance is below 2^79 (2^15 features, differences below 2^32) and held in three words.
+//
+// Bindings: shared/pass.wgsl. Rust twin: `two_nearest` in src/backend/scalar.rs, `Centroids::sq_dist`.
+
+// Threads of a workgroup, a power of two.
+override lanes: u32 = 64u;
+
+// A cluster and its squared distance, as words from the highest to the lowest, the cluster last: in the order of these
+// words, nearer clusters come first and ties go to the lower index.
+alias Candidate = vec4<u32>;
+const NOBODY: Candidate = vec4<u32>(0xffffffffu, 0xffffffffu, 0xffffffffu, NO_CLUSTER);
+
+var<workgroup> n_doubtful: u32;
+var<workgroup> nearest: array<Candidate, lanes>;
+var<workgroup> second: array<Candidate, lanes>;
+
+@compute @workgroup_size(lanes)
+fn resolve(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    if lane == 0u {
+        n_doubtful = atomicLoad(&totals[params.list]);
+    }
+    let n = workgroupUniformLoad(&n_doubtful);
+    for (var slot = group.x; slot < n; slot += params.resolve_groups) {
+        let row = doubtful[slot];
+        search(row, lane);
+        merge(lane);
+        settle(row, lane);
+        // The candidates are overwritten in the next turn.
+        workgroupBarrier();
+    }
+}
+
+// The two nearest among every `lanes`-th cluster.
+fn search(row: u32, lane: u32) {
+    var best = NOBODY;
+    var next = NOBODY;
+    for (var cluster = lane; cluster < params.n_clusters; cluster += lanes) {
+        let candidate = vec4<u32>(sq_dist(row, cluster), cluster);
+        if before(candidate, best) {
+            next = best;
+            best = candidate;
+        } else if before(candidate, next) {
+            next = candidate;
+        }
+    }
+    nearest[lane] = best;
+    second[lane] = next;
+}
+
+// The two nearest of all threads, in place 0.
+fn merge(lane: u32) {
+    for (var half = lanes / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            let a = nearest[lane];
+            let b = nearest[lane + half];
+            if before(a, b) {
+                second[lane] = first_of(second[lane], b);
+            } else {
+                nearest[lane] = b;
+                second[lane] = first_of(a, second[lane + half]);
+            }
+        }
+    }
+    workgroupBarrier();
+}
+
+// Writes the label and adds the row to its cluster.
+fn settle(row: u32, lane: u32) {
+    let cluster = nearest[0].w;
+    if ranked {
+        if lane == 0u {
+            labels[row] = cluster + 1u;
+            runners_up[row] = second[0].w + 1u;
+        }
+        return;
+    }
+    let weight = weight_of(row);
+    let first = 1u + cluster * width();
+    if lane == 0u {
+        if labels[row] != cluster + 1u {
+            add_total(0u, vec2<u32>(1u, 0u));
+        }
+        labels[row] = cluster + 1u;
+        add_total(first + params.n_features, vec2<u32>(1u, 0u));
+        if weighted {
+            add_total(first + params.n_features + 1u, vec2<u32>(weight, 0u));
+        }
+    }
+    for (var feature = lane; feature < params.n_features; feature += lanes) {
+        add_total(first + feature, shifted(tiles[tile_index(row, feature)], weight));
+    }
+}
+
+fn before(a: Candidate, b: Candidate) -> bool {
+    if a.x != b.x {
+        return a.x < b.x;
+    }
+    if a.y != b.y {
+        return a.y < b.y;
+    }
+    if a.z != b.z {
+        return a.z < b.z;
+    }
+    return a.w < b.w;
+}
+
+fn first_of(a: Candidate, b: Candidate) -> Candidate {
+    if before(a, b) {
+        return a;
+    }
+    return b;
+}
+
+// `Centroids::sq_dist`: words from the highest to the lowest.
+fn sq_dist(row: u32, cluster: u32) -> vec3<u32> {
+    var sum = vec3<u32>();
+    for (var feature = 0u; feature < params.n_features; feature++) {
+        let x = i32(tiles[tile_index(row, feature)]) * 256;
+        let c = centroids_exact[cluster * params.n_features + feature];
+        // The difference can take 33 bits with its sign; its magnitude fits 32, and unsigned subtraction wraps to it.
+        let diff = select(bitcast<u32>(x) - bitcast<u32>(c), bitcast<u32>(c) - bitcast<u32>(x), x < c);
+        let sq = square(diff);
+        let low = sum.z + sq.y;
+        let carry = select(0u, 1u, low < sq.y);
+        let mid = sum.y + sq.x;
+        let mid_carried = mid + carry;
+        sum = vec3<u32>(
+            sum.x + select(0u, 1u, mid < sq.x) + select(0u, 1u, mid_carried < mid),
+            mid_carried,
+            low,
+        );
+    }
+    return sum;
+}
+
+// The square of a 32-bit number as high and low word, by 16-bit halves.
+fn square(m: u32) -> vec2<u32> {
+    let h = m >> 16u;
+    let l = m & 0xffffu;
+    let cross = h * l;
+    let low = l * l;
+    let sum = low + (cross << 17u);
+    return vec2<u32>(h * h + (cross >> 15u) + select(0u, 1u, sum < low), sum);
+}

@@ -1,0 +1,92 @@
+// What every kernel of a pass shares: what a dispatch is told, the bindings, the exact totals.
+//
+// This text stands before each kernel's own.
+// Rust twin: src/backend/gpu/layout.rs (`Params`, `BINDINGS`, `TotalsLayout`).
+
+// One dispatch: the rows `first_row .. first_row + n_rows` of the part that is bound.
+struct Params {
+    first_row: u32, // of the part
+    n_rows: u32,
+    n_features: u32,
+    n_clusters: u32,
+    rounds: u32, // times each workgroup of `assign` takes its rows
+    resolve_groups: u32, // workgroups of `resolve`
+    list: u32, // word of `totals` that holds the length of this dispatch's list
+    first_total: u32, // word of `totals` where the sums start
+    factor: f32, // of the certificate
+}
+
+// Cluster number of a row that has none; labels are stored plus one, so that it is 0 in memory.
+const NO_CLUSTER: u32 = 0xffffffffu;
+// Added to every grid value, which makes it a natural number below 2^24.
+const SHIFT: i32 = 8388608;
+// Rows in a block of the tile layout.
+const BLOCK: u32 = 64u;
+
+// Whether rows have weights; without, each weighs 1 and there is no column of weights.
+override weighted: bool = false;
+// Whether the pass asks for the two nearest clusters of each row, and for no sums.
+override ranked: bool = false;
+
+// IN   params: one per dispatch
+@group(0) @binding(0) var<uniform> params: Params;
+// IN   tiles: blocks x n_features x 64, integer-valued grid units
+@group(0) @binding(1) var<storage, read> tiles: array<f32>;
+// IN   weights: rows of the part; one unused word without weights
+@group(0) @binding(2) var<storage, read> weights: array<u32>;
+// IN   centroids: padded clusters x ceil(n_features / 4), grid units; then half their squared norms, 4 to a vector
+@group(0) @binding(3) var<storage, read> centroids: array<vec4<f32>>;
+// IN   centroids_exact: n_clusters x n_features, in 1/256 of grid units
+@group(0) @binding(4) var<storage, read> centroids_exact: array<i32>;
+// OUT  labels: rows of the part, nearest cluster plus one; IN as well: the labels of the pass before
+@group(0) @binding(5) var<storage, read_write> labels: array<u32>;
+// OUT  runners_up: rows of the part, second-nearest cluster plus one; one unused word unless `ranked`
+@group(0) @binding(6) var<storage, read_write> runners_up: array<u32>;
+// OUT  doubtful: rows of the part that `assign` could not decide, for `resolve`
+@group(0) @binding(7) var<storage, read_write> doubtful: array<u32>;
+// OUT  totals: lengths of lists; then sums of 3 words (low first): rows moved, and per cluster n_features + 1 (+ 1)
+//      columns: shifted grid values times weight, rows, and, where rows have weights, the weights
+@group(0) @binding(8) var<storage, read_write> totals: array<atomic<u32>>;
+
+// Where grid value `(row, feature)` stands in `tiles`.
+fn tile_index(row: u32, feature: u32) -> u32 {
+    return ((row / BLOCK) * params.n_features + feature) * BLOCK + row % BLOCK;
+}
+
+// Columns of totals per cluster.
+fn width() -> u32 {
+    return params.n_features + select(1u, 2u, weighted);
+}
+
+fn weight_of(row: u32) -> u32 {
+    if weighted {
+        return weights[row];
+    }
+    return 1u;
+}
+
+// The shifted grid value times the weight (at most 2^16), as low and high word: below 2^41.
+fn shifted(x: f32, weight: u32) -> vec2<u32> {
+    let natural = u32(i32(x) + SHIFT);
+    if !weighted {
+        return vec2<u32>(natural, 0u);
+    }
+    let low = (natural & 0xffffu) * weight;
+    let high = (natural >> 16u) * weight;
+    let sum = low + (high << 16u);
+    return vec2<u32>(sum, (high >> 16u) + select(0u, 1u, sum < low));
+}
+
+// Adds to sum number `entry`; the carry is seen from the word that stood there before, so no order can lose it.
+fn add_total(entry: u32, amount: vec2<u32>) {
+    let word = params.first_total + 3u * entry;
+    let low = atomicAdd(&totals[word], amount.x);
+    let carried = amount.y + select(0u, 1u, amount.x > 0xffffffffu - low);
+    if carried == 0u {
+        return;
+    }
+    let high = atomicAdd(&totals[word + 1u], carried);
+    if carried > 0xffffffffu - high {
+        atomicAdd(&totals[word + 2u], 1u);
+    }
+}

@@ -1,0 +1,513 @@
+//! Outputs that appear whole or not at all: temporary name in the target folder, fsync, rename, fsync the folder.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::names;
+use crate::error::{Error, Result};
+
+/// A file being written, which knows the name it will have.
+#[derive(Debug)]
+pub struct OutFile {
+    file: BufWriter<File>,
+    path: PathBuf,
+}
+
+impl OutFile {
+    /// The name it will have.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `error` as one of writing this file.
+    pub fn error(&self, error: impl Into<io::Error>) -> Error {
+        Error::io("write", &self.path)(error.into())
+    }
+
+    /// Everything written so far on disk, not only in the system's cache.
+    fn sync(mut self) -> Result<()> {
+        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        synced.map_err(Error::io("write", &self.path))
+    }
+}
+
+impl Write for OutFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Refuses, before any work is done, an output file that could not be put in place later.
+///
+/// # Errors
+/// [`Error::OutputExists`] where it exists and may not be replaced; [`Error::OutputForeign`] where it is no file;
+/// [`Error::Io`] where its folder is missing or cannot be written to.
+pub fn check_output_file(path: &Path, overwrite: bool) -> Result<()> {
+    let (folder, _) = folder_and_name(path)?;
+    match kind_of(path)? {
+        None => {}
+        Some(kind) if kind.is_dir() => return Err(foreign(path, "it is a folder")),
+        Some(_) if !overwrite => return Err(exists(path)),
+        Some(kind) if !kind.is_file() => return Err(foreign(path, "it is not a regular file")),
+        Some(_) => {}
+    }
+    check_folder(&folder)
+}
+
+/// Refuses, before any work is done, a run directory that could not be put in place later.
+///
+/// # Errors
+/// As [`check_output_file`]; with `overwrite`, [`Error::OutputForeign`] where anything but an empty folder or a run
+/// directory with nothing added to it stands there.
+pub fn check_output_dir(path: &Path, overwrite: bool) -> Result<()> {
+    let (folder, _) = folder_and_name(path)?;
+    if kind_of(path)?.is_some() {
+        if !overwrite {
+            return Err(exists(path));
+        }
+        check_replaceable(path, path)?;
+    }
+    check_folder(&folder)
+}
+
+/// Writes a file under a temporary name and gives it its own once `write` has succeeded and all is on disk.
+///
+/// # Errors
+/// Those of `write` and of the system, [`Error::OutputExists`] where the file exists and `overwrite` is off. Nothing
+/// is left behind then.
+pub fn write_atomic<T>(path: &Path, overwrite: bool, write: impl FnOnce(&mut OutFile) -> Result<T>) -> Result<T> {
+    let (folder, name) = folder_and_name(path)?;
+    let mut builder = tempfile::Builder::new();
+    let prefix = hidden(&name, "tmp");
+    builder.prefix(&prefix);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as any new file
+    let temporary = builder.tempfile_in(&folder).map_err(Error::io("create", path))?;
+    let (file, temporary) = temporary.into_parts();
+    let mut out = OutFile {
+        file: BufWriter::new(file),
+        path: path.to_owned(),
+    };
+    let value = write(&mut out)?;
+    out.sync()?;
+    if overwrite {
+        temporary.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
+    } else {
+        temporary.persist_noclobber(path).map_err(|e| match e.error.kind() {
+            io::ErrorKind::AlreadyExists => exists(path),
+            _ => Error::io("write", path)(e.error),
+        })?;
+    }
+    sync_folder(&folder)?;
+    Ok(value)
+}
+
+/// A run directory in the making: a hidden folder beside its place, removed unless [`RunDir::commit`] is reached.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    folder: PathBuf,
+    name: OsString,
+    overwrite: bool,
+    temporary: TempDir,
+}
+
+impl RunDir {
+    /// Begins the run directory `path`.
+    ///
+    /// # Errors
+    /// Those of [`check_output_dir`].
+    pub fn create(path: &Path, overwrite: bool) -> Result<Self> {
+        check_output_dir(path, overwrite)?;
+        let (folder, name) = folder_and_name(path)?;
+        let temporary = temporary_dir(&folder, &name, "tmp").map_err(Error::io("create", path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            folder,
+            name,
+            overwrite,
+            temporary,
+        })
+    }
+
+    /// Where the directory will stand.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes one of the files in [`names::ALL`]; on disk when this returns.
+    ///
+    /// # Errors
+    /// Those of `write` and of the system.
+    ///
+    /// # Panics
+    /// If `name` is not one of those: the directory could not be replaced later.
+    pub fn write<T>(&self, name: &str, write: impl FnOnce(&mut OutFile) -> Result<T>) -> Result<T> {
+        assert!(names::ALL.contains(&name), "{name} is no file of a run directory");
+        let path = self.path.join(name);
+        let file = File::create_new(self.temporary.path().join(name)).map_err(Error::io("create", &path))?;
+        let mut out = OutFile {
+            file: BufWriter::new(file),
+            path,
+        };
+        let value = write(&mut out)?;
+        out.sync()?;
+        Ok(value)
+    }
+
+    /// Puts the finished directory in its place.
+    ///
+    /// With `overwrite`, an earlier run there is kept aside until the new one stands, then removed.
+    ///
+    /// # Errors
+    /// Those of [`check_output_dir`], checked again, and of the system. What stood there before still does then.
+    pub fn commit(self) -> Result<()> {
+        sync_folder(self.temporary.path())?;
+        let old = match kind_of(&self.path)? {
+            None => None,
+            Some(_) if !self.overwrite => return Err(exists(&self.path)),
+            Some(_) => Some(self.set_aside()?),
+        };
+        if let Err(error) = fs::rename(self.temporary.path(), &self.path) {
+            if let Some(old) = old {
+                put_back(old, &self.path);
+            }
+            return Err(match error.kind() {
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => exists(&self.path),
+                _ => Error::io("create", &self.path)(error),
+            });
+        }
+        // It has its name now; there is nothing left to clean up under the old one.
+        let _ = self.temporary.keep();
+        sync_folder(&self.folder)?;
+        if let Some(old) = old {
+            remove_run(old);
+        }
+        Ok(())
+    }
+
+    /// Moves what stands at the target into a hidden folder beside it, if it may be replaced.
+    fn set_aside(&self) -> Result<TempDir> {
+        check_replaceable(&self.path, &self.path)?;
+        let aside = temporary_dir(&self.folder, &self.name, "old").map_err(Error::io("create", &self.path))?;
+        fs::rename(&self.path, aside.path().join(OLD_RUN)).map_err(Error::io("replace", &self.path))?;
+        // Looked at again now that nobody finds it under its name: it may have gained a file in between.
+        if let Err(error) = check_replaceable(&aside.path().join(OLD_RUN), &self.path) {
+            put_back(aside, &self.path);
+            return Err(error);
+        }
+        Ok(aside)
+    }
+}
+
+/// Name of the earlier run inside the folder it is kept aside in.
+const OLD_RUN: &str = "run";
+
+/// Gives a run that was set aside its place back; where even that fails it stays aside rather than be deleted.
+fn put_back(aside: TempDir, path: &Path) {
+    if fs::rename(aside.path().join(OLD_RUN), path).is_err() {
+        let _ = aside.keep();
+    }
+}
+
+/// Removes an earlier run, file by file by our own names: anything else keeps its folder alive.
+fn remove_run(aside: TempDir) {
+    let run = aside.path().join(OLD_RUN);
+    for name in names::ALL {
+        // What is not there needs no removal; what cannot be removed makes the next line fail.
+        let _ = fs::remove_file(run.join(name));
+    }
+    if fs::remove_dir(&run).is_err() {
+        let _ = aside.keep();
+    }
+}
+
+/// Refuses to replace anything but an empty folder or a run directory that holds our files alone.
+fn check_replaceable(dir: &Path, shown: &Path) -> Result<()> {
+    let kind = kind_of(dir)?.ok_or_else(|| Error::NotFound { path: shown.to_owned() })?;
+    if !kind.is_dir() {
+        return Err(foreign(shown, "it is not a folder"));
+    }
+    let (mut n_entries, mut is_run) = (0, false);
+    for entry in fs::read_dir(dir).map_err(Error::io("read", shown))? {
+        let entry = entry.map_err(Error::io("read", shown))?;
+        let is_file = entry.file_type().map_err(Error::io("read", shown))?.is_file();
+        let name = entry.file_name();
+        if !is_file || !names::ALL.iter().any(|ours| name == *ours) {
+            let name = name.to_string_lossy();
+            return Err(foreign(shown, &format!("it holds {name:?}, which no run writes")));
+        }
+        n_entries += 1;
+        is_run |= name == names::RUN;
+    }
+    if n_entries > 0 && !is_run {
+        return Err(foreign(shown, &format!("it holds files but no {}", names::RUN)));
+    }
+    Ok(())
+}
+
+/// Folder and last part of an output path.
+fn folder_and_name(path: &Path) -> Result<(PathBuf, OsString)> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| foreign(path, "it has no name of its own"))?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    Ok((folder.to_owned(), name.to_owned()))
+}
+
+/// Refuses a folder that is missing or that takes no new entry, by making one.
+fn check_folder(folder: &Path) -> Result<()> {
+    let metadata = fs::metadata(folder).map_err(Error::io("write to", folder))?;
+    if !metadata.is_dir() {
+        return Err(foreign(folder, "it is not a folder"));
+    }
+    temporary_dir(folder, OsStr::new("kohort"), "tmp")
+        .and_then(TempDir::close)
+        .map_err(Error::io("write to", folder))
+}
+
+/// What stands at a path, symbolic links not followed.
+fn kind_of(path: &Path) -> Result<Option<fs::FileType>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.file_type())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("write", path)(error)),
+    }
+}
+
+fn temporary_dir(folder: &Path, name: &OsStr, what: &str) -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    let prefix = hidden(name, what);
+    builder.prefix(&prefix);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777)); // less the umask, as any new folder
+    builder.tempdir_in(folder)
+}
+
+/// `.NAME.WHAT-`, with a long name cut so that the random part still fits into 255 bytes.
+fn hidden(name: &OsStr, what: &str) -> String {
+    let name: String = name.to_string_lossy().chars().take(40).collect();
+    format!(".{name}.{what}-")
+}
+
+fn exists(path: &Path) -> Error {
+    Error::OutputExists { path: path.to_owned() }
+}
+
+fn foreign(path: &Path, reason: &str) -> Error {
+    Error::OutputForeign {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// Makes new names in a folder last through a power cut, where the system can.
+fn sync_folder(folder: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(Error::io("write", folder))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn text(content: &'static str) -> impl FnOnce(&mut OutFile) -> Result<()> {
+        move |out| out.write_all(content.as_bytes()).map_err(|e| out.error(e))
+    }
+
+    /// Writes half and fails, as a full disk or Ctrl-C would.
+    fn torn(out: &mut OutFile) -> Result<()> {
+        out.write_all(&[b'x'; 100_000]).unwrap();
+        Err(Error::Interrupted)
+    }
+
+    fn run_dir(path: &Path, overwrite: bool, content: &'static str) -> Result<()> {
+        let run = RunDir::create(path, overwrite)?;
+        run.write(names::RUN, text(content))?;
+        run.write(names::MODEL, text("{}"))?;
+        run.commit()
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.parquet");
+        assert!(write_atomic(&path, false, torn).is_err());
+        assert_eq!(listing(folder.path()), [""; 0]);
+        write_atomic(&path, false, text("one")).unwrap();
+        assert!(matches!(
+            write_atomic(&path, false, text("two")),
+            Err(Error::OutputExists { .. })
+        ));
+        assert!(write_atomic(&path, true, torn).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        write_atomic(&path, true, text("two")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(listing(folder.path()), ["scores.parquet"]);
+    }
+
+    #[test]
+    fn a_run_directory_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let run = RunDir::create(&path, false).unwrap();
+        run.write(names::RUN, text("{}")).unwrap();
+        assert!(run.write(names::MODEL, torn).is_err());
+        assert!(!path.exists());
+        drop(run);
+        assert_eq!(listing(folder.path()), [""; 0]);
+        run_dir(&path, false, "{}").unwrap();
+        assert_eq!(listing(folder.path()), ["run"]);
+        assert_eq!(listing(&path), [names::MODEL, names::RUN]);
+    }
+
+    #[test]
+    fn a_run_is_replaced_only_when_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        run_dir(&path, false, "old").unwrap();
+        assert!(matches!(run_dir(&path, false, "new"), Err(Error::OutputExists { .. })));
+        let unfinished = RunDir::create(&path, true).unwrap();
+        assert!(unfinished.write(names::RUN, torn).is_err());
+        drop(unfinished);
+        assert_eq!(fs::read_to_string(path.join(names::RUN)).unwrap(), "old");
+        run_dir(&path, true, "new").unwrap();
+        assert_eq!(fs::read_to_string(path.join(names::RUN)).unwrap(), "new");
+        assert_eq!(listing(folder.path()), ["run"]);
+    }
+
+    #[test]
+    fn an_empty_folder_may_be_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        fs::create_dir(&path).unwrap();
+        assert!(run_dir(&path, false, "{}").is_err());
+        run_dir(&path, true, "{}").unwrap();
+        assert_eq!(listing(&path), [names::MODEL, names::RUN]);
+    }
+
+    #[test]
+    fn nothing_that_is_not_ours_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |name: &str| {
+            let path = folder.path().join(name);
+            let before = fs::symlink_metadata(&path).unwrap().file_type();
+            assert!(
+                matches!(run_dir(&path, true, "{}"), Err(Error::OutputForeign { .. })),
+                "{name}"
+            );
+            assert_eq!(fs::symlink_metadata(&path).unwrap().file_type(), before);
+        };
+        let make = |name: &str| {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            folder.path().join(name)
+        };
+        fs::write(make("photos").join("a.jpg"), "a").unwrap();
+        fs::write(make("no-record").join(names::MODEL), "{}").unwrap();
+        let with_notes = make("with-notes");
+        fs::write(with_notes.join(names::RUN), "{}").unwrap();
+        fs::write(with_notes.join("notes.txt"), "mine").unwrap();
+        fs::create_dir(make("odd").join(names::RUN)).unwrap();
+        fs::write(folder.path().join("file"), "a").unwrap();
+        for name in ["photos", "no-record", "with-notes", "odd", "file"] {
+            refused(name);
+        }
+        assert_eq!(listing(&with_notes), ["notes.txt", names::RUN]);
+        assert_eq!(listing(folder.path()).len(), 5);
+    }
+
+    #[test]
+    fn what_comes_in_between_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        run_dir(&path, false, "old").unwrap();
+        let run = RunDir::create(&path, true).unwrap();
+        run.write(names::RUN, text("new")).unwrap();
+        fs::write(path.join("notes.txt"), "mine").unwrap();
+        assert!(matches!(run.commit(), Err(Error::OutputForeign { .. })));
+        assert_eq!(listing(&path), [names::MODEL, "notes.txt", names::RUN]);
+        assert_eq!(listing(folder.path()), ["run"]);
+
+        let other = folder.path().join("other");
+        let run = RunDir::create(&other, false).unwrap();
+        fs::create_dir(&other).unwrap();
+        assert!(matches!(run.commit(), Err(Error::OutputExists { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().join("real");
+        run_dir(&real, false, "old").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert!(matches!(run_dir(&link, true, "new"), Err(Error::OutputForeign { .. })));
+        assert_eq!(fs::read_to_string(real.join(names::RUN)).unwrap(), "old");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn outputs_have_the_permissions_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| {
+            let metadata = fs::metadata(folder.path().join(name)).unwrap();
+            metadata.permissions().mode() & 0o777
+        };
+        fs::write(folder.path().join("plain"), "").unwrap();
+        write_atomic(&folder.path().join("ours"), false, text("")).unwrap();
+        fs::create_dir(folder.path().join("plain.d")).unwrap();
+        run_dir(&folder.path().join("ours.d"), false, "{}").unwrap();
+        assert_eq!((mode("ours"), mode("ours.d")), (mode("plain"), mode("plain.d")));
+    }
+
+    #[test]
+    fn an_output_is_checked_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(check_output_dir(&folder.path().join("run"), false).is_ok());
+        assert!(check_output_file(&folder.path().join("out"), false).is_ok());
+        assert!(check_output_file(&file, true).is_ok());
+        assert!(matches!(
+            check_output_file(&file, false),
+            Err(Error::OutputExists { .. })
+        ));
+        let is_foreign = |result: Result<()>| matches!(result, Err(Error::OutputForeign { .. }));
+        assert!(is_foreign(check_output_file(folder.path(), true)));
+        assert!(is_foreign(check_output_dir(Path::new("/"), true)));
+        for check in [check_output_file, check_output_dir] {
+            let missing = check(&folder.path().join("no/such"), false);
+            assert!(matches!(missing, Err(Error::Io { action: "write to", .. })));
+            assert!(check(&file.join("run"), false).is_err());
+        }
+        assert_eq!(listing(folder.path()), ["file"]);
+    }
+}

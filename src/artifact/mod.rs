@@ -1,0 +1,27 @@
+//! Layer 5: what a run leaves behind: the run directory and its files, written whole or not at all.
+
+mod atomic;
+mod json;
+pub mod model_file;
+mod run_record;
+mod tables;
+
+pub use atomic::{OutFile, RunDir, check_output_dir, check_output_file, write_atomic};
+pub use run_record::{
+    DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
+};
+pub use tables::{check_id_columns, write_assignments, write_profile};
+
+/// The files of a run directory.
+pub mod names {
+    /// The record of the run.
+    pub const RUN: &str = "run.json";
+    /// The model.
+    pub const MODEL: &str = "model.json";
+    /// Segment of every row.
+    pub const ASSIGNMENTS: &str = "assignments.parquet";
+    /// What each segment is like.
+    pub const PROFILE: &str = "profile.parquet";
+    /// Everything that a run directory may hold: only a folder with nothing else in it is ever replaced.
+    pub const ALL: [&str; 4] = [RUN, MODEL, ASSIGNMENTS, PROFILE];
+}

@@ -1,0 +1,376 @@
+//! `model.json`: a model as a readable, versioned, checksummed file.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::json::{self, MAX_BYTES};
+use super::{OutFile, names};
+use crate::error::{Error, Result};
+use crate::features::Preparation;
+use crate::grid::{CENTROID_SCALE, MAX_GRID};
+use crate::model::Model;
+use crate::tiles::Centroids;
+
+const FORMAT: &str = "kohort-model";
+const VERSION: u64 = 1;
+/// What a centroid coordinate takes in the file at most: an `i32`, an `f64` and two separators.
+const COORDINATE_BYTES: u64 = 11 + 24 + 4;
+/// What a feature takes in the file besides its coordinates and its name.
+const FEATURE_BYTES: u64 = 1 << 10;
+
+/// The file, field by field. The checksum is over the compact JSON of all other fields.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelFile {
+    format: String,
+    version: u64,
+    kohort_version: String,
+    id_columns: Vec<String>,
+    weight_column: Option<String>,
+    preparation: Preparation,
+    segments: Vec<SegmentEntry>,
+    checksum: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SegmentEntry {
+    /// From 1.
+    segment: u64,
+    n_rows: u64,
+    /// Per feature, in units of the grid's step / 2^8: what counts.
+    centroid: Vec<i32>,
+    /// Per feature, in original units: for people.
+    centroid_in_original_units: Vec<f64>,
+}
+
+/// Refuses a model too large for its file, before any work is done.
+///
+/// # Errors
+/// [`Error::InvalidParam`] with both sizes.
+pub fn check_size(n_features: usize, n_clusters: usize) -> Result<()> {
+    let coordinates = (n_features as u64).saturating_mul(n_clusters as u64);
+    let needed = coordinates
+        .saturating_mul(COORDINATE_BYTES)
+        .saturating_add((n_features as u64).saturating_mul(FEATURE_BYTES));
+    if needed > MAX_BYTES {
+        return Err(Error::InvalidParam {
+            param: "n_clusters",
+            value: n_clusters.to_string(),
+            reason: format!(
+                "a model of {n_clusters} centroids x {n_features} features takes {needed} bytes, at most {MAX_BYTES} are allowed"
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Writes a model.
+///
+/// # Errors
+/// Those of [`check_size`] and of writing; [`Error::Internal`] where the model contradicts itself.
+pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
+    check_size(model.centroids.n_features(), model.n_segments())?;
+    let segments = (0..model.n_segments()).map(|cluster| SegmentEntry {
+        segment: cluster as u64 + 1,
+        n_rows: model.segment_counts[cluster],
+        centroid: model.centroids.row(cluster).to_vec(),
+        centroid_in_original_units: model.preparation.centroid_in_original_units(&model.centroids, cluster),
+    });
+    let mut file = ModelFile {
+        format: FORMAT.into(),
+        version: VERSION,
+        kohort_version: env!("CARGO_PKG_VERSION").into(),
+        id_columns: model.id_columns.clone(),
+        weight_column: model.weight_column.clone(),
+        preparation: model.preparation.clone(),
+        segments: segments.collect(),
+        checksum: String::new(),
+    };
+    check(&file).map_err(|reason| Error::Internal(format!("the model to be written is wrong: {reason}")))?;
+    file.checksum = checksum(&mut file)?;
+    json::write(out, &file)
+}
+
+/// Reads a model from its file, or from the run directory that holds it.
+///
+/// The file may come from anywhere: nothing in it is believed before it is checked.
+///
+/// # Errors
+/// [`Error::ArtifactVersion`] for a version this program does not know, [`Error::ArtifactInvalid`] with the reason
+/// for anything else that is not as it must be, [`Error::NotFound`] and [`Error::Io`].
+pub fn load(path: &Path) -> Result<Model> {
+    let path = json::file_in(path, names::MODEL);
+    let mut file: ModelFile = json::read(&path, FORMAT, VERSION)?;
+    let invalid = |reason: String| json::invalid(&path, reason);
+    check(&file).map_err(invalid)?;
+    let stated = file.checksum.clone();
+    if checksum(&mut file)? != stated {
+        return Err(invalid("the checksum does not match the content".into()));
+    }
+    let segment_counts = file.segments.iter().map(|segment| segment.n_rows).collect();
+    let values = file.segments.into_iter().flat_map(|segment| segment.centroid).collect();
+    Ok(Model {
+        centroids: Centroids::new(file.preparation.n_features(), values),
+        preparation: file.preparation,
+        id_columns: file.id_columns,
+        weight_column: file.weight_column,
+        segment_counts,
+    })
+}
+
+/// 32 hexadecimal digits over everything but the checksum itself, which is emptied.
+fn checksum(file: &mut ModelFile) -> Result<String> {
+    file.checksum.clear();
+    let bytes = serde_json::to_vec(&file).map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(format!("{:032x}", xxh3_128(&bytes)))
+}
+
+/// Everything that the types do not rule out.
+fn check(file: &ModelFile) -> Result<(), String> {
+    file.preparation.validate()?;
+    check_names(file)?;
+    check_segments(&file.segments, file.preparation.n_features())
+}
+
+/// Column names: all there, and each with one role.
+fn check_names(file: &ModelFile) -> Result<(), String> {
+    let features = file.preparation.features.iter().map(|feature| &feature.column);
+    let mut names: Vec<&String> = features.chain(&file.id_columns).chain(&file.weight_column).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(format!("column {:?} has two roles", pair[0])),
+        None => Ok(()),
+    }
+}
+
+fn check_segments(segments: &[SegmentEntry], n_features: usize) -> Result<(), String> {
+    let limit = MAX_GRID.unsigned_abs() * CENTROID_SCALE as u32;
+    let mut n_rows = 0u64;
+    for (number, segment) in (1u64..).zip(segments) {
+        if segment.segment != number {
+            return Err(format!(
+                "segment {} stands where segment {number} belongs",
+                segment.segment
+            ));
+        }
+        for (len, what) in [
+            (segment.centroid.len(), "centroid"),
+            (segment.centroid_in_original_units.len(), "centroid_in_original_units"),
+        ] {
+            if len != n_features {
+                return Err(format!(
+                    "segment {number}: {what} has {len} values for {n_features} features"
+                ));
+            }
+        }
+        if segment.centroid.iter().any(|c| c.unsigned_abs() > limit) {
+            return Err(format!("segment {number}: the centroid lies outside the grid"));
+        }
+        if !segment.centroid_in_original_units.iter().all(|value| value.is_finite()) {
+            return Err(format!("segment {number}: the centroid is not finite"));
+        }
+        n_rows = n_rows
+            .checked_add(segment.n_rows)
+            .ok_or("the numbers of rows overflow")?;
+    }
+    match n_rows {
+        0 => Err("it has no rows in any segment".into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::artifact::write_atomic;
+    use crate::grid::MAX_FEATURES;
+    use crate::model::fixture;
+
+    fn model() -> Model {
+        fixture::model(&fixture::customers(90))
+    }
+
+    fn text_of(model: &Model) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.json");
+        write_atomic(&path, false, |out| write(out, model)).unwrap();
+        fs::read(path).unwrap()
+    }
+
+    fn load_bytes(bytes: &[u8]) -> Result<Model> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.json");
+        fs::write(&path, bytes).unwrap();
+        load(&path)
+    }
+
+    /// Loads what a forger would write: changed, with a checksum that is right.
+    fn load_forged(change: impl FnOnce(&mut ModelFile)) -> Result<Model> {
+        let mut file: ModelFile = serde_json::from_slice(&text_of(&model())).unwrap();
+        change(&mut file);
+        file.checksum = checksum(&mut file).unwrap();
+        load_bytes(&serde_json::to_vec(&file).unwrap())
+    }
+
+    fn is_invalid(result: &Result<Model>) -> bool {
+        matches!(
+            result,
+            Err(Error::ArtifactInvalid { .. } | Error::ArtifactVersion { .. })
+        )
+    }
+
+    #[test]
+    fn a_model_reads_back_equal_from_a_file_or_a_run() {
+        let model = model();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(names::MODEL);
+        write_atomic(&path, false, |out| write(out, &model)).unwrap();
+        assert_eq!(load(&path).unwrap(), model);
+        assert_eq!(load(folder.path()).unwrap(), model);
+        assert!(matches!(
+            load(&folder.path().join("other")),
+            Err(Error::NotFound { .. })
+        ));
+        // Other spacing is the same model.
+        let value: serde_json::Value = serde_json::from_slice(&text_of(&model)).unwrap();
+        let compact = serde_json::to_vec(&value).unwrap();
+        assert_eq!(load_bytes(&compact).unwrap(), model);
+        assert_eq!(load_forged(|_| {}).unwrap(), model);
+    }
+
+    #[test]
+    fn centroids_stand_there_in_original_units_too() {
+        let model = model();
+        let file: ModelFile = serde_json::from_slice(&text_of(&model)).unwrap();
+        for (cluster, visits) in [(0, 0.0..20.0), (1, 95.0..120.0), (2, 195.0..220.0)] {
+            let centroid = &file.segments[cluster].centroid_in_original_units;
+            assert_eq!(
+                centroid,
+                &model.preparation.centroid_in_original_units(&model.centroids, cluster)
+            );
+            assert!(visits.contains(&centroid[1]), "{centroid:?}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_in_spite_of_its_checksum() {
+        let limit = MAX_GRID * CENTROID_SCALE as i32;
+        assert!(load_forged(|file| file.segments[0].centroid[0] = -limit).is_ok());
+        type Forgery = (&'static str, fn(&mut ModelFile));
+        let forgeries: [Forgery; 13] = [
+            ("beyond the grid", |file| {
+                file.segments[0].centroid[0] = MAX_GRID * 256 + 1
+            }),
+            ("far beyond the grid", |file| file.segments[1].centroid[1] = i32::MIN),
+            ("short centroid", |file| file.segments[0].centroid.truncate(1)),
+            ("long centroid", |file| file.segments[2].centroid.push(0)),
+            ("short original", |file| {
+                file.segments[0].centroid_in_original_units.clear()
+            }),
+            ("no segments", |file| file.segments.clear()),
+            ("numbers", |file| file.segments[0].segment = 0),
+            ("order", |file| file.segments.swap(0, 1)),
+            ("rows overflow", |file| {
+                file.segments.iter_mut().for_each(|s| s.n_rows = u64::MAX)
+            }),
+            ("no rows", |file| file.segments.iter_mut().for_each(|s| s.n_rows = 0)),
+            ("no features", |file| file.preparation.features.clear()),
+            ("a feature twice", |file| {
+                file.preparation.features[1] = file.preparation.features[0].clone()
+            }),
+            ("id is a feature", |file| file.id_columns.push("age".into())),
+        ];
+        for (what, forgery) in forgeries {
+            assert!(is_invalid(&load_forged(forgery)), "{what}");
+        }
+        let json = String::from_utf8(text_of(&model())).unwrap();
+        let step_exp = format!("\"step_exp\": {}", model().preparation.grid.step_exp());
+        assert!(json.contains(&step_exp));
+        assert!(is_invalid(&load_bytes(
+            json.replace(&step_exp, "\"step_exp\": 2000000000").as_bytes()
+        )));
+    }
+
+    #[test]
+    fn edited_files_are_refused() {
+        let json = String::from_utf8(text_of(&model())).unwrap();
+        assert!(matches!(
+            load_bytes(json.replace("\"version\": 1", "\"version\": 2").as_bytes()),
+            Err(Error::ArtifactVersion {
+                found: 2,
+                supported: 1,
+                ..
+            })
+        ));
+        for (from, to) in [
+            ("kohort-model", "kohort-run"),
+            ("\"age\"", "\"agf\""),
+            ("\"segment\": 1,", "\"segment\": 1, \"name\": \"VIP\","),
+            ("\"checksum\": \"", "\"checksum\": \"0"),
+            ("\"weight_column\": null", "\"weight_column\": \"w\""),
+            ("\"centroid\": [", "\"centroid\": [NaN, "),
+            ("\"centroid\": [", "\"centroid\": [1e999, "),
+            ("\"segments\": [", "\"segments\": [[], "),
+        ] {
+            assert!(json.contains(from), "{from}");
+            assert!(
+                is_invalid(&load_bytes(json.replace(from, to).as_bytes())),
+                "{from} -> {to}"
+            );
+        }
+        assert!(is_invalid(&load_bytes(format!("{json}{{}}").as_bytes())));
+        assert!(is_invalid(&load_bytes(b"PAR1")));
+    }
+
+    #[test]
+    fn a_torn_file_is_refused_wherever_it_ends() {
+        let bytes = text_of(&model());
+        let end = bytes.iter().rposition(|&byte| byte == b'}').unwrap();
+        for len in 0..=end {
+            assert!(is_invalid(&load_bytes(&bytes[..len])), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_model_too_large_to_be_read_is_refused_before_the_work() {
+        assert!(check_size(MAX_FEATURES, 300).is_ok());
+        assert!(check_size(16, 65536).is_ok());
+        let refused = check_size(MAX_FEATURES, 65536);
+        assert!(matches!(
+            refused,
+            Err(Error::InvalidParam {
+                param: "n_clusters",
+                ..
+            })
+        ));
+        assert!(check_size(usize::MAX, usize::MAX).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_passes_for_a_model(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3), 1..4)) {
+            let model = model();
+            let mut bytes = text_of(&model);
+            for (at, byte, kind) in edits {
+                let at = at.index(bytes.len());
+                match kind {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, byte),
+                    _ => drop(bytes.remove(at)),
+                }
+            }
+            // Either refused, or the damage was to spacing alone.
+            match load_bytes(&bytes) {
+                Ok(loaded) => prop_assert_eq!(loaded, model),
+                refused => prop_assert!(is_invalid(&refused)),
+            }
+        }
+    }
+}

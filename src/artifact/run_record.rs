@@ -1,0 +1,479 @@
+//! `run.json`: what a run was given, on what it ran and what came out; enough to make it again and compare.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::json;
+use super::{OutFile, names};
+use crate::data::InputFile;
+use crate::error::{Error, Result};
+use crate::features::FeatureOptions;
+use crate::kmeans::StopReason;
+
+const FORMAT: &str = "kohort-run";
+const VERSION: u64 = 1;
+
+/// A run, as `run.json` holds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// Always `kohort-run`.
+    pub format: String,
+    /// Version of this format.
+    pub version: u64,
+    /// The program that made the run.
+    pub kohort_version: String,
+    /// When the run began, as RFC 3339.
+    pub created: String,
+    /// Over id (or row number) and segment of every row, see [`crate::segments::labels_hash`].
+    pub labels_hash: String,
+    /// DATA as it was given: files, folders, globs.
+    pub data: Vec<String>,
+    /// The files behind it, in the order read.
+    pub inputs: Vec<InputRecord>,
+    /// Rows.
+    pub n_rows: u64,
+    /// Features used.
+    pub n_features: usize,
+    /// Clusters asked for.
+    pub n_clusters: usize,
+    /// Segments found.
+    pub n_segments: usize,
+    /// Everything that decides the result.
+    pub options: OptionsRecord,
+    /// Role and treatment of each column of the data.
+    pub columns: Vec<serde_json::Value>,
+    /// What it ran on.
+    pub device: DeviceRecord,
+    /// Threads of the CPU.
+    pub threads: usize,
+    /// Iterations over all rows.
+    pub n_iter: usize,
+    /// Why they ended.
+    pub stop_reason: StopReason,
+    /// Weighted sum of squared distances to the centroids, in units of the scaled features and of the weight column.
+    pub inertia: f64,
+    /// The same without rounding, in centroid units squared times integer weights: a whole number in decimal digits.
+    pub inertia_exact: String,
+    /// Rows that needed exact arithmetic, over all passes; may differ between devices.
+    pub n_doubtful: u64,
+    /// Their share of the rows assigned, over all passes.
+    pub share_doubtful: f64,
+    /// How the first centroids were found; none where they were given.
+    pub seeding: Option<SeedingRecord>,
+    /// Seconds per stage, in order.
+    pub stages: Vec<StageRecord>,
+    /// Seconds in all, up to the writing of this record.
+    pub elapsed_s: f64,
+    /// Rows of the data per second of `elapsed_s`.
+    pub rows_per_s: f64,
+    /// Most memory held; none where the system does not say.
+    pub peak_memory_bytes: Option<u64>,
+    /// What the user was told.
+    pub warnings: Vec<String>,
+    /// The segments in order of their number.
+    pub segments: Vec<SegmentRecord>,
+}
+
+/// One input file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputRecord {
+    /// As it was found from DATA.
+    pub path: String,
+    /// The same from the root, for a run that is made again elsewhere.
+    pub absolute_path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its rows.
+    pub n_rows: u64,
+    /// XXH3-128 of its bytes, 32 hexadecimal digits.
+    pub xxh3_128: String,
+}
+
+/// Everything that decides the result besides the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptionsRecord {
+    /// Which columns play which part, and how features are scaled.
+    pub features: FeatureOptions,
+    /// Clusters asked for.
+    pub n_clusters: usize,
+    /// Where the first centroids come from.
+    pub init: InitRecord,
+    /// Restarts of the seeding.
+    pub n_init: usize,
+    /// Most iterations.
+    pub max_iter: usize,
+    /// When to stop early.
+    pub tol: f64,
+    /// Seed of the sample and of the restarts.
+    pub seed: u64,
+}
+
+/// Where the first centroids come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", deny_unknown_fields)]
+pub enum InitRecord {
+    /// Greedy k-means++ on the sample.
+    #[serde(rename = "k-means++")]
+    KMeansPlusPlus,
+    /// Distinct rows of the sample.
+    #[serde(rename = "random")]
+    Random,
+    /// Centroids that were given.
+    #[serde(rename = "centroids")]
+    Centroids {
+        /// The file they were read from, where there was one; it is not needed again.
+        path: Option<String>,
+        /// One name per coordinate.
+        columns: Vec<String>,
+        /// One row per centroid, in original units.
+        rows: Vec<Vec<f64>>,
+    },
+}
+
+/// What a run ran on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceRecord {
+    /// As asked for: `auto`, `cpu`, `gpu`, `gpu:N`.
+    pub asked: String,
+    /// `scalar`, `cpu` or `gpu`.
+    pub backend: String,
+    /// Threads and instruction set, or the adapter.
+    pub description: String,
+    /// Why this one.
+    pub reason: String,
+}
+
+/// How the first centroids were found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedingRecord {
+    /// Rows in the sample.
+    pub n_sample: u64,
+    /// Restarts made.
+    pub n_init: usize,
+    /// The restart that won, from 0.
+    pub best: usize,
+}
+
+/// One stage of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageRecord {
+    /// `learn`, `prepare`, `seed`, `iterate`, `assign`, `profile`, `write`.
+    pub stage: String,
+    /// Seconds.
+    pub elapsed_s: f64,
+}
+
+/// One segment in short.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentRecord {
+    /// Its number, from 1.
+    pub segment: i32,
+    /// Rows in it.
+    pub n_rows: u64,
+    /// Share of all rows.
+    pub share: f64,
+    /// Its weight in units of the weight column; the number of rows where the data has no weights.
+    pub weight: f64,
+}
+
+impl InputRecord {
+    /// The record of an input file.
+    #[must_use]
+    pub fn new(file: &InputFile) -> Self {
+        let absolute = std::path::absolute(&file.path).unwrap_or_else(|_| PathBuf::from(&file.path));
+        Self {
+            path: file.path.clone(),
+            absolute_path: absolute.to_string_lossy().into_owned(),
+            bytes: file.bytes,
+            n_rows: file.n_rows,
+            xxh3_128: file.xxh3_128.clone(),
+        }
+    }
+
+    /// Where the file is now: under the path as given if something is there, else under the absolute one.
+    #[must_use]
+    pub fn locate(&self) -> PathBuf {
+        let given = PathBuf::from(&self.path);
+        if given.exists() {
+            given
+        } else {
+            PathBuf::from(&self.absolute_path)
+        }
+    }
+}
+
+impl RunRecord {
+    /// What [`RunRecord::format`] holds.
+    pub const FORMAT: &'static str = FORMAT;
+    /// What [`RunRecord::version`] holds.
+    pub const VERSION: u64 = VERSION;
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// Those of writing; [`Error::Internal`] where the record contradicts itself.
+    pub fn write(&self, out: &mut OutFile) -> Result<()> {
+        self.check()
+            .map_err(|reason| Error::Internal(format!("the record of the run is wrong: {reason}")))?;
+        json::write(out, self)
+    }
+
+    /// Reads a record from its file, or from the run directory that holds it.
+    ///
+    /// # Errors
+    /// [`Error::ArtifactVersion`] for a version this program does not know, [`Error::ArtifactInvalid`] for anything
+    /// else that is not as it must be, [`Error::NotFound`] and [`Error::Io`].
+    pub fn load(path: &Path) -> Result<Self> {
+        let path = json::file_in(path, names::RUN);
+        let record: Self = json::read(&path, FORMAT, VERSION)?;
+        record.check().map_err(|reason| json::invalid(&path, reason))?;
+        Ok(record)
+    }
+
+    /// The inertia without rounding.
+    #[must_use]
+    pub fn inertia_exact(&self) -> Option<u128> {
+        self.inertia_exact.parse().ok()
+    }
+
+    /// Everything that the types do not rule out.
+    fn check(&self) -> Result<(), String> {
+        if (self.format.as_str(), self.version) != (FORMAT, VERSION) {
+            return Err("format or version are not this program's".into());
+        }
+        let is_hash = |text: &str| text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_hash(&self.labels_hash) || !self.inputs.iter().all(|input| is_hash(&input.xxh3_128)) {
+            return Err("a hash is not 32 hexadecimal digits".into());
+        }
+        if self.inertia_exact().is_none() {
+            return Err("inertia_exact is not a whole number".into());
+        }
+        let stages = self.stages.iter().map(|stage| stage.elapsed_s);
+        let numbers = [
+            self.inertia,
+            self.share_doubtful,
+            self.elapsed_s,
+            self.rows_per_s,
+            self.options.tol,
+        ];
+        if !numbers.into_iter().chain(stages).all(f64::is_finite) {
+            return Err("a number is not finite".into());
+        }
+        let in_order = self
+            .segments
+            .iter()
+            .zip(1..)
+            .all(|(segment, number)| segment.segment == number);
+        if self.segments.len() != self.n_segments || !in_order {
+            return Err(format!("it does not list {} segments in order", self.n_segments));
+        }
+        let n_rows = self
+            .segments
+            .iter()
+            .try_fold(0u64, |sum, segment| sum.checked_add(segment.n_rows));
+        if n_rows != Some(self.n_rows) {
+            return Err(format!("its segments do not hold {} rows together", self.n_rows));
+        }
+        self.options.init.check(self.options.n_clusters)
+    }
+}
+
+impl InitRecord {
+    fn check(&self, n_clusters: usize) -> Result<(), String> {
+        let Self::Centroids { columns, rows, .. } = self else {
+            return Ok(());
+        };
+        let fits = |row: &Vec<f64>| row.len() == columns.len() && row.iter().all(|value| value.is_finite());
+        if rows.len() != n_clusters || !rows.iter().all(fits) {
+            let columns = columns.len();
+            return Err(format!("the first centroids are not {n_clusters} x {columns} numbers"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::artifact::{RunDir, write_atomic};
+
+    fn options(init: InitRecord) -> OptionsRecord {
+        OptionsRecord {
+            features: FeatureOptions {
+                id: vec!["customer".into()],
+                ..FeatureOptions::default()
+            },
+            n_clusters: 2,
+            init,
+            n_init: 10,
+            max_iter: 300,
+            tol: 1e-4,
+            seed: u64::MAX,
+        }
+    }
+
+    fn input(path: &str) -> InputFile {
+        InputFile {
+            path: path.into(),
+            bytes: 1234,
+            n_rows: 10,
+            xxh3_128: "f".repeat(32),
+        }
+    }
+
+    fn record() -> RunRecord {
+        let segment = |segment, n_rows: u64| SegmentRecord {
+            segment,
+            n_rows,
+            share: n_rows as f64 / 10.0,
+            weight: n_rows as f64,
+        };
+        RunRecord {
+            format: RunRecord::FORMAT.into(),
+            version: RunRecord::VERSION,
+            kohort_version: "0.1.0".into(),
+            created: "2026-01-02T03:04:05Z".into(),
+            labels_hash: "0123456789abcdef".repeat(2),
+            data: vec!["data/*.parquet".into()],
+            inputs: vec![InputRecord::new(&input("data/a.parquet"))],
+            n_rows: 10,
+            n_features: 3,
+            n_clusters: 2,
+            n_segments: 2,
+            options: options(InitRecord::KMeansPlusPlus),
+            columns: vec![serde_json::json!({"column": "age", "role": "feature"})],
+            device: DeviceRecord {
+                asked: "auto".into(),
+                backend: "cpu".into(),
+                description: "2 threads, AVX2".into(),
+                reason: "no GPU".into(),
+            },
+            threads: 2,
+            n_iter: 7,
+            stop_reason: StopReason::Converged,
+            inertia: 0.1 + 0.2,
+            inertia_exact: u128::MAX.to_string(),
+            n_doubtful: 1,
+            share_doubtful: 1.0 / 70.0,
+            seeding: Some(SeedingRecord {
+                n_sample: 10,
+                n_init: 10,
+                best: 3,
+            }),
+            stages: vec![StageRecord {
+                stage: "learn".into(),
+                elapsed_s: 0.25,
+            }],
+            elapsed_s: 0.5,
+            rows_per_s: 20.0,
+            peak_memory_bytes: None,
+            warnings: Vec::new(),
+            segments: vec![segment(1, 6), segment(2, 4)],
+        }
+    }
+
+    fn load_changed(change: impl FnOnce(&mut RunRecord)) -> Result<RunRecord> {
+        let mut record = record();
+        change(&mut record);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.json");
+        fs::write(&path, serde_json::to_vec(&record).unwrap()).unwrap();
+        RunRecord::load(&path)
+    }
+
+    #[test]
+    fn a_record_reads_back_equal_from_its_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let mut record = record();
+        for init in [
+            InitRecord::KMeansPlusPlus,
+            InitRecord::Random,
+            InitRecord::Centroids {
+                path: Some("first.parquet".into()),
+                columns: ["a", "b", "c"].map(String::from).into(),
+                rows: vec![vec![1.0, 2.5, 3.0], vec![-1e-3, 0.1, 7.0]],
+            },
+        ] {
+            record.options = options(init);
+            let run = RunDir::create(&path, true).unwrap();
+            run.write(names::RUN, |out| record.write(out)).unwrap();
+            run.commit().unwrap();
+            assert_eq!(RunRecord::load(&path).unwrap(), record);
+            assert_eq!(RunRecord::load(&path.join(names::RUN)).unwrap(), record);
+        }
+        assert_eq!(record.inertia_exact(), Some(u128::MAX));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        assert!(load_changed(|_| {}).is_ok());
+        type Change = (&'static str, fn(&mut RunRecord));
+        let changes: [Change; 11] = [
+            ("format", |record| record.format = "kohort-model".into()),
+            ("hash", |record| record.labels_hash = "xyz".into()),
+            ("upper case", |record| record.labels_hash = "A".repeat(32)),
+            ("input hash", |record| record.inputs[0].xxh3_128.clear()),
+            ("exact inertia", |record| record.inertia_exact = "-1".into()),
+            ("not finite", |record| record.rows_per_s = f64::INFINITY),
+            ("segments", |record| record.segments.truncate(1)),
+            ("order", |record| record.segments.swap(0, 1)),
+            ("rows", |record| record.n_rows = 11),
+            ("overflow", |record| record.segments[0].n_rows = u64::MAX),
+            ("init", |record| {
+                record.options.init = InitRecord::Centroids {
+                    path: None,
+                    columns: ["a", "b"].map(String::from).into(),
+                    rows: vec![vec![1.0, 2.0], vec![4.0]],
+                }
+            }),
+        ];
+        for (what, change) in changes {
+            assert!(
+                matches!(load_changed(change), Err(Error::ArtifactInvalid { .. })),
+                "{what}"
+            );
+        }
+        let newer = load_changed(|record| record.version = 9);
+        assert!(matches!(
+            newer,
+            Err(Error::ArtifactVersion {
+                found: 9,
+                supported: 1,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn a_wrong_record_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.json");
+        let mut record = record();
+        record.elapsed_s = f64::NAN;
+        assert!(write_atomic(&path, false, |out| record.write(out)).is_err());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_input_is_found_from_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        fs::write(&path, "x").unwrap();
+        let mut moved = InputRecord::new(&input(path.to_str().unwrap()));
+        moved.path = "no/such/a.parquet".into();
+        assert_eq!(moved.locate(), path);
+        let relative = InputRecord::new(&input("data/a.parquet"));
+        assert!(Path::new(&relative.absolute_path).is_absolute());
+    }
+}

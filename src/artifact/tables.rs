@@ -1,0 +1,439 @@
+//! The tables of a run as Parquet, streamed, with bytes that depend on their content alone.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::compute::{BatchCoalescer, cast};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use super::OutFile;
+use crate::backend::NO_CLUSTER;
+use crate::data::BatchSource;
+use crate::error::{Error, Result};
+use crate::segments::{Assignment, Profile};
+
+/// Rows that go to the writer at once.
+const BATCH_ROWS: usize = 1 << 16;
+/// Rows in a row group: a whole number of batches.
+const GROUP_ROWS: usize = 1 << 20;
+/// The column that stands for the row where there is no id.
+const ROW: &str = "row";
+
+/// Refuses id columns that the assignment table could not hold beside its own.
+///
+/// # Errors
+/// [`Error::ColumnUnusable`] naming the first column whose name the table uses itself, or whose type Parquet lacks.
+pub fn check_id_columns(schema: &Schema, id_columns: &[usize]) -> Result<()> {
+    for field in id_fields(schema, id_columns) {
+        let unusable = |reason: &str| {
+            Err(Error::ColumnUnusable {
+                column: field.name().clone(),
+                role: "an id",
+                reason: reason.into(),
+            })
+        };
+        if result_fields().iter().any(|result| result.name() == field.name()) {
+            return unusable("the table of assignments has a column of that name itself; rename it");
+        }
+        let alone = Schema::new(vec![field.clone()]);
+        if ArrowSchemaConverter::new().convert(&alone).is_err() {
+            return unusable("Parquet has no such type");
+        }
+    }
+    Ok(())
+}
+
+/// Writes one row per row of the data, in its order.
+///
+/// The id columns as they came (a dictionary as the values it stands for) or, without any, `row`, the row number from
+/// 0 (int64); then `segment` (int32, from 1), `distance`, `segment_2` and `distance_2` (the runner-up; null where
+/// there is none), `margin` (see [`Assignment::margin`]) and `share_missing`. Memory does not grow with the rows.
+///
+/// # Errors
+/// Those of [`check_id_columns`], of reading and of writing.
+pub fn write_assignments(
+    out: &mut OutFile,
+    source: &dyn BatchSource,
+    id_columns: &[usize],
+    assignment: &Assignment,
+) -> Result<()> {
+    check_id_columns(source.schema(), id_columns)?;
+    let mut fields: Vec<FieldRef> = id_fields(source.schema(), id_columns);
+    fields.extend(result_fields().into_iter().map(Arc::new));
+    let mut table = Table::new(out, Arc::new(Schema::new(fields)))?;
+    let mut n_written = 0;
+    if id_columns.is_empty() {
+        for first_row in (0..assignment.n_rows()).step_by(BATCH_ROWS) {
+            let end = (first_row + BATCH_ROWS).min(assignment.n_rows());
+            let rows: Int64Array = (first_row..end).map(|row| row as i64).collect();
+            table.push(vec![Arc::new(rows)], results(assignment, first_row, end - first_row))?;
+            n_written = end;
+        }
+    } else {
+        source.scan(id_columns, &mut |first_row, batch| {
+            let end = first_row + batch.num_rows();
+            if first_row != n_written || end > assignment.n_rows() {
+                return Err(row_count_error());
+            }
+            n_written = end;
+            table.push(
+                batch.columns().to_vec(),
+                results(assignment, first_row, batch.num_rows()),
+            )
+        })?;
+    }
+    if n_written != assignment.n_rows() {
+        return Err(row_count_error());
+    }
+    table.finish()
+}
+
+/// Writes one row per segment and feature: what [`crate::segments::FeatureProfile`] holds, and `n_rows`, the size of
+/// the segment.
+///
+/// # Errors
+/// Those of writing.
+pub fn write_profile(out: &mut OutFile, profile: &Profile) -> Result<()> {
+    let nullable = |name| Field::new(name, DataType::Float64, true);
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("segment", DataType::Int32, false),
+        Field::new("feature", DataType::Utf8, false),
+        Field::new("n_rows", DataType::Int64, false),
+        Field::new("count", DataType::Int64, false),
+        nullable("mean"),
+        nullable("median"),
+        nullable("p10"),
+        nullable("p90"),
+        Field::new("share_missing", DataType::Float32, false),
+        nullable("difference_sd"),
+    ]));
+    let mut table = Table::new(out, schema)?;
+    for segment in &profile.segments {
+        let features = &segment.features;
+        let n = features.len();
+        let column = |value: &dyn Fn(usize) -> Option<f64>| -> ArrayRef {
+            Arc::new((0..n).map(value).collect::<Float64Array>())
+        };
+        let counts: Int64Array = features.iter().map(|f| f.count as i64).collect();
+        let shares: Float32Array = features.iter().map(|f| Some(f.share_missing)).collect();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from_value(segment.segment, n)),
+            Arc::new(StringArray::from_iter_values(features.iter().map(|f| &f.feature))),
+            Arc::new(Int64Array::from_value(segment.count as i64, n)),
+            Arc::new(counts),
+            column(&|i| features[i].mean),
+            column(&|i| features[i].median),
+            column(&|i| features[i].p10),
+            column(&|i| features[i].p90),
+            Arc::new(shares),
+            column(&|i| features[i].difference_sd),
+        ];
+        table.push(columns, Vec::new())?;
+    }
+    table.finish()
+}
+
+/// The columns of the assignment table after the ids.
+fn result_fields() -> [Field; 6] {
+    [
+        Field::new("segment", DataType::Int32, false),
+        Field::new("distance", DataType::Float64, false),
+        Field::new("segment_2", DataType::Int32, true),
+        Field::new("distance_2", DataType::Float64, true),
+        Field::new("margin", DataType::Float64, true),
+        Field::new("share_missing", DataType::Float32, false),
+    ]
+}
+
+fn id_fields(schema: &Schema, id_columns: &[usize]) -> Vec<FieldRef> {
+    if id_columns.is_empty() {
+        return vec![Arc::new(Field::new(ROW, DataType::Int64, false))];
+    }
+    let plain = |&column: &usize| {
+        let field = schema.field(column).clone();
+        match field.data_type().clone() {
+            // Keys differ from batch to batch; the values are what the id is.
+            DataType::Dictionary(_, values) => Arc::new(field.with_data_type(*values)),
+            _ => Arc::new(field),
+        }
+    };
+    id_columns.iter().map(plain).collect()
+}
+
+/// The result columns of rows `first_row ..`.
+fn results(assignment: &Assignment, first_row: usize, n_rows: usize) -> Vec<ArrayRef> {
+    let rows = first_row..first_row + n_rows;
+    let segment = |label: u32| label as i32 + 1;
+    let segments: Int32Array = assignment.labels[rows.clone()]
+        .iter()
+        .map(|&label| segment(label))
+        .collect();
+    let distances = assignment.distances[rows.clone()].to_vec();
+    let runners_up: Int32Array = assignment.runners_up[rows.clone()]
+        .iter()
+        .map(|&label| (label != NO_CLUSTER).then(|| segment(label)))
+        .collect();
+    let distances_2: Float64Array = rows.clone().map(|row| assignment.distance_2(row)).collect();
+    let margins: Float64Array = rows.clone().map(|row| assignment.margin(row)).collect();
+    let share_missing = assignment.share_missing[rows].to_vec();
+    vec![
+        Arc::new(segments),
+        Arc::new(Float64Array::from(distances)),
+        Arc::new(runners_up),
+        Arc::new(distances_2),
+        Arc::new(margins),
+        Arc::new(Float32Array::from(share_missing)),
+    ]
+}
+
+fn row_count_error() -> Error {
+    Error::Internal("the data read for the assignments is not the data that was clustered".into())
+}
+
+/// A Parquet file being written in batches of one size, whatever comes in: its bytes do not show how the input was cut.
+struct Table<'a> {
+    path: PathBuf,
+    writer: ArrowWriter<&'a mut OutFile>,
+    schema: SchemaRef,
+    coalescer: BatchCoalescer,
+}
+
+impl<'a> Table<'a> {
+    fn new(out: &'a mut OutFile, schema: SchemaRef) -> Result<Self> {
+        let path = out.path().to_owned();
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_created_by(concat!("kohort ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .build();
+        let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(write_error(&path))?;
+        Ok(Self {
+            path,
+            writer,
+            coalescer: BatchCoalescer::new(schema.clone(), BATCH_ROWS),
+            schema,
+        })
+    }
+
+    /// Adds rows given as the first columns and the rest.
+    fn push(&mut self, mut columns: Vec<ArrayRef>, rest: Vec<ArrayRef>) -> Result<()> {
+        for (column, field) in columns.iter_mut().zip(self.schema.fields()) {
+            if column.data_type() != field.data_type() {
+                *column = cast(column, field.data_type()).map_err(|error| self.error(error))?;
+            }
+        }
+        columns.extend(rest);
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| self.error(error))?;
+        let pushed = self.coalescer.push_batch(batch);
+        pushed.map_err(|error| self.error(error))?;
+        self.write_completed()
+    }
+
+    fn write_completed(&mut self) -> Result<()> {
+        while let Some(batch) = self.coalescer.next_completed_batch() {
+            self.writer.write(&batch).map_err(write_error(&self.path))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        let flushed = self.coalescer.finish_buffered_batch();
+        flushed.map_err(|error| self.error(error))?;
+        self.write_completed()?;
+        self.writer.close().map_err(write_error(&self.path))?;
+        Ok(())
+    }
+
+    fn error(&self, error: ArrowError) -> Error {
+        write_error(&self.path)(error.into())
+    }
+}
+
+/// An error of the writer: the system's where it was the system's, else a batch that does not fit its schema.
+fn write_error(path: &Path) -> impl FnOnce(ParquetError) -> Error + '_ {
+    move |error| match error {
+        ParquetError::External(inner) => match inner.downcast::<io::Error>() {
+            Ok(error) => Error::io("write", path)(*error),
+            Err(inner) => Error::Internal(format!("writing a table: {inner}")),
+        },
+        error => Error::Internal(format!("writing a table: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use arrow::array::{Array, AsArray, DictionaryArray};
+    use arrow::datatypes::Int8Type;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+    use crate::artifact::write_atomic;
+    use crate::model::fixture::{Cut, table};
+    use crate::segments::{FeatureProfile, SegmentProfile};
+
+    fn assignment(n: usize) -> Assignment {
+        Assignment {
+            labels: (0..n as u32).map(|row| row % 3).collect(),
+            runners_up: (0..n as u32).map(|row| (row + 1) % 3).collect(),
+            distances: (0..n).map(|row| row as f64).collect(),
+            distances_2: (0..n).map(|row| 3.0 * row as f64).collect(),
+            share_missing: vec![0.25; n],
+        }
+    }
+
+    fn written(write: impl FnOnce(&mut OutFile) -> Result<()>) -> Result<Vec<u8>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.parquet");
+        write_atomic(&path, false, write)?;
+        Ok(fs::read(path).unwrap())
+    }
+
+    fn read_back(bytes: &[u8]) -> RecordBatch {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, bytes).unwrap();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let schema = builder.schema().clone();
+        let batches: Vec<_> = builder.build().unwrap().map(|batch| batch.unwrap()).collect();
+        arrow::compute::concat_batches(&schema, &batches).unwrap()
+    }
+
+    #[test]
+    fn the_input_s_order_and_ids_are_kept_however_it_is_cut() {
+        let n = 2 * BATCH_ROWS + 77;
+        let ids: StringArray = (0..n).map(|row| Some(format!("c{}", n - row))).collect();
+        let shops: Int32Array = (0..n as i32).collect();
+        let data = table(vec![
+            ("x", Arc::new(shops.clone())),
+            ("id", Arc::new(ids.clone())),
+            ("shop", Arc::new(shops)),
+        ]);
+        let assignment = assignment(n);
+        let write = |batch_rows: usize, ids: &[usize]| {
+            written(|out| write_assignments(out, &Cut(data.clone(), batch_rows), ids, &assignment)).unwrap()
+        };
+        let whole = write(n, &[1, 2]);
+        assert_eq!(write(1000, &[1, 2]), whole);
+        let back = read_back(&whole);
+        let names: Vec<_> = back
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "id",
+                "shop",
+                "segment",
+                "distance",
+                "segment_2",
+                "distance_2",
+                "margin",
+                "share_missing"
+            ]
+        );
+        assert_eq!(back.column(0).as_string::<i32>(), &ids);
+        let expected = results(&assignment, 0, n);
+        assert_eq!(&back.columns()[2..], &expected[..]);
+        assert_eq!(
+            expected[4].as_primitive::<arrow::datatypes::Float64Type>().value(5),
+            0.5
+        );
+    }
+
+    #[test]
+    fn without_an_id_rows_have_numbers_and_one_cluster_no_runner_up() {
+        let data = table(vec![("x", Arc::new(Int32Array::from(vec![7, 7])))]);
+        let alone = Assignment {
+            labels: vec![0; 2],
+            runners_up: vec![NO_CLUSTER; 2],
+            distances: vec![0.0; 2],
+            distances_2: vec![f64::INFINITY; 2],
+            share_missing: vec![0.0; 2],
+        };
+        let back = read_back(&written(|out| write_assignments(out, &Cut(data, 1), &[], &alone)).unwrap());
+        assert_eq!(back.column(0).as_ref(), &Int64Array::from(vec![0, 1]));
+        assert_eq!(back.schema().field(0).name(), ROW);
+        assert_eq!(back.column(1).as_ref(), &Int32Array::from(vec![1, 1]));
+        for column in [3, 4, 5] {
+            assert_eq!(back.column(column).null_count(), 2);
+        }
+    }
+
+    #[test]
+    fn a_dictionary_becomes_its_values() {
+        let ids: DictionaryArray<Int8Type> = (0..100)
+            .map(|i| format!("c{i}"))
+            .collect::<Vec<_>>()
+            .iter()
+            .map(|id| id.as_str())
+            .collect();
+        let data = table(vec![("id", Arc::new(ids))]);
+        let assignment = assignment(100);
+        let back = read_back(&written(|out| write_assignments(out, &Cut(data, 30), &[0], &assignment)).unwrap());
+        assert_eq!(back.column(0).as_string::<i32>().value(42), "c42");
+    }
+
+    #[test]
+    fn a_name_of_the_table_itself_is_refused() {
+        for name in ["segment", "margin", "share_missing"] {
+            let data = table(vec![(name, Arc::new(Int32Array::from(vec![1])))]);
+            let refused = written(|out| write_assignments(out, &Cut(data, 1), &[0], &assignment(1)));
+            assert!(matches!(refused, Err(Error::ColumnUnusable { column, .. }) if column == name));
+        }
+    }
+
+    #[test]
+    fn other_data_than_was_clustered_is_refused() {
+        let data = table(vec![("id", Arc::new(Int32Array::from(vec![1, 2, 3])))]);
+        for n in [2, 4] {
+            let refused = written(|out| write_assignments(out, &Cut(data.clone(), 2), &[0], &assignment(n)));
+            assert!(matches!(refused, Err(Error::Internal(_))), "{n} rows");
+        }
+    }
+
+    #[test]
+    fn the_profile_has_a_row_per_segment_and_feature() {
+        let feature = |name: &str, mean: Option<f64>| FeatureProfile {
+            feature: name.into(),
+            count: mean.map_or(0, |_| 4),
+            mean,
+            median: mean,
+            p10: mean,
+            p90: mean,
+            share_missing: 0.5,
+            difference_sd: mean.map(|_| -1.5),
+        };
+        let segment = |segment: i32| SegmentProfile {
+            segment,
+            count: 8,
+            share: 0.5,
+            features: vec![feature("age", Some(f64::from(segment))), feature("visits", None)],
+        };
+        let profile = Profile {
+            segments: vec![segment(1), segment(2)],
+            overall: Vec::new(),
+        };
+        let bytes = written(|out| write_profile(out, &profile)).unwrap();
+        assert_eq!(bytes, written(|out| write_profile(out, &profile)).unwrap());
+        let back = read_back(&bytes);
+        assert_eq!(back.column(0).as_ref(), &Int32Array::from(vec![1, 1, 2, 2]));
+        assert_eq!(back.column(1).as_string::<i32>().value(3), "visits");
+        assert_eq!(back.column(2).as_ref(), &Int64Array::from(vec![8; 4]));
+        assert_eq!(
+            back.column(4).as_ref(),
+            &Float64Array::from(vec![Some(1.0), None, Some(2.0), None])
+        );
+        assert_eq!(back.num_columns(), 10);
+    }
+}

@@ -1,0 +1,267 @@
+//! A backend that goes on with another one when its device fails, from the same centroids and with the same results.
+
+use super::{Backend, Pass, Session, TwoNearest};
+use crate::error::{ErrorKind, Result};
+use crate::tiles::{Centroids, TileSet};
+
+/// Runs on `primary` for as long as that works, then on `fallback`, and says so in [`Session::notices`].
+///
+/// Only failures of the kind [`ErrorKind::Device`] are taken over; other errors pass through.
+pub struct FallbackBackend {
+    primary: Box<dyn Backend>,
+    fallback: Box<dyn Backend>,
+}
+
+impl FallbackBackend {
+    /// `primary` with `fallback` behind it.
+    #[must_use]
+    pub fn new(primary: Box<dyn Backend>, fallback: Box<dyn Backend>) -> Self {
+        Self { primary, fallback }
+    }
+}
+
+impl Backend for FallbackBackend {
+    fn name(&self) -> &'static str {
+        self.primary.name()
+    }
+
+    fn description(&self) -> String {
+        self.primary.description()
+    }
+
+    fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
+        let mut notices = Vec::new();
+        let (session, fallback) = match self.primary.open(data, max_clusters) {
+            Err(error) if error.kind() == ErrorKind::Device => {
+                notices.push(self.notice(&error));
+                (self.fallback.open(data, max_clusters)?, None)
+            }
+            opened => (opened?, Some(self)),
+        };
+        Ok(Box::new(FallbackSession {
+            session,
+            fallback,
+            data,
+            max_clusters,
+            last: None,
+            notices,
+        }))
+    }
+}
+
+impl FallbackBackend {
+    fn notice(&self, error: &crate::Error) -> String {
+        format!(
+            "{error}; went on with {} ({}), which gives the same results",
+            self.fallback.name(),
+            self.fallback.description()
+        )
+    }
+}
+
+struct FallbackSession<'d> {
+    session: Box<dyn Session + 'd>,
+    /// Where the fallback comes from, until it is in use.
+    fallback: Option<&'d FallbackBackend>,
+    data: &'d TileSet,
+    max_clusters: usize,
+    /// Centroids of the last pass that was done.
+    last: Option<Centroids>,
+    notices: Vec<String>,
+}
+
+impl FallbackSession<'_> {
+    /// Makes a call, again on the fallback where the primary's device fails.
+    fn run<T>(&mut self, call: impl Fn(&mut dyn Session) -> Result<T>) -> Result<T> {
+        let error = match call(self.session.as_mut()) {
+            Err(error) if error.kind() == ErrorKind::Device => error,
+            done => return done,
+        };
+        let Some(backend) = self.fallback.take() else {
+            return Err(error);
+        };
+        self.notices.append(&mut self.session.notices());
+        self.notices.push(backend.notice(&error));
+        self.session = backend.fallback.open(self.data, self.max_clusters)?;
+        // The pass before gives the labels back, from which the next one counts the rows that moved.
+        if let Some(centroids) = &self.last {
+            self.session.assign(centroids)?;
+        }
+        call(self.session.as_mut())
+    }
+}
+
+impl Session for FallbackSession<'_> {
+    fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
+        let pass = self.run(|session| session.assign(centroids))?;
+        self.last = Some(centroids.clone());
+        Ok(pass)
+    }
+
+    fn labels(&mut self) -> Result<Vec<u32>> {
+        self.run(|session| session.labels())
+    }
+
+    fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
+        self.run(|session| session.two_nearest(centroids))
+    }
+
+    fn notices(&mut self) -> Vec<String> {
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.append(&mut self.session.notices());
+        notices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::scalar::ScalarBackend;
+    use crate::error::Error;
+
+    /// Where a [`Failing`] backend fails, each time.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum At {
+        Open,
+        Pass(usize),
+        Labels,
+        TwoNearest,
+    }
+
+    /// The scalar backend with a device that fails.
+    struct Failing {
+        at: At,
+        error: fn() -> Error,
+    }
+
+    impl Failing {
+        fn boxed(at: At) -> Box<dyn Backend> {
+            Box::new(Self { at, error: lost })
+        }
+
+        fn check(&self, at: At) -> Result<()> {
+            if self.at == at { Err((self.error)()) } else { Ok(()) }
+        }
+    }
+
+    fn lost() -> Error {
+        Error::DeviceLost {
+            reason: "fell off the bus".into(),
+        }
+    }
+
+    impl Backend for Failing {
+        fn name(&self) -> &'static str {
+            "gpu"
+        }
+
+        fn description(&self) -> String {
+            "failing".into()
+        }
+
+        fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
+            self.check(At::Open)?;
+            let inner = ScalarBackend.open(data, max_clusters)?;
+            Ok(Box::new(FailingSession {
+                backend: self,
+                inner,
+                passes: 0,
+            }))
+        }
+    }
+
+    struct FailingSession<'d> {
+        backend: &'d Failing,
+        inner: Box<dyn Session + 'd>,
+        passes: usize,
+    }
+
+    impl Session for FailingSession<'_> {
+        fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
+            self.backend.check(At::Pass(self.passes))?;
+            self.passes += 1;
+            self.inner.assign(centroids)
+        }
+
+        fn labels(&mut self) -> Result<Vec<u32>> {
+            self.backend.check(At::Labels)?;
+            self.inner.labels()
+        }
+
+        fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
+            self.backend.check(At::TwoNearest)?;
+            self.inner.two_nearest(centroids)
+        }
+    }
+
+    /// All that a user can see of three passes, and the notices.
+    fn run(backend: &dyn Backend) -> Result<(Vec<Pass>, Vec<Vec<u32>>, TwoNearest, Vec<String>)> {
+        let rows: Vec<f32> = (0..200).map(|i| (i * i % 97) as f32).collect();
+        let data = TileSet::from_rows(&rows, 2, None, 1);
+        let mut session = backend.open(&data, 3)?;
+        let mut centroids = Centroids::on_rows(2, &[0, 0, 10, 5, 90, 90]);
+        let (mut passes, mut labels) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let pass = session.assign(&centroids)?;
+            centroids = pass.partial.centroids(&centroids);
+            passes.push(pass);
+            labels.push(session.labels()?);
+        }
+        let two_nearest = session.two_nearest(&centroids)?;
+        Ok((passes, labels, two_nearest, session.notices()))
+    }
+
+    #[test]
+    fn a_failure_anywhere_changes_nothing_but_the_notices() {
+        let (passes, labels, two_nearest, none) = run(&ScalarBackend).unwrap();
+        assert!(none.is_empty() && passes[1].n_moved > 0 && passes[1].n_moved < 100);
+        let places = [
+            At::Open,
+            At::Pass(0),
+            At::Pass(1),
+            At::Pass(2),
+            At::Labels,
+            At::TwoNearest,
+        ];
+        for at in places {
+            let backend = FallbackBackend::new(Failing::boxed(at), Box::new(ScalarBackend));
+            let found = run(&backend).unwrap();
+            assert_eq!(
+                (&found.0, &found.1, &found.2),
+                (&passes, &labels, &two_nearest),
+                "{at:?}"
+            );
+            let notice = "the device failed: fell off the bus; went on with scalar (scalar reference, 1 thread), \
+                          which gives the same results";
+            assert_eq!(found.3, [notice], "{at:?}");
+        }
+        let backend = FallbackBackend::new(Failing::boxed(At::Pass(9)), Box::new(ScalarBackend));
+        assert!(run(&backend).unwrap().3.is_empty());
+    }
+
+    #[test]
+    fn without_the_replay_rows_moved_would_be_counted_wrong() {
+        // The planted fault: a fallback that starts afresh sees every row move in its first pass.
+        let (passes, ..) = run(&ScalarBackend).unwrap();
+        let rows: Vec<f32> = (0..200).map(|i| (i * i % 97) as f32).collect();
+        let data = TileSet::from_rows(&rows, 2, None, 1);
+        let centroids = passes[0]
+            .partial
+            .centroids(&Centroids::on_rows(2, &[0, 0, 10, 5, 90, 90]));
+        let afresh = ScalarBackend.open(&data, 3).unwrap().assign(&centroids).unwrap();
+        assert_eq!(afresh.partial, passes[1].partial);
+        assert_ne!(afresh, passes[1]);
+    }
+
+    #[test]
+    fn other_errors_and_a_second_failure_pass_through() {
+        let defect = Failing {
+            at: At::Pass(1),
+            error: || Error::Internal("a defect".into()),
+        };
+        let backend = FallbackBackend::new(Box::new(defect), Box::new(ScalarBackend));
+        assert!(matches!(run(&backend), Err(Error::Internal(_))));
+        let backend = FallbackBackend::new(Failing::boxed(At::Pass(1)), Failing::boxed(At::Labels));
+        assert!(matches!(run(&backend), Err(Error::DeviceLost { .. })));
+    }
+}

@@ -1,0 +1,258 @@
+//! A device and its queue, with every failure as an [`Error`] and every wait bounded.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use super::layout::{BINDINGS, BindingKind, Params};
+use super::shaders::Shader;
+use crate::error::{Error, Result};
+
+/// Longest wait for one submission on a GPU; each is cut to take a fraction of a second.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The same where a CPU plays the GPU.
+const SOFTWARE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// A failure that the driver reported outside any call of ours.
+type Failure = Arc<Mutex<Option<String>>>;
+
+/// A device in use.
+pub(crate) struct Device {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) limits: wgpu::Limits,
+    pub(crate) bind_group_layout: wgpu::BindGroupLayout,
+    pipeline_layout: wgpu::PipelineLayout,
+    pipelines: Mutex<Vec<(Shader, wgpu::ComputePipeline)>>,
+    checked: bool,
+    timeout: Duration,
+    failure: Failure,
+}
+
+impl Device {
+    /// Opens an adapter with all the limits it has, and no features beyond WebGPU's core.
+    pub(crate) fn open(adapter: &wgpu::Adapter, checked: bool) -> Result<Self> {
+        let limits = adapter.limits();
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("kohort"),
+            required_features: wgpu::Features::empty(),
+            required_limits: limits.clone(),
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(lost)?;
+        let failure = Failure::default();
+        let noted = Arc::clone(&failure);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&noted, error.to_string())));
+        let noted = Arc::clone(&failure);
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping the device ends it too, and is no failure.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                note(&noted, message);
+            }
+        });
+        let (bind_group_layout, pipeline_layout) = layouts(&device);
+        let software = adapter.get_info().device_type == wgpu::DeviceType::Cpu;
+        Ok(Self {
+            device,
+            queue,
+            limits,
+            bind_group_layout,
+            pipeline_layout,
+            pipelines: Mutex::default(),
+            checked,
+            timeout: if software { SOFTWARE_TIMEOUT } else { TIMEOUT },
+            failure,
+        })
+    }
+
+    /// Runs `work`; a panic inside it (wgpu panics where a device is lost while it waits) is a lost device.
+    pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let message = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(lost(message.unwrap_or("unknown reason")))
+        })
+    }
+
+    /// Makes something; what the driver has against it is an error that names `what` and its size.
+    fn create<T>(&self, what: &'static str, bytes: u64, make: impl FnOnce(&wgpu::Device) -> T) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let made = make(&self.device);
+        let failed = [internal, validation, memory].map(|scope| pollster::block_on(scope.pop()));
+        match failed.into_iter().flatten().next() {
+            None => Ok(made),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
+                what: format!("{what} on the GPU"),
+                bytes,
+            }),
+            Some(error) => Err(lost(error)),
+        }
+    }
+
+    /// A new buffer of at least one word.
+    pub(crate) fn buffer(&self, what: &'static str, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        let limit = if usage.contains(wgpu::BufferUsages::STORAGE) {
+            self.limits
+                .max_buffer_size
+                .min(self.limits.max_storage_buffer_binding_size)
+        } else {
+            self.limits.max_buffer_size
+        };
+        if bytes > limit {
+            return Err(Error::DeviceLimit {
+                what,
+                needed: bytes,
+                limit,
+            });
+        }
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some(what),
+            size: bytes
+                .next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT)
+                .max(wgpu::COPY_BUFFER_ALIGNMENT),
+            usage,
+            mapped_at_creation: false,
+        };
+        self.create(what, bytes, |device| device.create_buffer(&descriptor))
+    }
+
+    /// The pipeline of a kernel, compiled when it is first asked for.
+    pub(crate) fn pipeline(&self, shader: Shader) -> Result<wgpu::ComputePipeline> {
+        let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, pipeline)) = pipelines.iter().find(|(known, _)| *known == shader) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = self.create("a kernel", shader.source.len() as u64, |device| {
+            self.compile(device, &shader)
+        })?;
+        pipelines.push((shader, pipeline.clone()));
+        Ok(pipeline)
+    }
+
+    fn compile(&self, device: &wgpu::Device, shader: &Shader) -> wgpu::ComputePipeline {
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(shader.entry_point),
+            source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
+        };
+        let module = if self.checked {
+            device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: the kernels are our own. Indices follow from `Params`, which the host derives from the sizes of
+            // the buffers it binds; each loop ends, as its bound is a parameter or a constant; no divisor is 0. The
+            // tests run the same text with the checks on.
+            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+        };
+        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(shader.entry_point),
+            layout: Some(&self.pipeline_layout),
+            module: &module,
+            entry_point: Some(shader.entry_point),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &shader.constants,
+                zero_initialize_workgroup_memory: self.checked,
+            },
+            cache: None,
+        })
+    }
+
+    /// Waits until a submission (or all there are) is done.
+    pub(crate) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let polled = self.device.poll(wgpu::PollType::Wait {
+            submission_index: submission,
+            timeout: Some(self.timeout),
+        });
+        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match failed {
+            Some(reason) => Err(lost(reason)),
+            None => polled.map(|_| ()).map_err(lost),
+        }
+    }
+
+    /// Maps a whole buffer for the host, after the submission that uses it last.
+    pub(crate) fn map(
+        &self,
+        buffer: &wgpu::Buffer,
+        mode: wgpu::MapMode,
+        after: Option<wgpu::SubmissionIndex>,
+    ) -> Result<()> {
+        let (sender, receiver) = mpsc::channel();
+        buffer.map_async(mode, .., move |result| {
+            // Nobody listens any more where the wait below has failed.
+            let _ = sender.send(result);
+        });
+        self.wait(after)?;
+        match receiver.try_recv() {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(lost("a buffer could not be mapped")),
+        }
+    }
+
+    /// The first `n_words` words of a buffer with the usage `MAP_READ`, after `after`.
+    pub(crate) fn read_words(
+        &self,
+        buffer: &wgpu::Buffer,
+        n_words: usize,
+        after: Option<wgpu::SubmissionIndex>,
+    ) -> Result<Vec<u32>> {
+        self.map(buffer, wgpu::MapMode::Read, after)?;
+        let words = {
+            let view = buffer.get_mapped_range(..(4 * n_words) as u64).map_err(lost)?;
+            bytemuck::pod_collect_to_vec(&view)
+        };
+        buffer.unmap();
+        Ok(words)
+    }
+}
+
+fn note(failure: &Failure, message: String) {
+    // The first failure is the cause of those that follow.
+    failure
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get_or_insert(message);
+}
+
+/// A failure of the device, with the driver's words on one line.
+pub(crate) fn lost(reason: impl std::fmt::Display) -> Error {
+    let reason = reason.to_string();
+    Error::DeviceLost {
+        reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
+    }
+}
+
+fn layouts(device: &wgpu::Device) -> (wgpu::BindGroupLayout, wgpu::PipelineLayout) {
+    let entries: Vec<_> = BINDINGS
+        .iter()
+        .zip(0..)
+        .map(|(&(_, kind), binding)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: match kind {
+                    BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
+                    BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                    BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+                },
+                has_dynamic_offset: kind == BindingKind::Uniform,
+                min_binding_size: (kind == BindingKind::Uniform)
+                    .then(|| wgpu::BufferSize::new(size_of::<Params>() as u64))
+                    .flatten(),
+            },
+            count: None,
+        })
+        .collect();
+    let bindings = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some("pass"),
+        entries: &entries,
+    });
+    let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some("pass"),
+        bind_group_layouts: &[Some(&bindings)],
+        immediate_size: 0,
+    });
+    (bindings, pipeline)
+}

@@ -1,0 +1,207 @@
+//! The host's side of the shaders' structs, bindings and buffers. `tests/shader_layout.rs` holds both sides together.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::tiles::Centroids;
+
+/// Makes a struct as the shader sees it, and the table of its fields for the test that compares the two.
+macro_rules! wgsl_struct {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
+
+        impl $name {
+            /// Name, span in bytes, and name and offset of each field.
+            #[must_use]
+            pub fn table() -> StructTable {
+                StructTable {
+                    name: stringify!($name),
+                    span: size_of::<Self>(),
+                    fields: vec![$((stringify!($field), std::mem::offset_of!($name, $field), stringify!($type))),*],
+                }
+            }
+        }
+    };
+}
+
+/// How a struct lies in memory on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StructTable {
+    /// Its name, the same in WGSL.
+    pub name: &'static str,
+    /// Its size in bytes.
+    pub span: usize,
+    /// Name, offset in bytes and scalar type of each field.
+    pub fields: Vec<(&'static str, usize, &'static str)>,
+}
+
+wgsl_struct! {
+    /// What one dispatch is told; `shaders/shared/pass.wgsl` says what the fields mean.
+    pub struct Params {
+        /// First row, inside the part.
+        first_row: u32,
+        /// Rows of the dispatch.
+        n_rows: u32,
+        /// Features.
+        n_features: u32,
+        /// Clusters.
+        n_clusters: u32,
+        /// Times each workgroup of `assign` takes its rows.
+        rounds: u32,
+        /// Workgroups of `resolve`.
+        resolve_groups: u32,
+        /// Word of the totals with the length of the list of rows in doubt.
+        list: u32,
+        /// Word of the totals where the sums start.
+        first_total: u32,
+        /// Factor of the certificate.
+        factor: f32,
+    }
+}
+
+/// What a binding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindingKind {
+    /// A uniform struct, bound with a dynamic offset.
+    Uniform,
+    /// A storage buffer that is only read.
+    Read,
+    /// A storage buffer that is read and written.
+    ReadWrite,
+}
+
+/// The bindings of group 0, in order: their names in WGSL and what they are. All kernels have the same.
+pub const BINDINGS: [(&str, BindingKind); 9] = [
+    ("params", BindingKind::Uniform),
+    ("tiles", BindingKind::Read),
+    ("weights", BindingKind::Read),
+    ("centroids", BindingKind::Read),
+    ("centroids_exact", BindingKind::Read),
+    ("labels", BindingKind::ReadWrite),
+    ("runners_up", BindingKind::ReadWrite),
+    ("doubtful", BindingKind::ReadWrite),
+    ("totals", BindingKind::ReadWrite),
+];
+
+/// Bytes of a word, on which every storage buffer is built.
+pub(crate) const WORD: u64 = 4;
+/// Words of one sum.
+pub(crate) const SUM_WORDS: usize = 3;
+/// Score of a cluster that does not exist; above `FARTHER` of `shaders/assign.wgsl`.
+const PADDING_SCORE: f32 = 1e37;
+/// What `shaders/shared/pass.wgsl` adds to every grid value (`SHIFT`).
+const SHIFT: i128 = 1 << 23;
+
+/// Where things stand in `totals`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TotalsLayout {
+    pub(crate) n_lists: usize,
+    pub(crate) n_clusters: usize,
+    pub(crate) n_features: usize,
+    pub(crate) weighted: bool,
+}
+
+impl TotalsLayout {
+    /// Columns per cluster.
+    pub(crate) fn width(&self) -> usize {
+        self.n_features + 1 + usize::from(self.weighted)
+    }
+
+    /// Sums in columns of clusters, without the one of rows moved.
+    pub(crate) fn n_entries(&self) -> usize {
+        self.n_clusters * self.width()
+    }
+
+    /// Words in all.
+    pub(crate) fn n_words(&self) -> usize {
+        self.n_lists + SUM_WORDS * (1 + self.n_entries())
+    }
+
+    /// Rows in doubt: the lengths of all lists.
+    pub(crate) fn n_doubtful(&self, words: &[u32]) -> u64 {
+        words[..self.n_lists].iter().map(|&n| u64::from(n)).sum()
+    }
+
+    /// Rows moved.
+    pub(crate) fn n_moved(&self, words: &[u32]) -> u64 {
+        self.sum(words, 0) as u64
+    }
+
+    /// Rows, weight and sums of a cluster, the shift of the sums taken back.
+    pub(crate) fn cluster(&self, words: &[u32], cluster: usize) -> (u64, u64, impl Iterator<Item = i128>) {
+        let first = 1 + cluster * self.width();
+        let count = self.sum(words, first + self.n_features) as u64;
+        let weight = if self.weighted {
+            self.sum(words, first + self.n_features + 1) as u64
+        } else {
+            count
+        };
+        let sums = (first..first + self.n_features)
+            .map(move |entry| self.sum(words, entry) as i128 - i128::from(weight) * SHIFT);
+        (count, weight, sums)
+    }
+
+    fn sum(&self, words: &[u32], entry: usize) -> u128 {
+        let first = self.n_lists + SUM_WORDS * entry;
+        (0..SUM_WORDS).map(|i| u128::from(words[first + i]) << (32 * i)).sum()
+    }
+}
+
+/// Vectors of 4 features that a row of `centroids` takes.
+pub(crate) fn n_vecs(n_features: usize) -> usize {
+    n_features.div_ceil(4)
+}
+
+/// Floats of `centroids`: clusters padded to whole tiles, features to whole vectors, then the half norms.
+pub(crate) fn n_centroid_floats(n_clusters: usize, n_features: usize, cluster_tile: usize) -> usize {
+    n_clusters.next_multiple_of(cluster_tile) * (4 * n_vecs(n_features) + 1)
+}
+
+/// What `centroids` holds; padding clusters get a score that no real one reaches.
+pub(crate) fn centroid_floats(centroids: &Centroids, cluster_tile: usize) -> Vec<f32> {
+    let stride = 4 * n_vecs(centroids.n_features());
+    let n_padded = centroids.n_clusters().next_multiple_of(cluster_tile);
+    let mut floats = vec![0.0; n_padded * stride];
+    for (to, from) in floats
+        .chunks_exact_mut(stride)
+        .zip(centroids.to_f32().chunks_exact(centroids.n_features()))
+    {
+        to[..from.len()].copy_from_slice(from);
+    }
+    floats.extend(centroids.half_sq_norms_f32());
+    floats.resize(n_padded * (stride + 1), PADDING_SCORE);
+    floats
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_three_words_lose_their_shift() {
+        let layout = TotalsLayout {
+            n_lists: 2,
+            n_clusters: 1,
+            n_features: 1,
+            weighted: true,
+        };
+        // Lists of 4 and 5 rows; 7 moved; the sum 2^64 + 2^32 + 1; 3 rows; weight 2.
+        let words = [4, 5, 7, 0, 0, 1, 1, 1, 3, 0, 0, 2, 0, 0];
+        assert_eq!(layout.n_words(), words.len());
+        assert_eq!((layout.n_doubtful(&words), layout.n_moved(&words)), (9, 7));
+        let (count, weight, sums) = layout.cluster(&words, 0);
+        assert_eq!((count, weight), (3, 2));
+        assert_eq!(sums.collect::<Vec<_>>(), [(1 << 64) + (1 << 32) + 1 - (2 << 23)]);
+    }
+
+    #[test]
+    fn centroids_are_padded_to_tiles_and_vectors() {
+        let centroids = Centroids::on_rows(1, &[3, -4, 5]);
+        let floats = centroid_floats(&centroids, 4);
+        assert_eq!(floats.len(), n_centroid_floats(3, 1, 4));
+        assert_eq!(floats[..8], [3.0, 0.0, 0.0, 0.0, -4.0, 0.0, 0.0, 0.0]);
+        assert_eq!(floats[16..], [4.5, 8.0, 12.5, PADDING_SCORE]);
+    }
+}

@@ -1,0 +1,105 @@
+//! The GPU backend: WGSL kernels through wgpu, with nothing beyond WebGPU's core, so that any vendor's GPU will do.
+//!
+//! Kernels score in `f32` and prove what they find ([`certificate`](super::certificate)); rows in doubt are decided
+//! by a second kernel in exact integers. Sums are exact natural numbers in words of 32 bits, added with carry by
+//! atomics, so their order cannot matter. The kernels' text is in `shaders/`.
+
+mod adapter;
+mod buffers;
+mod device;
+#[doc(hidden)]
+pub mod layout;
+mod plan;
+mod session;
+#[doc(hidden)]
+pub mod shaders;
+
+pub use super::gpu_types::{AdapterReport, GpuOptions, GpuSelection};
+use super::{Backend, Session};
+use crate::error::Result;
+use crate::tiles::TileSet;
+use device::Device;
+use session::GpuSession;
+
+/// The GPUs of this machine, in the order of their numbers; software adapters are among them.
+#[must_use]
+pub fn adapters() -> Vec<AdapterReport> {
+    let (_instance, adapters) = adapter::enumerate();
+    adapters
+        .iter()
+        .enumerate()
+        .map(|(i, a)| adapter::report(i, a))
+        .collect()
+}
+
+/// The backend that runs passes on a GPU.
+pub struct GpuBackend {
+    device: Device,
+    name: String,
+    description: String,
+    software: bool,
+    budget: u64,
+    options: GpuOptions,
+}
+
+impl std::fmt::Debug for GpuBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GpuBackend")
+            .field("description", &self.description)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GpuBackend {
+    /// Opens the adapter that `selection` means.
+    ///
+    /// # Errors
+    /// [`DeviceNotFound`](crate::Error::DeviceNotFound) with what is missing,
+    /// [`DeviceLost`](crate::Error::DeviceLost) where the driver refuses.
+    pub fn new(selection: &GpuSelection, options: GpuOptions) -> Result<Self> {
+        let adapter = adapter::choose(selection)?;
+        let report = adapter::report(0, &adapter);
+        let budget = options
+            .memory_budget
+            .unwrap_or_else(|| adapter::default_budget(&adapter));
+        let software = if report.software { ", software on the CPU" } else { "" };
+        Ok(Self {
+            device: Device::open(&adapter, options.checked)?,
+            description: format!("{} ({}, {}{software})", report.name, report.backend, report.driver),
+            name: report.name,
+            software: report.software,
+            budget,
+            options,
+        })
+    }
+
+    /// Whether the adapter is software on a CPU.
+    #[must_use]
+    pub fn is_software(&self) -> bool {
+        self.software
+    }
+
+    /// What the driver calls the adapter.
+    #[must_use]
+    pub fn adapter_name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Backend for GpuBackend {
+    fn name(&self) -> &'static str {
+        "gpu"
+    }
+
+    fn description(&self) -> String {
+        self.description.clone()
+    }
+
+    fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
+        self.device.guarded(|| {
+            let session = GpuSession::open(&self.device, data, max_clusters, self.budget, &self.options)?;
+            Ok(Box::new(session) as Box<dyn Session + 'd>)
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! How a data set is cut: into parts, each in a buffer of its own, and the parts into dispatches. Pure arithmetic.
+
+use super::layout::Params;
+use super::shaders::WORKGROUP_ROWS;
+use crate::backend::certificate;
+use crate::tiles::{BLOCK, TileSet};
+
+/// Multiplications in one dispatch: a small GPU (0.2 T/s) takes 10 ms, and still ends before any watchdog bites when
+/// exact integers must decide all rows.
+const MAX_DISPATCH_WORK: u64 = 1 << 31;
+/// Workgroups that keep any GPU busy; more rows than they take at once go round again.
+const MAX_GROUPS: usize = 2048;
+
+/// Rows in one buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) chunk: usize,
+    pub(crate) first_block: usize,
+    pub(crate) n_blocks: usize,
+    pub(crate) n_rows: usize,
+}
+
+impl Part {
+    /// The grid values, blocks of 64 rows.
+    pub(crate) fn values<'d>(&self, data: &'d TileSet) -> &'d [f32] {
+        let block = data.n_features() * BLOCK;
+        &data.chunks()[self.chunk].values()[self.first_block * block..][..self.n_blocks * block]
+    }
+
+    /// The weights, where the data has any.
+    pub(crate) fn weights<'d>(&self, data: &'d TileSet) -> Option<&'d [u32]> {
+        let weights = data.chunks()[self.chunk].weights()?;
+        Some(&weights[self.first_block * BLOCK..][..self.n_rows])
+    }
+}
+
+/// The data as parts of at most `max_bytes` of grid values, in row order.
+pub(crate) fn parts(data: &TileSet, max_bytes: u64) -> Vec<Part> {
+    let block_bytes = (data.n_features() * BLOCK * size_of::<f32>()) as u64;
+    let max_blocks = (max_bytes / block_bytes).max(1) as usize;
+    let mut parts = Vec::new();
+    for (chunk, tiles) in data.chunks().iter().enumerate() {
+        for first_block in (0..tiles.n_blocks()).step_by(max_blocks) {
+            let n_blocks = max_blocks.min(tiles.n_blocks() - first_block);
+            parts.push(Part {
+                chunk,
+                first_block,
+                n_blocks,
+                n_rows: (tiles.n_rows() - first_block * BLOCK).min(n_blocks * BLOCK),
+            });
+        }
+    }
+    parts
+}
+
+/// One dispatch of a pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Dispatch {
+    pub(crate) params: Params,
+    /// Workgroups of `assign`.
+    pub(crate) groups: u32,
+    /// Multiplications, about.
+    pub(crate) work: u64,
+}
+
+/// The shape of a pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) n_features: usize,
+    pub(crate) n_clusters: usize,
+    /// Most workgroups that the device takes in one dispatch.
+    pub(crate) max_groups: usize,
+}
+
+impl Shape {
+    /// Rows in one dispatch, a multiple of [`BLOCK`].
+    fn dispatch_rows(&self) -> usize {
+        let rows = MAX_DISPATCH_WORK / (self.n_features * self.n_clusters) as u64;
+        (rows as usize / BLOCK).max(1) * BLOCK
+    }
+
+    /// How many dispatches a part takes.
+    pub(crate) fn n_dispatches(&self, part: &Part) -> usize {
+        part.n_rows.div_ceil(self.dispatch_rows())
+    }
+
+    /// The dispatches of one part, their lists numbered from `first_list` on.
+    pub(crate) fn dispatches(&self, part: &Part, first_list: usize, first_total: usize) -> Vec<Dispatch> {
+        let dispatch_rows = self.dispatch_rows();
+        (0..part.n_rows)
+            .step_by(dispatch_rows)
+            .enumerate()
+            .map(|(i, first_row)| {
+                let n_rows = dispatch_rows.min(part.n_rows - first_row);
+                let turns = n_rows.div_ceil(WORKGROUP_ROWS);
+                let rounds = turns.div_ceil(MAX_GROUPS.min(self.max_groups));
+                Dispatch {
+                    params: Params {
+                        first_row: first_row as u32,
+                        n_rows: n_rows as u32,
+                        n_features: self.n_features as u32,
+                        n_clusters: self.n_clusters as u32,
+                        rounds: rounds as u32,
+                        resolve_groups: n_rows.min(MAX_GROUPS).min(self.max_groups) as u32,
+                        list: (first_list + i) as u32,
+                        first_total: first_total as u32,
+                        factor: certificate::factor(self.n_features),
+                    },
+                    groups: turns.div_ceil(rounds) as u32,
+                    work: (n_rows * self.n_features * self.n_clusters) as u64,
+                }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_hold_every_row_once() {
+        for chunk_bytes in [1, 3 * 64 * 2 * 4, usize::MAX] {
+            let data = TileSet::zeros(1000, 2, true, chunk_bytes);
+            for max_bytes in [1, 5 * 64 * 2 * 4, u64::MAX] {
+                let parts = parts(&data, max_bytes);
+                let mut next = 0;
+                for part in &parts {
+                    let first = data.chunks()[part.chunk].first_row() + part.first_block * BLOCK;
+                    assert_eq!(first, next);
+                    assert_eq!(part.weights(&data).unwrap().len(), part.n_rows);
+                    assert_eq!(part.values(&data).len(), part.n_blocks * BLOCK * 2);
+                    assert!(part.n_blocks == 1 || part.n_blocks * BLOCK * 2 * 4 <= max_bytes as usize);
+                    next += part.n_rows;
+                }
+                assert_eq!(next, 1000);
+            }
+        }
+    }
+
+    #[test]
+    fn dispatches_hold_every_row_once_and_stay_small() {
+        let part = Part {
+            chunk: 0,
+            first_block: 0,
+            n_blocks: 1 << 20,
+            n_rows: (1 << 26) - 5,
+        };
+        for (n_features, n_clusters) in [(1, 1), (16, 16), (100, 3000), (1 << 15, 1 << 15)] {
+            let shape = Shape {
+                n_features,
+                n_clusters,
+                max_groups: 65_535,
+            };
+            let dispatches = shape.dispatches(&part, 7, 0);
+            assert_eq!(dispatches.len(), shape.n_dispatches(&part));
+            let mut next = 0;
+            for (i, dispatch) in dispatches.iter().enumerate() {
+                let params = dispatch.params;
+                assert_eq!((params.first_row, params.list), (next, 7 + i as u32));
+                assert!(params.n_rows as usize <= shape.dispatch_rows());
+                assert!(params.n_rows <= 64 || dispatch.work <= MAX_DISPATCH_WORK);
+                assert!(dispatch.groups * params.rounds * WORKGROUP_ROWS as u32 >= params.n_rows);
+                assert!(dispatch.groups <= MAX_GROUPS as u32);
+                next += params.n_rows;
+            }
+            assert_eq!(next as usize, part.n_rows);
+        }
+    }
+}

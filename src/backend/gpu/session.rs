@@ -1,0 +1,465 @@
+//! Passes over a data set on the device.
+
+use super::buffers::{PartBuffers, SharedBuffers, Staging};
+use super::device::Device;
+use super::layout::{TotalsLayout, WORD};
+use super::plan::{self, Dispatch, Part, Shape};
+use super::shaders::Variant;
+use crate::backend::gpu_types::GpuOptions;
+use crate::backend::{NO_CLUSTER, Pass, Session, TwoNearest};
+use crate::error::{Error, Result};
+use crate::partial::ClusterPartial;
+use crate::tiles::{Centroids, TileSet};
+
+/// Size of a part unless another is asked for, in bytes.
+const PART_BYTES: u64 = 256 << 20;
+/// Multiplications after which work is submitted, so that no submission runs into a watchdog.
+const MAX_SUBMISSION_WORK: u64 = 1 << 33;
+
+/// A data set on the device.
+pub(crate) struct GpuSession<'d> {
+    device: &'d Device,
+    data: &'d TileSet,
+    max_clusters: usize,
+    parts: Vec<Part>,
+    residence: Residence,
+    /// One buffer per part: nearest cluster plus one.
+    labels: Vec<wgpu::Buffer>,
+    shared: SharedBuffers,
+    staging: Staging,
+    /// Where [`Session::two_nearest`] writes, once it was called.
+    ranked: Option<[wgpu::Buffer; 2]>,
+}
+
+impl<'d> GpuSession<'d> {
+    /// Takes hold of the data: what fits into `budget` bytes is uploaded and stays, the rest streams in each pass.
+    pub(crate) fn open(
+        device: &'d Device,
+        data: &'d TileSet,
+        max_clusters: usize,
+        budget: u64,
+        options: &GpuOptions,
+    ) -> Result<Self> {
+        let limits = &device.limits;
+        let part_bytes = options
+            .max_chunk_bytes
+            .unwrap_or(PART_BYTES)
+            .min(limits.max_buffer_size)
+            .min(limits.max_storage_buffer_binding_size);
+        let parts = plan::parts(data, part_bytes);
+        let shape = shape(device, data, max_clusters);
+        let shared = SharedBuffers::new(device, &shape, data.weighted(), &parts)?;
+        let largest = parts.iter().map(|part| part.n_blocks).max().unwrap_or(0);
+        let mut staging = Staging::new(device, PartBuffers::bytes(data, largest))?;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let labels = parts
+            .iter()
+            .map(|part| device.buffer("the labels", part.n_rows as u64 * WORD, usage))
+            .collect::<Result<Vec<_>>>()?;
+        let taken = shared.bytes() + data.n_rows() as u64 * WORD;
+        let residence = Residence::new(device, data, &parts, budget.saturating_sub(taken))?;
+        for (part, buffers) in parts.iter().zip(&residence.resident) {
+            staging.upload(device, data, part, buffers)?;
+        }
+        device.wait(None)?;
+        Ok(Self {
+            device,
+            data,
+            max_clusters,
+            parts,
+            residence,
+            labels,
+            shared,
+            staging,
+            ranked: None,
+        })
+    }
+
+    /// Sends what a pass needs and clears its totals.
+    fn begin(&self, centroids: &Centroids, ranked: bool) -> Result<(PassPlan, Recording<'d>)> {
+        if centroids.n_clusters() > self.max_clusters || centroids.n_features() != self.data.n_features() {
+            return Err(Error::Internal(format!(
+                "{} centroids of {} features in a session for {} of {}",
+                centroids.n_clusters(),
+                centroids.n_features(),
+                self.max_clusters,
+                self.data.n_features()
+            )));
+        }
+        let plan = PassPlan::new(self, centroids.n_clusters(), ranked)?;
+        let params = plan.dispatches.iter().flatten().map(|dispatch| dispatch.params);
+        self.shared.write_pass(self.device, centroids, params);
+        let mut recording = Recording::new(self.device);
+        recording
+            .encoder
+            .clear_buffer(&self.shared.totals, 0, Some(plan.totals.n_words() as u64 * WORD));
+        Ok((plan, recording))
+    }
+
+    /// The buffers of a part; a part that is not resident is uploaded into one of the two that take turns.
+    fn part_buffers(&mut self, part: usize, recording: &mut Recording<'_>) -> Result<PartBuffers> {
+        if let Some(buffers) = self.residence.resident.get(part) {
+            return Ok(buffers.clone());
+        }
+        // The upload is submitted at once: what is recorded may still read the buffer it goes to.
+        recording.submit();
+        let buffers = self.residence.stream[part % 2].clone();
+        self.staging
+            .upload(self.device, self.data, &self.parts[part], &buffers)?;
+        Ok(buffers)
+    }
+
+    /// Records the dispatches of one part.
+    fn record(
+        &mut self,
+        plan: &PassPlan,
+        recording: &mut Recording<'_>,
+        part: usize,
+        labels: &wgpu::Buffer,
+        runners_up: &wgpu::Buffer,
+    ) -> Result<()> {
+        let buffers = self.part_buffers(part, recording)?;
+        let bindings = self.bind_group(&buffers, labels, runners_up);
+        for dispatch in &plan.dispatches[part] {
+            let offset = u64::from(dispatch.params.list) * self.shared.params_stride;
+            {
+                let mut pass = recording.encoder.begin_compute_pass(&Default::default());
+                pass.set_bind_group(0, &bindings, &[offset as u32]);
+                pass.set_pipeline(&plan.assign);
+                pass.dispatch_workgroups(dispatch.groups, 1, 1);
+                pass.set_pipeline(&plan.resolve);
+                pass.dispatch_workgroups(dispatch.params.resolve_groups, 1, 1);
+            }
+            recording.done(dispatch.work);
+        }
+        Ok(())
+    }
+
+    fn bind_group(&self, part: &PartBuffers, labels: &wgpu::Buffer, runners_up: &wgpu::Buffer) -> wgpu::BindGroup {
+        let shared = &self.shared;
+        let params = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &shared.params,
+            offset: 0,
+            size: wgpu::BufferSize::new(size_of::<super::layout::Params>() as u64),
+        });
+        // In the order of `layout::BINDINGS`.
+        let resources = [
+            params,
+            part.tiles.as_entire_binding(),
+            part.weights.as_entire_binding(),
+            shared.centroids.as_entire_binding(),
+            shared.centroids_exact.as_entire_binding(),
+            labels.as_entire_binding(),
+            runners_up.as_entire_binding(),
+            shared.doubtful.as_entire_binding(),
+            shared.totals.as_entire_binding(),
+        ];
+        let entries: Vec<_> = resources
+            .into_iter()
+            .zip(0..)
+            .map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource })
+            .collect();
+        self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("pass"),
+            layout: &self.device.bind_group_layout,
+            entries: &entries,
+        })
+    }
+
+    /// The first words of a buffer, once everything recorded is done.
+    fn read(&self, recording: &mut Recording<'_>, from: &wgpu::Buffer, n_words: usize) -> Result<Vec<u32>> {
+        let bytes = n_words as u64 * WORD;
+        recording
+            .encoder
+            .copy_buffer_to_buffer(from, 0, &self.shared.readback, 0, bytes);
+        recording.finish()?;
+        self.device.read_words(&self.shared.readback, n_words, None)
+    }
+
+    fn run_assign(&mut self, centroids: &Centroids) -> Result<Pass> {
+        let (plan, mut recording) = self.begin(centroids, false)?;
+        let no_runners_up = self.shared.no_runners_up.clone();
+        for part in 0..self.parts.len() {
+            let labels = self.labels[part].clone();
+            self.record(&plan, &mut recording, part, &labels, &no_runners_up)?;
+        }
+        let words = self.read(&mut recording, &self.shared.totals, plan.totals.n_words())?;
+        Ok(pass(&plan.totals, &words))
+    }
+
+    fn run_labels(&self) -> Result<Vec<u32>> {
+        let mut all = Vec::with_capacity(self.data.n_rows());
+        let mut recording = Recording::new(self.device);
+        for (part, labels) in self.parts.iter().zip(&self.labels) {
+            all.extend(clusters(self.read(&mut recording, labels, part.n_rows)?));
+        }
+        Ok(all)
+    }
+
+    fn run_two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
+        let [nearest, second] = self.ranked_buffers()?;
+        let (plan, mut recording) = self.begin(centroids, true)?;
+        let (mut labels, mut runners_up) = (Vec::new(), Vec::new());
+        for part in 0..self.parts.len() {
+            let n_rows = self.parts[part].n_rows;
+            self.record(&plan, &mut recording, part, &nearest, &second)?;
+            labels.extend(clusters(self.read(&mut recording, &nearest, n_rows)?));
+            runners_up.extend(clusters(self.read(&mut recording, &second, n_rows)?));
+        }
+        let words = self.read(&mut recording, &self.shared.totals, plan.totals.n_lists)?;
+        Ok(TwoNearest {
+            labels,
+            runners_up,
+            n_doubtful: plan.totals.n_doubtful(&words),
+        })
+    }
+
+    /// Buffers for the two nearest clusters of a part's rows.
+    fn ranked_buffers(&mut self) -> Result<[wgpu::Buffer; 2]> {
+        if let Some(buffers) = &self.ranked {
+            return Ok(buffers.clone());
+        }
+        let rows = self.parts.iter().map(|part| part.n_rows).max().unwrap_or(0);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let buffer = || {
+            self.device
+                .buffer("the two nearest clusters", rows as u64 * WORD, usage)
+        };
+        Ok(self.ranked.insert([buffer()?, buffer()?]).clone())
+    }
+}
+
+impl Session for GpuSession<'_> {
+    fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
+        self.device.guarded(|| self.run_assign(centroids))
+    }
+
+    fn labels(&mut self) -> Result<Vec<u32>> {
+        self.device.guarded(|| self.run_labels())
+    }
+
+    fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
+        self.device.guarded(|| self.run_two_nearest(centroids))
+    }
+}
+
+fn shape(device: &Device, data: &TileSet, n_clusters: usize) -> Shape {
+    Shape {
+        n_features: data.n_features(),
+        n_clusters,
+        max_groups: device.limits.max_compute_workgroups_per_dimension as usize,
+    }
+}
+
+/// Clusters as the device stores them, plus one, to clusters; 0 to [`NO_CLUSTER`].
+fn clusters(words: Vec<u32>) -> impl Iterator<Item = u32> {
+    const { assert!(NO_CLUSTER == 0u32.wrapping_sub(1)) }
+    words.into_iter().map(|word| word.wrapping_sub(1))
+}
+
+/// A pass from its totals.
+fn pass(totals: &TotalsLayout, words: &[u32]) -> Pass {
+    let mut partial = ClusterPartial::zero(totals.n_clusters, totals.n_features);
+    for cluster in 0..totals.n_clusters {
+        let (count, weight, sums) = totals.cluster(words, cluster);
+        partial.counts[cluster] = count;
+        partial.cluster_weights[cluster] = weight;
+        let to = cluster * totals.n_features;
+        for (to, sum) in partial.sums[to..].iter_mut().zip(sums) {
+            *to = sum;
+        }
+    }
+    Pass {
+        partial,
+        n_moved: totals.n_moved(words),
+        n_doubtful: totals.n_doubtful(words),
+    }
+}
+
+/// What a pass runs.
+struct PassPlan {
+    /// Per part.
+    dispatches: Vec<Vec<Dispatch>>,
+    totals: TotalsLayout,
+    assign: wgpu::ComputePipeline,
+    resolve: wgpu::ComputePipeline,
+}
+
+impl PassPlan {
+    fn new(session: &GpuSession<'_>, n_clusters: usize, ranked: bool) -> Result<Self> {
+        let (device, data) = (session.device, session.data);
+        let shape = shape(device, data, n_clusters);
+        let totals = TotalsLayout {
+            n_lists: session.parts.iter().map(|part| shape.n_dispatches(part)).sum(),
+            n_clusters,
+            n_features: data.n_features(),
+            weighted: data.weighted(),
+        };
+        let mut first_list = 0;
+        let dispatches = session
+            .parts
+            .iter()
+            .map(|part| {
+                let dispatches = shape.dispatches(part, first_list, totals.n_lists);
+                first_list += dispatches.len();
+                dispatches
+            })
+            .collect();
+        let variant = Variant::new(
+            data.n_features(),
+            n_clusters,
+            totals.n_entries(),
+            data.weighted(),
+            ranked,
+            device.limits.max_compute_workgroup_storage_size as usize,
+        );
+        Ok(Self {
+            dispatches,
+            totals,
+            assign: device.pipeline(variant.assign())?,
+            resolve: device.pipeline(variant.resolve())?,
+        })
+    }
+}
+
+/// Which parts stay on the device: the first ones.
+struct Residence {
+    resident: Vec<PartBuffers>,
+    /// Two buffers that the other parts take in turn; none where all parts stay.
+    stream: Vec<PartBuffers>,
+}
+
+impl Residence {
+    /// As much as fits into `budget` bytes, or less where the device has less.
+    fn new(device: &Device, data: &TileSet, parts: &[Part], mut budget: u64) -> Result<Self> {
+        loop {
+            match Self::within(device, data, parts, budget) {
+                Err(Error::OutOfMemory { .. }) if budget > 0 => budget /= 2,
+                done => return done,
+            }
+        }
+    }
+
+    fn within(device: &Device, data: &TileSet, parts: &[Part], budget: u64) -> Result<Self> {
+        let bytes = |part: &Part| PartBuffers::bytes(data, part.n_blocks);
+        let all: u64 = parts.iter().map(bytes).sum();
+        let largest = parts.iter().map(|part| part.n_blocks).max().unwrap_or(0);
+        let (mut room, n_stream) = if all <= budget {
+            (budget, 0)
+        } else {
+            (budget.saturating_sub(2 * PartBuffers::bytes(data, largest)), 2)
+        };
+        let stream = (0..n_stream)
+            .map(|_| PartBuffers::new(device, data, largest))
+            .collect::<Result<Vec<_>>>()?;
+        let mut resident = Vec::new();
+        for part in parts {
+            let Some(left) = room.checked_sub(bytes(part)) else {
+                break;
+            };
+            room = left;
+            resident.push(PartBuffers::new(device, data, part.n_blocks)?);
+        }
+        debug_assert!(n_stream > 0 || resident.len() == parts.len());
+        Ok(Self { resident, stream })
+    }
+}
+
+/// Work for the device, submitted in pieces that a watchdog bears.
+struct Recording<'d> {
+    device: &'d Device,
+    encoder: wgpu::CommandEncoder,
+    work: u64,
+    submissions: Vec<wgpu::SubmissionIndex>,
+}
+
+impl<'d> Recording<'d> {
+    fn new(device: &'d Device) -> Self {
+        Self {
+            device,
+            encoder: encoder(device),
+            work: 0,
+            submissions: Vec::new(),
+        }
+    }
+
+    /// Notes that work was recorded, and submits where it is enough.
+    fn done(&mut self, work: u64) {
+        self.work += work;
+        if self.work >= MAX_SUBMISSION_WORK {
+            self.submit();
+        }
+    }
+
+    fn submit(&mut self) {
+        let recorded = std::mem::replace(&mut self.encoder, encoder(self.device));
+        self.submissions.push(self.device.queue.submit([recorded.finish()]));
+        self.work = 0;
+    }
+
+    /// Submits what is left and waits for all of it, one submission after the other.
+    fn finish(&mut self) -> Result<()> {
+        self.submit();
+        self.submissions
+            .drain(..)
+            .try_for_each(|submission| self.device.wait(Some(submission)))
+    }
+}
+
+fn encoder(device: &Device) -> wgpu::CommandEncoder {
+    device.device.create_command_encoder(&Default::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiles::BLOCK;
+
+    #[test]
+    fn what_does_not_fit_streams() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return; // tests/gpu_parity.rs says so, or fails where a GPU is demanded
+        };
+        let device = Device::open(&adapter, false).unwrap();
+        let data = TileSet::zeros(10 * BLOCK, 3, true, usize::MAX);
+        let parts = plan::parts(&data, (BLOCK * 3) as u64 * WORD);
+        let part = PartBuffers::bytes(&data, 1);
+        for (budget, shape) in [(0, (0, 2)), (10 * part - 1, (7, 2)), (10 * part, (10, 0))] {
+            let residence = Residence::within(&device, &data, &parts, budget).unwrap();
+            assert_eq!((residence.resident.len(), residence.stream.len()), shape, "{budget}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_gone_is_an_error_and_no_panic() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let device = Device::open(&adapter, false).unwrap();
+        let data = TileSet::zeros(100, 3, false, usize::MAX);
+        let centroids = Centroids::on_rows(3, &[0; 6]);
+        let mut session = GpuSession::open(&device, &data, 2, 1 << 20, &GpuOptions::default()).unwrap();
+        session.assign(&centroids).unwrap();
+        device.device.destroy();
+        for _ in 0..2 {
+            let error = session.assign(&centroids).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Device, "{error}");
+        }
+        assert_eq!(session.labels().unwrap_err().kind(), crate::ErrorKind::Device);
+        let error = session.two_nearest(&centroids).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Device, "{error}");
+    }
+
+    #[test]
+    fn a_panic_in_the_driver_is_a_lost_device() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let device = Device::open(&adapter, false).unwrap();
+        let error = device.guarded(|| -> Result<()> { panic!("the  parent device\nis lost") });
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "the device failed: the parent device is lost"
+        );
+    }
+}

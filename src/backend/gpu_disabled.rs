@@ -1,0 +1,72 @@
+//! Stands in for the GPU backend in builds without the feature `gpu`: there are no adapters, and none can be opened.
+
+pub use super::gpu_types::{AdapterReport, GpuOptions, GpuSelection};
+use super::{Backend, Session};
+use crate::error::{Error, Result};
+use crate::tiles::TileSet;
+
+/// The GPUs of this machine: none that this build could see.
+#[must_use]
+pub fn adapters() -> Vec<AdapterReport> {
+    Vec::new()
+}
+
+/// A GPU backend that cannot be made.
+#[derive(Debug)]
+pub struct GpuBackend {
+    never: std::convert::Infallible,
+}
+
+impl GpuBackend {
+    /// Says that this build has no GPU support.
+    ///
+    /// # Errors
+    /// Always [`Error::DeviceNotFound`].
+    pub fn new(selection: &GpuSelection, _options: GpuOptions) -> Result<Self> {
+        Err(Error::DeviceNotFound {
+            asked: selection.to_string(),
+            reason: "kohort was built without GPU support (feature `gpu`)".into(),
+        })
+    }
+
+    /// Whether the adapter is software on a CPU.
+    #[must_use]
+    pub fn is_software(&self) -> bool {
+        match self.never {}
+    }
+
+    /// What the driver calls the adapter.
+    #[must_use]
+    pub fn adapter_name(&self) -> &str {
+        match self.never {}
+    }
+}
+
+impl Backend for GpuBackend {
+    fn name(&self) -> &'static str {
+        match self.never {}
+    }
+
+    fn description(&self) -> String {
+        match self.never {}
+    }
+
+    fn open<'d>(&'d self, _data: &'d TileSet, _max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
+        match self.never {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_gpu_says_so() {
+        assert!(adapters().is_empty());
+        let error = GpuBackend::new(&GpuSelection::Any, GpuOptions::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no usable GPU for --device gpu: kohort was built without GPU support (feature `gpu`)"
+        );
+    }
+}

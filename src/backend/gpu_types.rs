@@ -1,0 +1,62 @@
+//! What a GPU is asked for and what is said of one: plain data, the same with and without GPU support.
+
+/// Which adapter to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GpuSelection {
+    /// The best hardware adapter, discrete before integrated; never one that is software on a CPU.
+    Real,
+    /// The best hardware adapter, or else software on a CPU, for tests.
+    Any,
+    /// The adapter with this number in [`adapters`](super::gpu::adapters).
+    Index(usize),
+}
+
+impl std::fmt::Display for GpuSelection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Real | Self::Any => f.write_str("gpu"),
+            Self::Index(index) => write!(f, "gpu:{index}"),
+        }
+    }
+}
+
+/// How a GPU is used. No option changes a result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GpuOptions {
+    /// Device memory that may be taken, in bytes; the rest of the data streams. `None`: a cautious share of what
+    /// the device has.
+    pub memory_budget: Option<u64>,
+    /// Largest part of the data in one buffer, in bytes; at least one block of 64 rows. `None`: 256 MiB.
+    pub max_chunk_bytes: Option<u64>,
+    /// Whether kernels keep the checks of array bounds and loops that trusted kernels go without. For tests.
+    pub checked: bool,
+}
+
+/// One adapter of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct AdapterReport {
+    /// Its number, for [`GpuSelection::Index`].
+    pub index: usize,
+    /// What the driver calls it.
+    pub name: String,
+    /// The graphics interface: `vulkan`, `metal`, `dx12`.
+    pub backend: String,
+    /// Driver and its version.
+    pub driver: String,
+    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
+    pub kind: String,
+    /// Whether it is software on a CPU, which only tests want.
+    pub software: bool,
+    /// Largest buffer, in bytes.
+    pub max_buffer_bytes: u64,
+    /// Largest part of a buffer that a kernel sees, in bytes.
+    pub max_binding_bytes: u64,
+    /// Memory that a workgroup shares, in bytes.
+    pub workgroup_bytes: u32,
+    /// Most threads in a workgroup.
+    pub workgroup_threads: u32,
+    /// Smallest and largest number of threads that run in step.
+    pub subgroup_threads: (u32, u32),
+    /// What it has of the features that kernels can make use of.
+    pub features: Vec<String>,
+}

@@ -1,0 +1,360 @@
+//! The command line as typed: names, defaults, help. What it means is decided in [`super::plan`].
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use kohort::backend::choice::DeviceRequest;
+
+/// Customer segmentation with exact k-means: Parquet in, segments out, the same bits on every CPU and GPU.
+#[derive(Debug, Parser)]
+#[command(name = "kohort", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 no device or memory, \
+                        5 a verification differs, 130 interrupted."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Fit segments to the rows of Parquet files and write a run directory
+    Fit(FitArgs),
+    /// Give rows their segment under a fitted model
+    Score(ScoreArgs),
+    /// List the devices, what they can do, and which one would be taken
+    Devices(DevicesArgs),
+    /// Fit a run again and check that every bit is the same
+    Verify(VerifyArgs),
+}
+
+impl Command {
+    pub(crate) fn talk(&self) -> &TalkArgs {
+        match self {
+            Self::Fit(args) => &args.talk,
+            Self::Score(args) => &args.talk,
+            Self::Devices(args) => &args.talk,
+            Self::Verify(args) => &args.talk,
+        }
+    }
+}
+
+const FIT_EXAMPLE: &str = "Example: kohort fit customers.parquet -k 5 --id customer_id --out segments
+
+Lists are separated by commas, and every list option may be repeated. A comma inside a column name is written \\, \
+and patterns take * and ? and [...].";
+
+#[derive(Debug, Args)]
+#[command(after_help = FIT_EXAMPLE)]
+pub(crate) struct FitArgs {
+    /// Parquet files, folders of them, and globs such as 'data/*.parquet'
+    #[arg(required = true, value_name = "DATA")]
+    pub(crate) data: Vec<String>,
+
+    /// Number of segments
+    #[arg(short = 'k', long = "n-clusters", visible_alias = "k", value_name = "N")]
+    pub(crate) n_clusters: usize,
+
+    /// Write the run to this directory: run.json, model.json, assignments.parquet, profile.parquet
+    #[arg(long, value_name = "DIR", default_value = "kohort-run")]
+    pub(crate) out: PathBuf,
+
+    /// Replace the run directory if it is there already
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) columns: ColumnArgs,
+
+    #[command(flatten)]
+    pub(crate) kmeans: KMeansArgs,
+
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Columns")]
+pub(crate) struct ColumnArgs {
+    /// Columns that name a row; several make one compound id. Without it, rows are known by their number
+    #[arg(long, value_name = "COLS")]
+    pub(crate) id: Vec<Names>,
+
+    /// Columns to cluster on, names or patterns [default: every usable column]
+    #[arg(long, value_name = "COLS")]
+    pub(crate) features: Vec<Names>,
+
+    /// Columns to leave out, names or patterns
+    #[arg(long, value_name = "COLS")]
+    pub(crate) exclude: Vec<Names>,
+
+    /// Column that says how many rows a row counts for
+    #[arg(long, value_name = "COL")]
+    pub(crate) weight: Option<String>,
+
+    /// How features are brought to one scale
+    #[arg(long, value_enum, value_name = "HOW", default_value = "zscore")]
+    pub(crate) scale: ScaleArg,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "K-means")]
+pub(crate) struct KMeansArgs {
+    /// First centroids: k-means++, random, or a Parquet file of N rows in original units with the features' columns
+    #[arg(long, value_name = "HOW", default_value = "k-means++")]
+    pub(crate) init: InitArg,
+
+    /// Restarts of the seeding; the best is taken
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) n_init: usize,
+
+    /// Most iterations
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub(crate) max_iter: usize,
+
+    /// Stop when the squared shift of the centroids is at most this share of the mean variance; 0 goes on to the end
+    #[arg(long, value_name = "SHARE", default_value_t = 1e-4, allow_negative_numbers = true)]
+    pub(crate) tol: f64,
+
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Device")]
+pub(crate) struct ComputeArgs {
+    /// auto, gpu, gpu:N (see `kohort devices`) or cpu; the segments are the same on all of them
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: DeviceRequest,
+
+    /// Threads of the CPU [default: all]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub(crate) threads: Option<usize>,
+
+    /// Largest piece of data that is worked on at a time, in bytes
+    #[arg(long, value_name = "BYTES", hide = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) chunk_bytes: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct TalkArgs {
+    /// Print one JSON object on stdout, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Say nothing on stderr but warnings and errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Say more on stderr: adapters, seconds per stage
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// How progress is shown on stderr; auto is bar on a terminal, else none
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
+    pub(crate) progress: ProgressArg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: kohort score segments new_customers.parquet --out scored.parquet")]
+pub(crate) struct ScoreArgs {
+    /// A run directory, or its model.json
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+
+    /// Parquet files, folders of them, and globs, with the columns that the model was fitted on
+    #[arg(required = true, value_name = "DATA")]
+    pub(crate) data: Vec<String>,
+
+    /// Write the assignments to this Parquet file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+
+    /// Replace the file if it is there already
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: kohort devices --json")]
+pub(crate) struct DevicesArgs {
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: kohort verify segments --device cpu")]
+pub(crate) struct VerifyArgs {
+    /// A run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+
+    /// Where the data is now [default: where the run read it]
+    #[arg(value_name = "DATA")]
+    pub(crate) data: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScaleArg {
+    /// Subtract the mean, divide by the standard deviation
+    Zscore,
+    /// Subtract the median, divide by the interquartile range
+    Robust,
+    /// From 0 to 1
+    Minmax,
+    /// As they are
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressArg {
+    /// Bars on a terminal, else nothing
+    Auto,
+    /// Bars
+    Bar,
+    /// A line now and then
+    Plain,
+    /// One JSON object per line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// Where the first centroids come from, as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum InitArg {
+    KMeansPlusPlus,
+    Random,
+    File(PathBuf),
+}
+
+impl FromStr for InitArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "k-means++" => Ok(Self::KMeansPlusPlus),
+            "random" => Ok(Self::Random),
+            _ if text.ends_with(".parquet") => Ok(Self::File(text.into())),
+            _ => Err("expected k-means++, random or a .parquet file".into()),
+        }
+    }
+}
+
+/// One comma-separated list of names; `\,` is a comma inside a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Names(Vec<String>);
+
+impl Names {
+    /// All names of a repeated option, in order.
+    pub(crate) fn flatten(lists: &[Self]) -> Vec<String> {
+        lists.iter().flat_map(|list| list.0.iter().cloned()).collect()
+    }
+}
+
+impl FromStr for Names {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut names = vec![String::new()];
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' if chars.peek() == Some(&',') => names.last_mut().expect("never empty").extend(chars.next()),
+                ',' => names.push(String::new()),
+                c => names.last_mut().expect("never empty").push(c),
+            }
+        }
+        if names.iter().any(String::is_empty) {
+            return Err("a name in the list is empty".into());
+        }
+        Ok(Self(names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    fn fit(line: &str) -> FitArgs {
+        match parse(line).unwrap().command {
+            Command::Fit(args) => args,
+            other => panic!("not a fit: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn k_has_three_spellings() {
+        for k in ["-k 5", "-k5", "--k 5", "--n-clusters=5"] {
+            assert_eq!(fit(&format!("kohort fit a.parquet {k}")).n_clusters, 5);
+        }
+    }
+
+    #[test]
+    fn lists_split_at_commas_that_are_not_escaped_and_options_repeat() {
+        let args = fit(r"kohort fit a -k 2 --features a,b\,c,usage_* --features d --id x,y");
+        assert_eq!(Names::flatten(&args.columns.features), ["a", "b,c", "usage_*", "d"]);
+        assert_eq!(Names::flatten(&args.columns.id), ["x", "y"]);
+        assert!(parse("kohort fit a -k 2 --features a,,b").is_err());
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_library() {
+        let args = fit("kohort fit a -k 4").kmeans;
+        let params = kohort::kmeans::KMeansParams::new(4);
+        assert_eq!(
+            (args.n_init, args.max_iter, args.seed),
+            (params.n_init, params.max_iter, params.seed)
+        );
+        assert_eq!(args.tol.to_bits(), params.tol.to_bits());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "kohort fit -k 2",
+            "kohort fit a",
+            "kohort fit a -k many",
+            "kohort fit a -k 2 -q -v",
+            "kohort fit a -k 2 --device tpu",
+            "kohort fit a -k 2 --init best",
+            "kohort fit a -k 2 --scale log",
+            "kohort fit a -k 2 --threads 0",
+            "kohort score m a",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Layer 7: the command line. Glue over the library, and the only part that prints.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use clap::Parser;
+
+use kohort::{Error, ErrorKind, Result};
+
+mod args;
+mod devices;
+mod fit;
+mod output;
+mod plan;
+mod progress;
+mod score;
+mod verify;
+
+use args::{Cli, Command};
+use output::Output;
+
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
+    keep_panics();
+    quiet_drivers();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let json = std::env::args_os().any(|arg| arg == "--json");
+            return Output::early(json).usage(&error).into();
+        }
+    };
+    let output = Output::new(cli.command.talk());
+    let result = panic::catch_unwind(AssertUnwindSafe(|| run(&cli.command, output)));
+    match result.unwrap_or_else(|_| Err(Error::Internal(last_panic()))) {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            exit_code(error.kind()).into()
+        }
+    }
+}
+
+fn run(command: &Command, output: Output) -> Result<ExitCode> {
+    progress::stop_on_interrupt()?;
+    match command {
+        Command::Fit(args) => fit::run(args, output),
+        Command::Score(args) => score::run(args, output),
+        Command::Devices(_) => devices::run(output),
+        Command::Verify(args) => verify::run(args, output),
+    }
+}
+
+/// Turns off Mesa's layer that sorts GPUs for desktops, unless it is in use: without a desktop it writes errors to
+/// stderr, and the choice of a GPU is made here.
+fn quiet_drivers() {
+    if std::env::var_os("MESA_VK_DEVICE_SELECT").is_none() {
+        // SAFETY: this thread is the only one so far.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
+/// The exit code of a failure.
+fn exit_code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Internal => 1,
+        ErrorKind::Input => 2,
+        ErrorKind::Device => 3,
+        ErrorKind::Mismatch => 5,
+        ErrorKind::Interrupted => 130,
+    }
+}
+
+/// The last panic of any thread, for [`last_panic`].
+static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Keeps what a panic says instead of printing it: some are caught where they happen, as decoders' are, and become
+/// an error about a file; the rest ends as an internal error.
+fn keep_panics() {
+    panic::set_hook(Box::new(|info| {
+        let place = info
+            .location()
+            .map_or_else(String::new, |place| format!(" ({}:{})", place.file(), place.line()));
+        let text = kohort::error::escape(info.payload_as_str().unwrap_or("a panic without a message"));
+        let text: String = text.chars().take(300).collect();
+        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(text + &place);
+    }));
+}
+
+fn last_panic() -> String {
+    LAST_PANIC
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+        .unwrap_or_else(|| "a panic".into())
+}

@@ -1,0 +1,386 @@
+//! All that is printed: stdout is data, stderr is talk. No colour, so none is ever needed to understand a line.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+use serde_json::json;
+use terminal_size::{Width, terminal_size_of};
+use unicode_width::UnicodeWidthStr;
+
+use kohort::error::escape;
+use kohort::{Error, ErrorKind, Result};
+
+use super::args::TalkArgs;
+
+/// Where a command says things.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Output {
+    pub(crate) fn new(talk: &TalkArgs) -> Self {
+        Self {
+            json: talk.json,
+            quiet: talk.quiet,
+            verbose: talk.verbose,
+        }
+    }
+
+    /// For what goes wrong before the arguments are understood.
+    pub(crate) fn early(json: bool) -> Self {
+        Self {
+            json,
+            quiet: false,
+            verbose: false,
+        }
+    }
+
+    /// Talk, unless `--quiet`.
+    pub(crate) fn note(self, text: &str) {
+        if !self.quiet {
+            err_lines(text);
+        }
+    }
+
+    /// Talk for `--verbose` only.
+    pub(crate) fn detail(self, text: &str) {
+        if self.verbose {
+            err_lines(text);
+        }
+    }
+
+    /// Something the user should know even with `--quiet`.
+    pub(crate) fn warning(self, text: &str) {
+        err_lines(&format!("warning: {}", escape(text)));
+    }
+
+    /// Data for people on stdout; nothing with `--json`.
+    ///
+    /// # Errors
+    /// Where stdout takes no more, for another reason than a reader who left.
+    pub(crate) fn data(self, text: &str) -> Result<()> {
+        if self.json { Ok(()) } else { out(text) }
+    }
+
+    /// The one object on stdout, with `--json` only.
+    ///
+    /// # Errors
+    /// As [`Output::data`].
+    pub(crate) fn object(self, object: &impl Serialize) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let text = serde_json::to_string_pretty(object)
+            .map_err(|source| Error::Internal(format!("the result cannot be written as JSON: {source}")))?;
+        out(&(text + "\n"))
+    }
+
+    /// An error, and the next step where there is one.
+    pub(crate) fn error(self, error: &Error) {
+        let (message, hint) = (error.to_string(), error.hint());
+        if self.json {
+            self.error_object(&message, hint.as_deref(), error.kind());
+        } else {
+            err_lines(&error_text(&message, hint.as_deref()));
+        }
+    }
+
+    /// A failure that the `--json` object has told already.
+    pub(crate) fn failed(self, message: &str, hint: &str) {
+        if !self.json {
+            err_lines(&error_text(message, Some(hint)));
+        }
+    }
+
+    /// What is wrong with the command line, or the help that was asked for; the exit code.
+    pub(crate) fn usage(self, error: &clap::Error) -> u8 {
+        if self.json && error.use_stderr() {
+            let text = error.to_string();
+            let mut parts = text.trim_end().splitn(2, "\n\n");
+            let message = parts.next().unwrap_or_default().trim_start_matches("error: ");
+            self.error_object(message, parts.next(), ErrorKind::Input);
+        } else {
+            // A reader of the help who left is no failure.
+            let _ = error.print();
+        }
+        if error.use_stderr() {
+            super::exit_code(ErrorKind::Input)
+        } else {
+            0
+        }
+    }
+
+    fn error_object(self, message: &str, hint: Option<&str>, kind: ErrorKind) {
+        let kind_name = match kind {
+            ErrorKind::Input => "input",
+            ErrorKind::Device => "device",
+            ErrorKind::Mismatch => "mismatch",
+            ErrorKind::Interrupted => "interrupted",
+            ErrorKind::Internal => "internal",
+        };
+        let exit_code = super::exit_code(kind);
+        // An error that cannot be told on stdout leaves its exit code.
+        let _ = self.object(&json!({ "error": message, "hint": hint, "kind": kind_name, "exit_code": exit_code }));
+    }
+}
+
+/// `error: …`, a blank line, `hint: …`.
+fn error_text(message: &str, hint: Option<&str>) -> String {
+    match hint {
+        Some(hint) => format!("error: {message}\n\nhint: {hint}"),
+        None => format!("error: {message}"),
+    }
+}
+
+/// One line of talk from elsewhere: the progress display, the signal handler.
+#[expect(clippy::print_stderr, reason = "the one place that writes to stderr")]
+pub(super) fn err_lines(text: &str) {
+    eprintln!("{text}");
+}
+
+fn out(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(Error::io("write", "standard output")),
+    }
+}
+
+/// Columns the terminal behind stdout has; no limit where there is no terminal.
+pub(crate) fn stdout_width() -> usize {
+    terminal_size_of(io::stdout()).map_or(usize::MAX, |(Width(width), _)| usize::from(width))
+}
+
+/// Columns the terminal behind stderr has; no limit where there is no terminal.
+pub(crate) fn stderr_width() -> usize {
+    terminal_size_of(io::stderr()).map_or(usize::MAX, |(Width(width), _)| usize::from(width))
+}
+
+pub(crate) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// On which side of its column a cell stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// A table in plain text. The last column holds lists and is wrapped between items where the line is too short.
+#[derive(Debug)]
+pub(crate) struct Table {
+    columns: Vec<(&'static str, Align)>,
+    last: Option<&'static str>,
+    rows: Vec<(Vec<String>, Vec<String>)>,
+}
+
+impl Table {
+    /// Columns of single cells, then, where there is one, the column of lists.
+    pub(crate) fn new(columns: &[(&'static str, Align)], last: Option<&'static str>) -> Self {
+        Self {
+            columns: columns.to_vec(),
+            last,
+            rows: Vec::new(),
+        }
+    }
+
+    /// One row; texts from outside are escaped here.
+    pub(crate) fn row(&mut self, cells: &[String], list: &[String]) {
+        debug_assert_eq!(cells.len(), self.columns.len());
+        let escaped = |texts: &[String]| texts.iter().map(|text| escape(text)).collect();
+        self.rows.push((escaped(cells), escaped(list)));
+    }
+
+    /// The table in lines of at most `width` columns where the single cells leave room for that.
+    pub(crate) fn render(&self, width: usize) -> String {
+        let widths: Vec<usize> = (0..self.columns.len()).map(|j| self.column_width(j)).collect();
+        let indent: usize = widths.iter().map(|width| width + GAP.len()).sum();
+        let room = width.saturating_sub(indent).max(MIN_LIST);
+        let header: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut text = String::new();
+        let last = self.last.map(str::to_owned);
+        self.line(&mut text, &header, last.as_slice(), &widths, room);
+        for (cells, list) in &self.rows {
+            self.line(&mut text, cells, list, &widths, room);
+        }
+        text
+    }
+
+    fn column_width(&self, j: usize) -> usize {
+        let cells = self.rows.iter().map(|(cells, _)| cells[j].width());
+        cells.chain([self.columns[j].0.width()]).max().unwrap_or(0)
+    }
+
+    fn line(&self, text: &mut String, cells: &[String], list: &[String], widths: &[usize], room: usize) {
+        let mut line = String::new();
+        for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(&self.columns) {
+            let pad = " ".repeat(width - cell.width());
+            match align {
+                Align::Left => line.extend([cell.as_str(), pad.as_str(), GAP]),
+                Align::Right => line.extend([pad.as_str(), cell.as_str(), GAP]),
+            }
+        }
+        let indent = " ".repeat(line.width());
+        for (n, part) in wrap(list, room).iter().enumerate() {
+            if n > 0 {
+                let _ = writeln!(text, "{}", line.trim_end());
+                line = indent.clone();
+            }
+            line.push_str(part);
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+}
+
+const GAP: &str = "  ";
+/// The least room a list is given, however narrow the terminal.
+const MIN_LIST: usize = 24;
+
+/// The items, separated by commas, in lines of at most `room` columns where every item fits.
+fn wrap(items: &[String], room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (n, item) in items.iter().enumerate() {
+        let item = if n + 1 < items.len() {
+            format!("{item},")
+        } else {
+            item.clone()
+        };
+        match lines.last_mut() {
+            Some(line) if line.width() + 1 + item.width() <= room => line.extend([" ", item.as_str()]),
+            _ => lines.push(item),
+        }
+    }
+    lines
+}
+
+/// A whole number with thousands separators.
+pub(crate) fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number for people: four significant digits, thousands separators, no exponent where it can be avoided.
+pub(crate) fn number(value: f64) -> String {
+    let size = value.abs();
+    if !value.is_finite() {
+        return value.to_string();
+    }
+    if size >= 1e15 || (size != 0.0 && size < 1e-4) {
+        return format!("{value:.3e}");
+    }
+    if size >= 999.5 {
+        let sign = if value < 0.0 { "-" } else { "" };
+        return format!("{sign}{}", count(size.round() as u64));
+    }
+    let decimals = if size == 0.0 {
+        0
+    } else {
+        (3 - size.log10().floor() as i32).clamp(0, 7)
+    };
+    let text = format!("{value:.*}", decimals as usize);
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+/// A share of one in per cent; what is there is never shown as nothing.
+pub(crate) fn percent(share: f64) -> String {
+    if share > 0.0 && share < 0.0005 {
+        "<0.1%".into()
+    } else {
+        format!("{:.1}%", share * 100.0)
+    }
+}
+
+/// Seconds for people.
+pub(crate) fn seconds(elapsed_s: f64) -> String {
+    if elapsed_s < 10.0 {
+        format!("{elapsed_s:.2} s")
+    } else {
+        format!("{} s", count(elapsed_s.round() as u64))
+    }
+}
+
+/// `1 row`, `2 rows`.
+pub(crate) fn plural(n: u64, what: &str) -> String {
+    format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn numbers_are_short_and_grouped() {
+        let cases = [
+            (0.0, "0"),
+            (1.0, "1"),
+            (-0.034_56, "-0.03456"),
+            (12.5, "12.5"),
+            (999.46, "999.5"),
+            (999.7, "1,000"),
+            (1_234_567.8, "1,234,568"),
+            (-1_234.4, "-1,234"),
+            (0.000_01, "1.000e-5"),
+            (1e20, "1.000e20"),
+            (f64::NAN, "NaN"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(
+            [count(0), count(999), count(1000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [percent(0.0), percent(0.0004), percent(0.5926)],
+            ["0.0%", "<0.1%", "59.3%"]
+        );
+        assert_eq!(plural(1, "row") + ", " + &plural(2_000, "row"), "1 row, 2,000 rows");
+    }
+
+    #[test]
+    fn a_table_is_aligned_and_its_lists_wrap_between_items() {
+        let mut table = Table::new(&[("segment", Align::Right), ("name", Align::Left)], Some("features"));
+        table.row(
+            &strings(&["1", "é漢"]),
+            &strings(&["first item", "second item", "third item"]),
+        );
+        table.row(&strings(&["12", "b"]), &strings(&["x"]));
+        let wide = "segment  name  features\n      1  é漢   first item, second item, third item\n     12  b     x\n";
+        assert_eq!(table.render(usize::MAX), wide);
+        let narrow = "segment  name  features\n      1  é漢   first item, second item,\n               third item\n     12  b     x\n";
+        assert_eq!(table.render(40), narrow);
+    }
+
+    #[test]
+    fn cells_from_outside_cannot_drive_the_terminal() {
+        let mut table = Table::new(&[("column", Align::Left)], None);
+        table.row(&strings(&["a\u{1b}[2J\n"]), &[]);
+        assert_eq!(table.render(80), "column\na\\u{1b}[2J\\n\n");
+    }
+
+    #[test]
+    fn an_error_has_its_hint_after_a_blank_line() {
+        assert_eq!(error_text("no", Some("do")), "error: no\n\nhint: do");
+        assert_eq!(error_text("no", None), "error: no");
+    }
+}

@@ -1,0 +1,287 @@
+//! Decoding of one row group's columns, in batches of bounded size.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Fields, SchemaRef};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::basic::Type;
+use parquet::column::page::PageIterator;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+
+use super::file::{self, FileBytes, Identity};
+use super::gate::{check_decodable, column_name, corrupt};
+use super::guard::{guarded, short};
+use super::pages::{GuardedPages, Limits, OneChunk};
+use crate::error::{Error, Result};
+
+/// Most rows of a batch.
+pub(crate) const MAX_BATCH_ROWS: usize = 1 << 16;
+/// Bytes a batch should take; rows that are wider come in batches of fewer rows.
+const BATCH_BYTES: u64 = 16 << 20;
+
+/// A file of a data set, with what the gate found out.
+pub(crate) struct InputPart {
+    pub(crate) path: PathBuf,
+    pub(crate) identity: Identity,
+    pub(crate) metadata: Arc<ParquetMetaData>,
+    /// Top-level columns of this file, in its own order.
+    pub(crate) fields: Fields,
+    /// For each of them its leaf, or `None` where it is nested.
+    pub(crate) leaves: Vec<Option<usize>>,
+    /// For each column of the data set its place among `fields`.
+    pub(crate) places: Vec<usize>,
+}
+
+/// One row group to decode, and which of the file's columns.
+pub(crate) struct Task<'a> {
+    pub(crate) part: &'a InputPart,
+    pub(crate) group: usize,
+    /// Columns of the data set, in the order they are handed on.
+    pub(crate) columns: &'a [usize],
+    /// What the batches look like.
+    pub(crate) schema: &'a SchemaRef,
+    /// Bytes of one page, and of one batch's strings.
+    pub(crate) page_bytes: u64,
+}
+
+/// Why a row group cannot be decoded: told the consumer, or found broken.
+enum Stop {
+    /// Nobody takes further batches.
+    Unwanted,
+    Broken(String),
+}
+
+impl From<ParquetError> for Stop {
+    fn from(error: ParquetError) -> Self {
+        Self::Broken(short(&error.to_string()))
+    }
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unwanted => "not wanted any more",
+            Self::Broken(reason) => reason,
+        })
+    }
+}
+
+impl Task<'_> {
+    fn metadata(&self) -> &RowGroupMetaData {
+        self.part.metadata.row_group(self.group)
+    }
+
+    /// Rows the row group declares; the gate has seen that they can be counted.
+    pub(crate) fn n_rows(&self) -> usize {
+        usize::try_from(self.metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// The leaf of a column of the data set in this file.
+    fn leaf(&self, column: usize) -> Option<usize> {
+        self.part.leaves[self.part.places[column]]
+    }
+
+    fn corrupt(&self, column: Option<usize>, reason: impl Into<String>) -> Error {
+        let name = column.map(|column| self.part.fields[self.part.places[column]].name().clone());
+        corrupt(&self.part.path, self.group, name, reason)
+    }
+
+    /// Decodes the row group and hands its batches to `take`, until that gives `false`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with the column where one column alone fails too; [`Error::FileChanged`] if the file is not
+    /// what it was when it was opened.
+    pub(crate) fn run(&self, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<()> {
+        if self.columns.is_empty() {
+            return self.count_rows(take);
+        }
+        let file = file::reopen(&self.part.path, self.part.identity)?;
+        let source = FileBytes::new(file, self.part.identity.bytes);
+        let mut wanted = true;
+        let outcome = guarded(|| {
+            self.decode(&source, self.columns, &mut |batch| {
+                wanted = take(batch);
+                wanted
+            })
+        });
+        match outcome {
+            Err(reason) if wanted => {
+                file::unchanged(&self.part.path, self.part.identity)?;
+                Err(self.blame(&source, &reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Batches without columns: the rows are those declared.
+    fn count_rows(&self, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<()> {
+        let mut left = self.n_rows();
+        while left > 0 {
+            let rows = left.min(MAX_BATCH_ROWS);
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            let batch = RecordBatch::try_new_with_options(self.schema.clone(), Vec::new(), &options)
+                .map_err(|error| Error::Internal(error.to_string()))?;
+            if !take(batch) {
+                break;
+            }
+            left -= rows;
+        }
+        Ok(())
+    }
+
+    /// Finds the column that cannot be decoded, by decoding each alone.
+    fn blame(&self, source: &FileBytes, reason: &str) -> Error {
+        for &column in self.columns {
+            if let Err(reason) = guarded(|| self.decode(source, &[column], &mut |_| true)) {
+                return self.corrupt(Some(column), reason);
+            }
+        }
+        self.corrupt(None, reason)
+    }
+
+    /// Decodes some columns of the row group.
+    fn decode(
+        &self,
+        source: &FileBytes,
+        columns: &[usize],
+        take: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Result<(), Stop> {
+        let mut leaves = Vec::with_capacity(columns.len());
+        for &column in columns {
+            leaves.push(self.leaf(column).ok_or_else(|| Stop::Broken("is nested".into()))?);
+        }
+        let limits = Limits {
+            bytes: self.page_bytes,
+            batch_rows: self.batch_rows(source, columns)?,
+        };
+        let group = Group {
+            task: self,
+            source,
+            limits,
+        };
+        let levels = self.levels(&leaves)?;
+        let reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, &group, limits.batch_rows, None)?;
+        // The reader gives each leaf once, in file order.
+        let mut sorted = leaves.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let order: Vec<usize> = leaves
+            .iter()
+            .map(|leaf| sorted.partition_point(|other| other < leaf))
+            .collect();
+        let schema = match columns == self.columns {
+            true => self.schema.clone(),
+            false => Arc::new(self.schema_of(columns)),
+        };
+        let mut rows = 0;
+        for batch in reader {
+            let batch = batch.map_err(|error| Stop::Broken(short(&error.to_string())))?;
+            rows += batch.num_rows();
+            self.check_rows(rows, false)?;
+            let arrays = order.iter().map(|&i| batch.column(i).clone()).collect();
+            let batch = RecordBatch::try_new(schema.clone(), arrays)
+                .map_err(|error| Stop::Broken(short(&error.to_string())))?;
+            if !take(batch) {
+                return Err(Stop::Unwanted);
+            }
+        }
+        self.check_rows(rows, true)
+    }
+
+    fn check_rows(&self, rows: usize, all: bool) -> Result<(), Stop> {
+        let declared = self.n_rows();
+        if rows > declared || (all && rows < declared) {
+            return Err(Stop::Broken(format!("{rows} rows decoded, {declared} declared")));
+        }
+        Ok(())
+    }
+
+    fn schema_of(&self, columns: &[usize]) -> arrow::datatypes::Schema {
+        let fields = columns.iter().map(|column| {
+            let at = self.columns.iter().position(|other| other == column).unwrap_or(0);
+            self.schema.field(at).clone()
+        });
+        arrow::datatypes::Schema::new(fields.collect::<Vec<_>>())
+    }
+
+    fn levels(&self, leaves: &[usize]) -> Result<FieldLevels, ParquetError> {
+        let schema = self.part.metadata.file_metadata().schema_descr();
+        let mask = ProjectionMask::leaves(schema, leaves.iter().copied());
+        parquet_to_arrow_field_levels(schema, mask, Some(&self.part.fields))
+    }
+
+    /// Rows of a batch: at most [`MAX_BATCH_ROWS`], fewer where rows are wide.
+    fn batch_rows(&self, source: &FileBytes, columns: &[usize]) -> Result<usize, Stop> {
+        let mut width = 0u64;
+        for &column in columns {
+            let chunk = self.leaf(column).map(|leaf| self.metadata().column(leaf));
+            if let Some(chunk) = chunk {
+                check_decodable(chunk).map_err(Stop::Broken)?;
+                width = width.saturating_add(self.value_width(source, column, chunk)?);
+            }
+        }
+        let rows = (BATCH_BYTES / width.max(1)).clamp(1, MAX_BATCH_ROWS as u64);
+        // The crate makes room for whole batches.
+        Ok((rows as usize).min(self.n_rows().max(1)))
+    }
+
+    /// Bytes that a value of a column takes in memory, about.
+    fn value_width(&self, source: &FileBytes, column: usize, chunk: &ColumnChunkMetaData) -> Result<u64, Stop> {
+        Ok(match chunk.column_type() {
+            Type::BOOLEAN => 1,
+            Type::INT32 | Type::FLOAT => 4,
+            Type::INT64 | Type::DOUBLE => 8,
+            Type::INT96 => 16,
+            Type::FIXED_LEN_BYTE_ARRAY => chunk.column_descr().type_length().max(16) as u64,
+            Type::BYTE_ARRAY if self.keeps_dictionary(column) => 16,
+            Type::BYTE_ARRAY => {
+                let limits = Limits {
+                    bytes: self.page_bytes,
+                    batch_rows: 1,
+                };
+                let longest = GuardedPages::new(source, chunk, limits, false)?.longest_entry()?;
+                let mean = chunk.uncompressed_size() as u64 / self.n_rows().max(1) as u64;
+                16 + mean.max(longest)
+            }
+        })
+    }
+
+    fn keeps_dictionary(&self, column: usize) -> bool {
+        let field = &self.part.fields[self.part.places[column]];
+        matches!(field.data_type(), DataType::Dictionary(..))
+    }
+}
+
+/// One row group, as the crate asks for its pages.
+struct Group<'a> {
+    task: &'a Task<'a>,
+    source: &'a FileBytes,
+    limits: Limits,
+}
+
+impl RowGroups for Group<'_> {
+    fn num_rows(&self) -> usize {
+        self.task.n_rows()
+    }
+
+    fn column_chunks(&self, leaf: usize) -> parquet::errors::Result<Box<dyn PageIterator>> {
+        let chunk = self.task.metadata().column(leaf);
+        let field = self.task.part.leaves.iter().position(|&other| other == Some(leaf));
+        let keeps = field.is_some_and(|at| matches!(self.task.part.fields[at].data_type(), DataType::Dictionary(..)));
+        let pages = GuardedPages::new(self.source, chunk, self.limits, keeps)
+            .map_err(|error| ParquetError::General(format!("{}: {error}", column_name(chunk))))?;
+        Ok(Box::new(OneChunk(Some(pages))))
+    }
+
+    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        Box::new(std::iter::once(self.task.metadata()))
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        &self.task.part.metadata
+    }
+}

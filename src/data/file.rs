@@ -1,0 +1,255 @@
+//! One input file, opened without blocking and never mistaken for another: its identity is taken when it is first
+//! seen and compared whenever it is looked at again.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+
+use crate::error::{Error, Result};
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) bytes: u64,
+    modified: Option<SystemTime>,
+    inode: (u64, u64),
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        let inode = {
+            use std::os::unix::fs::MetadataExt;
+            (metadata.dev(), metadata.ino())
+        };
+        #[cfg(not(unix))]
+        let inode = (0, 0);
+        Self {
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+            inode,
+        }
+    }
+}
+
+/// What is at a path, links followed.
+pub(crate) fn metadata(path: &Path) -> Result<Metadata> {
+    std::fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::NotFound { path: path.into() },
+        _ => Error::io("read", path)(error),
+    })
+}
+
+/// Opens a regular file; a FIFO, a device or a folder is refused, and nothing blocks on one.
+pub(crate) fn open(path: &Path) -> Result<(File, Identity)> {
+    let before = metadata(path)?;
+    require_regular(path, &before)?;
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    }
+    let file = options.open(path).map_err(Error::io("read", path))?;
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    require_regular(path, &metadata)?;
+    Ok((file, Identity::of(&metadata)))
+}
+
+fn require_regular(path: &Path, metadata: &Metadata) -> Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(Error::FileRefused {
+        path: path.into(),
+        reason: "is not a regular file".into(),
+    })
+}
+
+/// Opens a file that was seen before.
+///
+/// # Errors
+/// [`Error::FileChanged`] if it is another file now, or the same one with other contents, or gone.
+pub(crate) fn reopen(path: &Path, expected: Identity) -> Result<File> {
+    match open(path) {
+        Ok((file, found)) if found == expected => Ok(file),
+        Ok(_) | Err(Error::NotFound { .. } | Error::FileRefused { .. }) => {
+            Err(Error::FileChanged { path: path.into() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Compares a file with what it was.
+///
+/// # Errors
+/// [`Error::FileChanged`] as in [`reopen`].
+pub(crate) fn unchanged(path: &Path, expected: Identity) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if Identity::of(&metadata) == expected => Ok(()),
+        _ => Err(Error::FileChanged { path: path.into() }),
+    }
+}
+
+/// An open file read by position, so that threads and column readers never move each other's place in it.
+#[derive(Clone)]
+pub(crate) struct FileBytes {
+    file: Arc<File>,
+    bytes: u64,
+}
+
+/// Bytes that a page header is read in at a time; most headers are shorter than this.
+const HEADER_BUFFER: usize = 512;
+
+impl FileBytes {
+    pub(crate) fn new(file: File, bytes: u64) -> Self {
+        Self {
+            file: Arc::new(file),
+            bytes,
+        }
+    }
+
+    /// Fills `buffer` from `offset`, or as much of it as the file holds; returns the bytes read.
+    pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match read_once(&self.file, &mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Exactly `len` bytes from `offset`.
+    pub(crate) fn exactly(&self, offset: u64, len: usize) -> std::io::Result<Vec<u8>> {
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.bytes) {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut buffer = Vec::new();
+        buffer
+            .try_reserve_exact(len)
+            .map_err(|_| std::io::ErrorKind::OutOfMemory)?;
+        buffer.resize(len, 0);
+        if self.read_at(offset, &mut buffer)? < len {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(buffer)
+    }
+}
+
+#[cfg(unix)]
+fn read_once(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_once(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+
+/// A reader that starts at a position of a [`FileBytes`].
+pub(crate) struct Cursor {
+    source: FileBytes,
+    offset: u64,
+}
+
+impl Read for Cursor {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = read_once(&self.source.file, buffer, self.offset)?;
+        self.offset += n as u64;
+        Ok(n)
+    }
+}
+
+impl Length for FileBytes {
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl ChunkReader for FileBytes {
+    type T = std::io::BufReader<Cursor>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        let source = self.clone();
+        Ok(std::io::BufReader::with_capacity(
+            HEADER_BUFFER,
+            Cursor { source, offset: start },
+        ))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        match self.exactly(start, length) {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(error) => Err(ParquetError::External(Box::new(error))),
+        }
+    }
+}
+
+/// The path of a file as text.
+pub(crate) fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A refusal of a file, with why.
+pub(crate) fn refused(path: &Path, reason: impl Into<String>) -> Error {
+    Error::FileRefused {
+        path: PathBuf::from(path),
+        reason: reason.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_and_a_missing_file_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(open(folder.path()), Err(Error::FileRefused { .. })));
+        assert!(matches!(open(&folder.path().join("no")), Err(Error::NotFound { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_fifo_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe.parquet");
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: `name` is a valid C string.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        assert!(matches!(open(&path), Err(Error::FileRefused { .. })));
+    }
+
+    #[test]
+    fn a_file_that_grew_or_was_replaced_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, b"one").unwrap();
+        let (_, identity) = open(&path).unwrap();
+        assert!(unchanged(&path, identity).is_ok() && reopen(&path, identity).is_ok());
+        std::fs::write(&path, b"four").unwrap();
+        assert!(matches!(unchanged(&path, identity), Err(Error::FileChanged { .. })));
+        assert!(matches!(reopen(&path, identity), Err(Error::FileChanged { .. })));
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(reopen(&path, identity), Err(Error::FileChanged { .. })));
+    }
+
+    #[test]
+    fn reading_past_the_end_is_an_error_not_an_allocation() {
+        let file = tempfile::tempfile().unwrap();
+        let source = FileBytes::new(file, 3);
+        assert!(source.get_bytes(1, usize::MAX).is_err());
+        assert!(source.get_bytes(u64::MAX, 1).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! What a run remembers of its input files.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::file::{self, FileBytes, Identity};
+use crate::error::{Error, Result};
+
+/// Bytes read at a time.
+const STEP: usize = 1 << 20;
+
+/// One input file of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// The path as it was given.
+    pub path: String,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Rows in it.
+    pub n_rows: u64,
+    /// XXH3-128 of its bytes, 32 hexadecimal digits.
+    pub xxh3_128: String,
+}
+
+impl InputFile {
+    /// Reads the whole file for its hash.
+    pub(crate) fn of(path: &Path, identity: Identity, n_rows: u64) -> Result<Self> {
+        let source = FileBytes::new(file::reopen(path, identity)?, identity.bytes);
+        let mut hash = Xxh3::new();
+        let mut buffer = vec![0; STEP];
+        let mut offset = 0;
+        loop {
+            let n = source.read_at(offset, &mut buffer).map_err(Error::io("read", path))?;
+            if n == 0 {
+                break;
+            }
+            hash.update(&buffer[..n]);
+            offset += n as u64;
+        }
+        file::unchanged(path, identity)?;
+        Ok(Self {
+            path: file::path_text(path),
+            bytes: identity.bytes,
+            n_rows,
+            xxh3_128: format!("{:032x}", hash.digest128()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_of_all_bytes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes: Vec<u8> = (0..3 * STEP + 17).map(|i| (i * i % 251) as u8).collect();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let (_, identity) = file::open(file.path()).unwrap();
+        let found = InputFile::of(file.path(), identity, 5).unwrap();
+        let whole = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&bytes));
+        assert_eq!(
+            (found.xxh3_128.as_str(), found.bytes),
+            (whole.as_str(), bytes.len() as u64)
+        );
+        std::fs::write(file.path(), &bytes[1..]).unwrap();
+        assert!(matches!(
+            InputFile::of(file.path(), identity, 5),
+            Err(Error::FileChanged { .. })
+        ));
+    }
+}

@@ -1,0 +1,444 @@
+//! Ids as 128-bit keys: equal ids give equal keys whatever type a writer chose for them.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{
+    DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType,
+    Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
+    Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type, i256,
+};
+use num_traits::AsPrimitive;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::BatchSource;
+use super::parquet::type_name;
+use crate::error::{Error, Result};
+use crate::tiles::RowKeys;
+
+/// The kinds of ids; two ids of different kinds are never equal.
+#[derive(Clone, Copy)]
+enum Kind {
+    Integer = 1,
+    Decimal = 2,
+    Bool = 3,
+    Date = 4,
+    LocalTime = 5,
+    Instant = 6,
+    TimeOfDay = 7,
+    Text = 8,
+    Bytes = 9,
+}
+
+/// Appends one row's value of a column, which is not null, to the bytes that are hashed.
+type Append = Box<dyn Fn(usize, &mut Vec<u8>)>;
+
+/// The keys of all rows, from the id column or columns (indices into the source's schema, and their names).
+///
+/// Ids are equal if their values are: whatever the width of an integer, the scale of a decimal, the unit of a time,
+/// or the layout of a text. A key is the XXH3-128 of all id columns, each tagged with its kind and length.
+///
+/// # Errors
+/// [`Error::ColumnUnusable`] for types that are no ids (floats among them), [`Error::NullIds`],
+/// [`Error::DuplicateIds`], [`Error::OutOfMemory`], and those of reading.
+pub fn read_keys(source: &dyn BatchSource, columns: &[usize], names: &[String]) -> Result<RowKeys> {
+    let schema = source.schema();
+    for (&column, name) in columns.iter().zip(names) {
+        check_type(name, schema.field(column).data_type())?;
+    }
+    let n_rows = source.n_rows();
+    let mut keys = with_room(n_rows)?;
+    let mut nulls = vec![(0usize, 0usize); columns.len()];
+    let mut bytes = Vec::new();
+    source.scan(columns, &mut |first_row, batch| {
+        count_nulls(first_row, batch, &mut nulls);
+        let appends = appends(batch, names)?;
+        for row in 0..batch.num_rows() {
+            bytes.clear();
+            for append in &appends {
+                append(row, &mut bytes);
+            }
+            keys.push(xxh3_128(&bytes));
+        }
+        Ok(())
+    })?;
+    if let Some(i) = nulls.iter().position(|&(count, _)| count > 0) {
+        return Err(Error::NullIds {
+            column: names[i].clone(),
+            count: nulls[i].0,
+            n_rows,
+            first_row: nulls[i].1 + 1,
+        });
+    }
+    refuse_duplicates(&keys, names)?;
+    Ok(RowKeys::Ids(keys))
+}
+
+fn with_room(n_rows: usize) -> Result<Vec<u128>> {
+    let mut keys = Vec::new();
+    keys.try_reserve_exact(n_rows).map_err(|_| Error::OutOfMemory {
+        what: "the ids".into(),
+        bytes: (n_rows as u64).saturating_mul(16),
+    })?;
+    Ok(keys)
+}
+
+fn refuse_duplicates(keys: &[u128], names: &[String]) -> Result<()> {
+    let mut sorted = with_room(keys.len())?;
+    sorted.extend_from_slice(keys);
+    sorted.sort_unstable();
+    let count = sorted.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    if count > 0 {
+        return Err(Error::DuplicateIds {
+            columns: names.to_vec(),
+            count,
+            n_rows: keys.len(),
+        });
+    }
+    Ok(())
+}
+
+/// Adds a batch's nulls to the count and the first row of each column.
+fn count_nulls(first_row: usize, batch: &RecordBatch, nulls: &mut [(usize, usize)]) {
+    for (array, (count, first)) in batch.columns().iter().zip(nulls) {
+        let Some(mask) = array.logical_nulls() else { continue };
+        if *count == 0 {
+            *first = first_row + mask.iter().position(|valid| !valid).unwrap_or(0);
+        }
+        *count += mask.null_count();
+    }
+}
+
+fn unusable(name: &str, data_type: &DataType) -> Error {
+    let reason = match data_type {
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => "floating-point values have no exact identity",
+        _ => "values of its type have no identity",
+    };
+    Error::ColumnUnusable {
+        column: name.to_owned(),
+        role: "an id",
+        reason: format!("{reason} ({})", type_name(data_type)),
+    }
+}
+
+fn check_type(name: &str, data_type: &DataType) -> Result<()> {
+    use DataType as T;
+    match data_type {
+        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 | T::Boolean => Ok(()),
+        T::Decimal32(..) | T::Decimal64(..) | T::Decimal128(..) | T::Decimal256(..) => Ok(()),
+        T::Date32 | T::Date64 | T::Timestamp(..) | T::Time32(_) | T::Time64(_) => Ok(()),
+        T::Utf8 | T::LargeUtf8 | T::Utf8View => Ok(()),
+        T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => Ok(()),
+        T::Dictionary(_, values) if !matches!(**values, T::Dictionary(..)) => check_type(name, values),
+        _ => Err(unusable(name, data_type)),
+    }
+}
+
+/// For each column how to append a row's value: its kind and bytes, or a mark for null.
+fn appends(batch: &RecordBatch, names: &[String]) -> Result<Vec<Append>> {
+    let columns = batch.columns().iter().zip(names);
+    columns
+        .map(|(array, name)| {
+            let append = append_values(array).ok_or_else(|| unusable(name, array.data_type()))?;
+            let nulls = array.logical_nulls();
+            Ok(match nulls.filter(|nulls| nulls.null_count() > 0) {
+                None => append,
+                Some(nulls) => skip_nulls(nulls, append),
+            })
+        })
+        .collect()
+}
+
+fn skip_nulls(nulls: NullBuffer, append: Append) -> Append {
+    Box::new(move |row, out| {
+        if nulls.is_valid(row) {
+            append(row, out);
+        }
+    })
+}
+
+/// A value as its kind, its length and its bytes: no two sequences of values give the same bytes.
+fn tagged(kind: Kind, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(kind as u8);
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Appends the values of a primitive column, each times `factor`.
+macro_rules! integers {
+    ($array:expr, $type:ty, $kind:expr, $factor:expr) => {{
+        let array = $array.as_primitive::<$type>().clone();
+        Box::new(move |row, out: &mut Vec<u8>| {
+            let value: i128 = array.value(row).as_();
+            tagged($kind, &(value * $factor).to_le_bytes(), out);
+        }) as Append
+    }};
+}
+
+/// Appends the values of a column of texts or bytes.
+macro_rules! bytes {
+    ($array:expr, $kind:expr) => {{
+        let array = $array.clone();
+        Box::new(move |row, out: &mut Vec<u8>| {
+            let value: &[u8] = array.value(row).as_ref();
+            tagged($kind, value, out);
+        }) as Append
+    }};
+}
+
+fn append_values(array: &ArrayRef) -> Option<Append> {
+    use DataType as T;
+    Some(match array.data_type() {
+        T::Int8 => integers!(array, Int8Type, Kind::Integer, 1),
+        T::Int16 => integers!(array, Int16Type, Kind::Integer, 1),
+        T::Int32 => integers!(array, Int32Type, Kind::Integer, 1),
+        T::Int64 => integers!(array, Int64Type, Kind::Integer, 1),
+        T::UInt8 => integers!(array, UInt8Type, Kind::Integer, 1),
+        T::UInt16 => integers!(array, UInt16Type, Kind::Integer, 1),
+        T::UInt32 => integers!(array, UInt32Type, Kind::Integer, 1),
+        T::UInt64 => integers!(array, UInt64Type, Kind::Integer, 1),
+        T::Decimal32(_, scale) => decimals::<Decimal32Type>(array, *scale),
+        T::Decimal64(_, scale) => decimals::<Decimal64Type>(array, *scale),
+        T::Decimal128(_, scale) => decimals::<Decimal128Type>(array, *scale),
+        T::Decimal256(_, scale) => decimals::<Decimal256Type>(array, *scale),
+        T::Date32 | T::Date64 | T::Time32(_) | T::Time64(_) | T::Timestamp(..) => append_times(array)?,
+        T::Dictionary(..) => append_dictionary(array)?,
+        _ => append_bytes(array)?,
+    })
+}
+
+/// Dates in milliseconds; times and timestamps in nanoseconds, the latter told apart by whether they name an instant.
+fn append_times(array: &ArrayRef) -> Option<Append> {
+    use DataType as T;
+    let (day, kind) = match array.data_type() {
+        T::Timestamp(_, None) => (0, Kind::LocalTime),
+        T::Timestamp(..) => (0, Kind::Instant),
+        T::Date32 | T::Date64 => (86_400_000, Kind::Date),
+        _ => (0, Kind::TimeOfDay),
+    };
+    Some(match array.data_type() {
+        T::Date32 => integers!(array, Date32Type, kind, day),
+        T::Date64 => integers!(array, Date64Type, kind, 1),
+        T::Time32(TimeUnit::Second) => integers!(array, Time32SecondType, kind, 1_000_000_000),
+        T::Time32(TimeUnit::Millisecond) => integers!(array, Time32MillisecondType, kind, 1_000_000),
+        T::Time64(TimeUnit::Microsecond) => integers!(array, Time64MicrosecondType, kind, 1_000),
+        T::Time64(TimeUnit::Nanosecond) => integers!(array, Time64NanosecondType, kind, 1),
+        T::Timestamp(TimeUnit::Second, _) => integers!(array, TimestampSecondType, kind, 1_000_000_000),
+        T::Timestamp(TimeUnit::Millisecond, _) => integers!(array, TimestampMillisecondType, kind, 1_000_000),
+        T::Timestamp(TimeUnit::Microsecond, _) => integers!(array, TimestampMicrosecondType, kind, 1_000),
+        T::Timestamp(TimeUnit::Nanosecond, _) => integers!(array, TimestampNanosecondType, kind, 1),
+        _ => return None,
+    })
+}
+
+fn append_bytes(array: &ArrayRef) -> Option<Append> {
+    use DataType as T;
+    Some(match array.data_type() {
+        T::Boolean => {
+            let array = array.as_boolean().clone();
+            Box::new(move |row, out| tagged(Kind::Bool, &[u8::from(array.value(row))], out))
+        }
+        T::Utf8 => bytes!(array.as_string::<i32>(), Kind::Text),
+        T::LargeUtf8 => bytes!(array.as_string::<i64>(), Kind::Text),
+        T::Utf8View => bytes!(array.as_string_view(), Kind::Text),
+        T::Binary => bytes!(array.as_binary::<i32>(), Kind::Bytes),
+        T::LargeBinary => bytes!(array.as_binary::<i64>(), Kind::Bytes),
+        T::BinaryView => bytes!(array.as_binary_view(), Kind::Bytes),
+        T::FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary(), Kind::Bytes),
+        _ => return None,
+    })
+}
+
+/// Each row as the entry it refers to; nothing is written out.
+fn append_dictionary(array: &ArrayRef) -> Option<Append> {
+    let dictionary = array.as_any_dictionary_opt()?;
+    let entries = append_values(dictionary.values())?;
+    if dictionary.values().is_empty() {
+        return Some(Box::new(|_, _| {}));
+    }
+    let keys = dictionary.normalized_keys();
+    Some(Box::new(move |row, out| entries(keys[row], out)))
+}
+
+/// Decimals without trailing zeros; whole ones as integers, where they are not too large for that.
+fn decimals<T: DecimalType>(array: &ArrayRef, scale: i8) -> Append
+where
+    T::Native: Into256,
+{
+    let array = Arc::new(array.as_primitive::<T>().clone());
+    Box::new(move |row, out| append_decimal(array.value(row).into_256(), i32::from(scale), out))
+}
+
+fn append_decimal(mut value: i256, mut scale: i32, out: &mut Vec<u8>) {
+    let ten = i256::from_i128(10);
+    if value == i256::ZERO {
+        scale = 0;
+    }
+    while value != i256::ZERO && value.wrapping_rem(ten) == i256::ZERO {
+        value = value.wrapping_div(ten);
+        scale -= 1;
+    }
+    let mut whole = value.to_i128();
+    for _ in scale..0 {
+        whole = whole.and_then(|whole| whole.checked_mul(10));
+    }
+    match whole {
+        Some(whole) if scale <= 0 => tagged(Kind::Integer, &whole.to_le_bytes(), out),
+        _ => {
+            let mut bytes = [0; 36];
+            bytes[..32].copy_from_slice(&value.to_le_bytes());
+            bytes[32..].copy_from_slice(&scale.to_le_bytes());
+            tagged(Kind::Decimal, &bytes, out);
+        }
+    }
+}
+
+/// The native integers of decimals, widened.
+trait Into256 {
+    fn into_256(self) -> i256;
+}
+
+impl Into256 for i32 {
+    fn into_256(self) -> i256 {
+        i256::from_i128(self.into())
+    }
+}
+
+impl Into256 for i64 {
+    fn into_256(self) -> i256 {
+        i256::from_i128(self.into())
+    }
+}
+
+impl Into256 for i128 {
+    fn into_256(self) -> i256 {
+        i256::from_i128(self)
+    }
+}
+
+impl Into256 for i256 {
+    fn into_256(self) -> i256 {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::MemorySource;
+    use arrow::array::*;
+
+    fn table(columns: Vec<ArrayRef>) -> MemorySource {
+        let named = columns
+            .into_iter()
+            .enumerate()
+            .map(|(i, array)| (format!("c{i}"), array, true));
+        MemorySource::new(vec![RecordBatch::try_from_iter_with_nullable(named).unwrap()]).unwrap()
+    }
+
+    fn keys(columns: Vec<ArrayRef>) -> Result<Vec<u128>> {
+        let names: Vec<String> = (0..columns.len()).map(|i| format!("c{i}")).collect();
+        let all: Vec<usize> = (0..columns.len()).collect();
+        match read_keys(&table(columns), &all, &names)? {
+            RowKeys::Ids(keys) => Ok(keys),
+            RowKeys::RowNumber => unreachable!("ids were asked for"),
+        }
+    }
+
+    fn one(array: impl Array + 'static) -> Vec<u128> {
+        keys(vec![Arc::new(array)]).unwrap()
+    }
+
+    #[test]
+    fn equal_values_of_other_types_are_equal_ids() {
+        let numbers = one(Int64Array::from(vec![5, -3, 700]));
+        assert_eq!(one(Int16Array::from(vec![5, -3, 700])), numbers);
+        let decimal = |values: Vec<i128>, scale| Decimal128Array::from(values).with_precision_and_scale(20, scale);
+        assert_eq!(one(decimal(vec![500, -300, 70000], 2).unwrap()), numbers);
+        assert_eq!(one(UInt8Array::from(vec![5])), numbers[..1]);
+        let texts = one(StringArray::from(vec!["a", "", "ab"]));
+        assert_eq!(one(LargeStringArray::from(vec!["a", "", "ab"])), texts);
+        assert_eq!(one(StringViewArray::from(vec!["a", "", "ab"])), texts);
+        let words: DictionaryArray<Int8Type> = vec!["a", "", "ab"].into_iter().collect();
+        assert_eq!(one(words), texts);
+        assert_eq!(
+            one(Date32Array::from(vec![2])),
+            one(Date64Array::from(vec![2 * 86_400_000]))
+        );
+        assert_eq!(
+            one(TimestampSecondArray::from(vec![7])),
+            one(TimestampNanosecondArray::from(vec![7_000_000_000]))
+        );
+    }
+
+    #[test]
+    fn other_values_and_kinds_are_other_ids() {
+        let fraction = Decimal128Array::from(vec![50, 55])
+            .with_precision_and_scale(20, 1)
+            .unwrap();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![5, 6])),
+            Arc::new(StringArray::from(vec!["5", "6"])),
+            Arc::new(BinaryArray::from(vec![&b"5"[..], b"6"])),
+            Arc::new(Date32Array::from(vec![5, 6])),
+            Arc::new(TimestampSecondArray::from(vec![5, 6])),
+            Arc::new(TimestampSecondArray::from(vec![5, 6]).with_timezone("UTC")),
+        ];
+        let mut all: Vec<u128> = columns
+            .into_iter()
+            .flat_map(|array| keys(vec![array]).unwrap())
+            .collect();
+        all.push(one(fraction)[1]);
+        let n = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), n);
+    }
+
+    #[test]
+    fn columns_of_a_compound_id_do_not_run_together() {
+        let left: ArrayRef = Arc::new(StringArray::from(vec!["ab", "a"]));
+        let right: ArrayRef = Arc::new(StringArray::from(vec!["c", "bc"]));
+        let found = keys(vec![left, right]).unwrap();
+        assert_ne!(found[0], found[1]);
+    }
+
+    #[test]
+    fn null_ids_are_counted() {
+        let ids: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, None]));
+        let found = keys(vec![Arc::new(Int32Array::from(vec![1, 1, 1])), ids]);
+        let Err(Error::NullIds {
+            column,
+            count,
+            n_rows,
+            first_row,
+        }) = found
+        else {
+            panic!("null ids passed");
+        };
+        assert_eq!((column.as_str(), count, n_rows, first_row), ("c1", 2, 3, 2));
+        let keys_null: DictionaryArray<Int8Type> = vec![Some("a"), None].into_iter().collect();
+        assert!(matches!(keys(vec![Arc::new(keys_null)]), Err(Error::NullIds { .. })));
+    }
+
+    #[test]
+    fn repeated_ids_are_counted() {
+        let found = keys(vec![Arc::new(Int32Array::from(vec![4, 4, 1, 4]))]);
+        assert!(matches!(
+            found,
+            Err(Error::DuplicateIds {
+                count: 2,
+                n_rows: 4,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn floats_are_no_ids() {
+        let found = keys(vec![Arc::new(Float64Array::from(vec![1.0]))]);
+        assert!(matches!(found, Err(Error::ColumnUnusable { role: "an id", .. })));
+    }
+}

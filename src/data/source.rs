@@ -1,0 +1,225 @@
+//! What DATA names, as a list of files: files, folders and globs.
+
+use std::path::{Path, PathBuf};
+
+use super::file::{self, refused};
+use crate::error::{Error, Result};
+
+/// Endings of files that are taken from a folder.
+const ENDINGS: [&str; 3] = ["parquet", "parq", "pq"];
+/// Folders nested deeper than this are taken for a loop.
+const MAX_FOLDERS: usize = 64;
+
+/// The files that `inputs` name: files as they are, folders with all Parquet files below them, globs; the files of a
+/// folder or glob in order of their path bytes.
+///
+/// A path that exists is never read as a glob. Inside a folder, names that start with `_` or `.` are left out, and
+/// so is what does not end in `.parquet`, `.parq` or `.pq`; a glob leaves out only the former.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::NoFiles`], [`Error::Io`]; [`Error::FileRefused`] for what is no regular file, for a
+/// file that is named twice and for folders that contain themselves.
+pub fn expand(inputs: &[String]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for input in inputs {
+        expand_one(input, &mut files)?;
+    }
+    if files.is_empty() {
+        let pattern = inputs.join(" ");
+        return Err(Error::NoFiles { pattern });
+    }
+    refuse_twice(&files)?;
+    Ok(files)
+}
+
+fn expand_one(input: &str, files: &mut Vec<PathBuf>) -> Result<()> {
+    let path = Path::new(input);
+    let before = files.len();
+    if path.symlink_metadata().is_ok() {
+        expand_path(path, files)?;
+    } else if input.contains(['*', '?', '[']) {
+        for path in matches(input)? {
+            expand_path(&path, files)?;
+        }
+    } else {
+        return Err(Error::NotFound { path: path.into() });
+    }
+    if files.len() == before {
+        let pattern = input.to_owned();
+        return Err(Error::NoFiles { pattern });
+    }
+    Ok(())
+}
+
+/// A path that exists: the file itself, or all that is below the folder.
+fn expand_path(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let metadata = file::metadata(path)?;
+    if metadata.is_dir() {
+        let mut below = Vec::new();
+        walk(path, &mut Vec::new(), &mut below)?;
+        sort_by_bytes(&mut below);
+        files.append(&mut below);
+    } else if metadata.is_file() {
+        files.push(path.into());
+    } else {
+        return Err(refused(path, "is not a regular file"));
+    }
+    Ok(())
+}
+
+fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+    let no_glob = |reason: String| Error::InvalidParam {
+        param: "DATA",
+        value: pattern.to_owned(),
+        reason,
+    };
+    let mut paths = Vec::new();
+    for path in glob::glob(pattern).map_err(|error| no_glob(format!("is not a glob: {}", error.msg)))? {
+        let path = path.map_err(|error| Error::io("read", error.path().to_path_buf())(error.into()))?;
+        if !is_hidden(&path) {
+            paths.push(path);
+        }
+    }
+    sort_by_bytes(&mut paths);
+    Ok(paths)
+}
+
+fn sort_by_bytes(paths: &mut [PathBuf]) {
+    paths.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+}
+
+/// Names that data never has: `_SUCCESS`, `_metadata`, `.crc` files and the like.
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().map_or(&[][..], |name| name.as_encoded_bytes());
+    matches!(name.first(), Some(b'_' | b'.'))
+}
+
+fn is_parquet(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+}
+
+/// All data files below a folder. `above` holds the folders on the way down, by their true path.
+fn walk(folder: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Result<()> {
+    let real = folder.canonicalize().map_err(Error::io("read", folder))?;
+    if above.contains(&real) || above.len() >= MAX_FOLDERS {
+        return Err(refused(
+            folder,
+            "contains itself through a link, or folders are nested too deeply",
+        ));
+    }
+    above.push(real);
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        if is_hidden(&path) {
+            continue;
+        }
+        match file::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => walk(&path, above, files)?,
+            _ if !is_parquet(&path) => {}
+            Ok(metadata) if metadata.is_file() => files.push(path),
+            Ok(_) => return Err(refused(&path, "is not a regular file")),
+            Err(error) => return Err(error),
+        }
+    }
+    above.pop();
+    Ok(())
+}
+
+/// Rows of a file that is named twice would count twice, which nobody asks for on purpose.
+fn refuse_twice(files: &[PathBuf]) -> Result<()> {
+    let mut real = Vec::with_capacity(files.len());
+    for (i, path) in files.iter().enumerate() {
+        real.push((path.canonicalize().map_err(Error::io("read", path))?, i));
+    }
+    real.sort();
+    match real.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => Err(refused(&files[pair[1].1], "is named more than once in DATA")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"").unwrap();
+        }
+        folder
+    }
+
+    fn text(path: &Path) -> String {
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_folder_gives_its_data_files_in_order_of_their_bytes() {
+        let names = [
+            "b.parquet",
+            "a/z.pq",
+            "B.PARQUET",
+            "a.parq",
+            "_SUCCESS",
+            "_old/x.parquet",
+            ".x.parquet",
+            "notes.txt",
+        ];
+        let folder = folder_with(&names);
+        let files = expand(&[text(folder.path())]).unwrap();
+        let found: Vec<_> = files
+            .iter()
+            .map(|file| text(file.strip_prefix(folder.path()).unwrap()))
+            .collect();
+        assert_eq!(found, ["B.PARQUET", "a.parq", "a/z.pq", "b.parquet"]);
+    }
+
+    #[test]
+    fn a_path_that_exists_is_not_a_glob() {
+        let folder = folder_with(&["x[1].parquet", "x1.parquet", "_x.parquet"]);
+        let literal = folder.path().join("x[1].parquet");
+        assert_eq!(expand(&[text(&literal)]).unwrap(), std::slice::from_ref(&literal));
+        let files = expand(&[text(&folder.path().join("*x*.parquet"))]).unwrap();
+        assert_eq!(files, [folder.path().join("x1.parquet"), literal]);
+    }
+
+    #[test]
+    fn nothing_found_is_an_error() {
+        let folder = folder_with(&["notes.txt"]);
+        assert!(matches!(expand(&[text(folder.path())]), Err(Error::NoFiles { .. })));
+        let glob = folder.path().join("*.parquet");
+        assert!(matches!(expand(&[text(&glob)]), Err(Error::NoFiles { .. })));
+        let missing = folder.path().join("a.parquet");
+        assert!(matches!(expand(&[text(&missing)]), Err(Error::NotFound { .. })));
+        assert!(matches!(expand(&[]), Err(Error::NoFiles { .. })));
+    }
+
+    #[test]
+    fn a_file_named_twice_is_an_error() {
+        let folder = folder_with(&["a.parquet"]);
+        let inputs = [text(folder.path()), text(&folder.path().join("a.parquet"))];
+        assert!(matches!(expand(&inputs), Err(Error::FileRefused { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nothing_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("a.parquet");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert!(matches!(expand(&[text(&link)]), Err(Error::NotFound { .. })));
+        assert!(matches!(expand(&[text(folder.path())]), Err(Error::NotFound { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_contains_itself_is_an_error() {
+        let folder = folder_with(&["a.parquet"]);
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).unwrap();
+        assert!(matches!(expand(&[text(folder.path())]), Err(Error::FileRefused { .. })));
+    }
+}

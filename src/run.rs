@@ -1,0 +1,227 @@
+//! Layer 6: a fit and its run directory, and the way back from one to the other.
+
+use std::time::Instant;
+
+use crate::artifact::{
+    DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
+    model_file, names, write_assignments, write_profile,
+};
+use crate::data::BatchSource;
+use crate::error::{Error, Result};
+use crate::fit::{Fit, FitOptions, InitCentroids, InitChoice};
+use crate::model::Model;
+use crate::tiles::MAX_CHUNK_BYTES;
+
+/// What a run directory says besides the fit itself.
+#[derive(Debug, Clone)]
+pub struct RunContext {
+    /// When the run began, as RFC 3339.
+    pub created: String,
+    /// The same for measuring.
+    pub started: Instant,
+    /// DATA as it was given.
+    pub data: Vec<String>,
+    /// The file that the first centroids were read from.
+    pub init_path: Option<String>,
+    /// The files that were read.
+    pub inputs: Vec<InputRecord>,
+    /// What the fit ran on.
+    pub device: DeviceRecord,
+    /// Threads of the CPU.
+    pub threads: usize,
+}
+
+/// Writes everything but the record into `dir`, then the record; the directory is there once this has returned.
+///
+/// `stop` is asked a last time before the directory gets its name.
+///
+/// # Errors
+/// Those of writing and of reading the ids; whatever `stop` says.
+pub fn write(
+    dir: RunDir,
+    source: &dyn BatchSource,
+    fit: &Fit,
+    options: &FitOptions,
+    context: &RunContext,
+    stop: impl FnOnce() -> Result<()>,
+) -> Result<RunRecord> {
+    let started = Instant::now();
+    dir.write(names::MODEL, |out| model_file::write(out, &fit.model))?;
+    dir.write(names::ASSIGNMENTS, |out| {
+        write_assignments(out, source, &fit.id_columns, &fit.assignment)
+    })?;
+    dir.write(names::PROFILE, |out| write_profile(out, &fit.profile))?;
+    let record = record(fit, options, context, started.elapsed().as_secs_f64())?;
+    dir.write(names::RUN, |out| record.write(out))?;
+    stop()?;
+    dir.commit()?;
+    Ok(record)
+}
+
+fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -> Result<RunRecord> {
+    let summary = &fit.summary;
+    let elapsed_s = context.started.elapsed().as_secs_f64();
+    let stage = |stage: &str, elapsed_s| StageRecord {
+        stage: stage.into(),
+        elapsed_s,
+    };
+    let mut stages: Vec<StageRecord> = summary
+        .stages
+        .iter()
+        .map(|&(name, elapsed_s)| stage(name, elapsed_s))
+        .collect();
+    stages.push(stage("write", write_s));
+    let columns = fit.columns.iter().map(serde_json::to_value).collect::<Result<_, _>>();
+    Ok(RunRecord {
+        format: RunRecord::FORMAT.into(),
+        version: RunRecord::VERSION,
+        kohort_version: env!("CARGO_PKG_VERSION").into(),
+        created: context.created.clone(),
+        labels_hash: summary.labels_hash.clone(),
+        data: context.data.clone(),
+        inputs: context.inputs.clone(),
+        n_rows: summary.n_rows as u64,
+        n_features: summary.n_features,
+        n_clusters: summary.n_clusters,
+        n_segments: summary.n_segments,
+        options: options_record(options, context.init_path.as_deref()),
+        columns: columns.map_err(|source| Error::Internal(format!("the columns cannot be written: {source}")))?,
+        device: context.device.clone(),
+        threads: context.threads,
+        n_iter: summary.n_iter,
+        stop_reason: summary.stop_reason,
+        inertia: summary.inertia,
+        inertia_exact: summary.inertia_exact.to_string(),
+        n_doubtful: summary.n_doubtful,
+        share_doubtful: summary.n_doubtful as f64 / (summary.n_assigned as f64).max(1.0),
+        seeding: summary.seeding.as_ref().map(|seeding| SeedingRecord {
+            n_sample: seeding.n_sample as u64,
+            n_init: seeding.n_init,
+            best: seeding.best,
+        }),
+        stages,
+        elapsed_s,
+        rows_per_s: summary.n_rows as f64 / elapsed_s.max(f64::MIN_POSITIVE),
+        peak_memory_bytes: crate::sys::peak_memory_bytes(),
+        warnings: fit.warnings.clone(),
+        segments: segment_records(fit),
+    })
+}
+
+fn options_record(options: &FitOptions, init_path: Option<&str>) -> OptionsRecord {
+    OptionsRecord {
+        features: options.features.clone(),
+        n_clusters: options.n_clusters,
+        init: match &options.init {
+            InitChoice::KMeansPlusPlus => InitRecord::KMeansPlusPlus,
+            InitChoice::Random => InitRecord::Random,
+            InitChoice::Centroids(centroids) => InitRecord::Centroids {
+                path: init_path.map(str::to_owned),
+                columns: centroids.columns.clone(),
+                rows: centroids.rows.clone(),
+            },
+        },
+        n_init: options.n_init,
+        max_iter: options.max_iter,
+        tol: options.tol,
+        seed: options.seed,
+    }
+}
+
+fn segment_records(fit: &Fit) -> Vec<SegmentRecord> {
+    let weights = &fit.summary.segment_weights;
+    let segments = fit.profile.segments.iter().zip(weights);
+    segments
+        .map(|(segment, &weight)| SegmentRecord {
+            segment: segment.segment,
+            n_rows: segment.count,
+            share: segment.share,
+            weight,
+        })
+        .collect()
+}
+
+/// The options that make a recorded run again.
+#[must_use]
+pub fn options(record: &RunRecord) -> FitOptions {
+    let OptionsRecord {
+        features,
+        n_clusters,
+        init,
+        n_init,
+        max_iter,
+        tol,
+        seed,
+    } = record.options.clone();
+    FitOptions {
+        features,
+        n_clusters,
+        init: match init {
+            InitRecord::KMeansPlusPlus => InitChoice::KMeansPlusPlus,
+            InitRecord::Random => InitChoice::Random,
+            InitRecord::Centroids { columns, rows, .. } => InitChoice::Centroids(InitCentroids { columns, rows }),
+        },
+        n_init,
+        max_iter,
+        tol,
+        seed,
+        chunk_bytes: MAX_CHUNK_BYTES,
+        threads: 0,
+    }
+}
+
+/// Something that a run and its repetition must agree on.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Check {
+    /// What: `labels_hash`, `inertia`, `centroids`, `iterations`.
+    pub what: &'static str,
+    /// In the run.
+    pub expected: String,
+    /// Now.
+    pub found: String,
+    /// Whether they are the same, bit for bit.
+    pub matches: bool,
+}
+
+/// Holds a fit against the record and the model of an earlier run; nothing is compared with a tolerance.
+#[must_use]
+pub fn compare(record: &RunRecord, model: &Model, fit: &Fit) -> Vec<Check> {
+    let check = |what, expected: String, found: String| Check {
+        what,
+        matches: expected == found,
+        expected,
+        found,
+    };
+    let summary = &fit.summary;
+    let (old, new) = (&model.centroids, &fit.model.centroids);
+    let shape = |centroids: &crate::tiles::Centroids| {
+        format!(
+            "{} x {}, hash {}",
+            centroids.n_clusters(),
+            centroids.n_features(),
+            centroids_hash(centroids)
+        )
+    };
+    vec![
+        check("labels_hash", record.labels_hash.clone(), summary.labels_hash.clone()),
+        check(
+            "inertia",
+            record.inertia_exact.clone(),
+            summary.inertia_exact.to_string(),
+        ),
+        Check {
+            what: "centroids",
+            matches: old == new,
+            expected: shape(old),
+            found: shape(new),
+        },
+        check("iterations", record.n_iter.to_string(), summary.n_iter.to_string()),
+    ]
+}
+
+/// Eight hexadecimal digits that tell centroids apart for people; what counts is their equality.
+fn centroids_hash(centroids: &crate::tiles::Centroids) -> String {
+    let values = (0..centroids.n_clusters()).flat_map(|cluster| centroids.row(cluster).iter());
+    let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+    format!("{:08x}", xxhash_rust::xxh3::xxh3_64(&bytes) >> 32)
+}

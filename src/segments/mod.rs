@@ -1,0 +1,7 @@
+//! Layer 5: what a business reader sees of a clustering: who belongs where, and what each segment is like.
+
+mod assignment;
+mod profile;
+
+pub use assignment::{Assignment, labels_hash};
+pub use profile::{FeatureProfile, Profile, SegmentProfile, profile};

@@ -1,0 +1,242 @@
+//! What the commands say when all is well, and that they agree with each other.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{Int32Type, Int64Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+use crate::sandbox::{Sandbox, customers, names};
+
+const FIT: &str = "fit customers.parquet -k 3 --id customer_id --device cpu --threads 2 --out run";
+
+fn ok(sandbox: &Sandbox, args: &str) -> String {
+    let output = sandbox.output(args);
+    assert!(
+        output.status.success(),
+        "{args}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The object of a `--json` run; fails unless stdout holds exactly one.
+fn object(sandbox: &Sandbox, args: &str) -> Value {
+    serde_json::from_str(&ok(sandbox, args)).unwrap()
+}
+
+/// Segment of each customer in an assignments file.
+fn segments(sandbox: &Sandbox, name: &str) -> BTreeMap<i64, i32> {
+    let file = File::open(sandbox.path(name)).unwrap();
+    let mut segments = BTreeMap::new();
+    for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+        let batch = batch.unwrap();
+        let ids = batch.column_by_name("customer_id").unwrap().as_primitive::<Int64Type>();
+        let labels = batch.column_by_name("segment").unwrap().as_primitive::<Int32Type>();
+        segments.extend(ids.values().iter().copied().zip(labels.values().iter().copied()));
+    }
+    segments
+}
+
+#[test]
+fn a_fit_is_told_and_written() {
+    let sandbox = Sandbox::new();
+    insta::assert_snapshot!("fit", sandbox.transcript(FIT));
+    assert_eq!(
+        names(&sandbox.path("run")),
+        ["assignments.parquet", "model.json", "profile.parquet", "run.json"]
+    );
+    let segments = segments(&sandbox, "run/assignments.parquet");
+    assert_eq!(segments.len(), 240);
+    let count = |segment| segments.values().filter(|s| **s == segment).count();
+    assert_eq!([count(1), count(2), count(3)], [120, 80, 40]);
+    insta::assert_snapshot!("fit_again", sandbox.transcript(FIT));
+    insta::assert_snapshot!(
+        "fit_overwrite_quiet",
+        sandbox.transcript(&format!("{FIT} --overwrite -q"))
+    );
+}
+
+#[test]
+fn a_fit_tells_its_warnings_and_what_it_left_out() {
+    let sandbox = Sandbox::new();
+    let args = "fit customers.parquet -k 1 --device cpu --features *_days,age --weight n_orders --scale robust";
+    insta::assert_snapshot!("fit_with_options", sandbox.transcript(args));
+    let few: Vec<(&str, ArrayRef)> = vec![("a", Arc::new(Float64Array::from(vec![1.0, 1.0, 2.0, 2.0, 2.0])))];
+    sandbox.write("few.parquet", &few);
+    insta::assert_snapshot!(
+        "fit_fewer_segments",
+        sandbox.transcript("fit few.parquet -k 4 --device cpu --out few")
+    );
+}
+
+#[test]
+fn first_centroids_from_a_file_give_the_segments_of_that_file() {
+    let sandbox = Sandbox::new();
+    let floats = |values: &[f64]| -> ArrayRef { Arc::new(Float64Array::from(values.to_vec())) };
+    let orders: ArrayRef = Arc::new(Int32Array::from(vec![40, 12, 3]));
+    let init = [
+        ("age", floats(&[60.0, 45.0, 30.0])),
+        ("n_orders", orders),
+        ("recency_days", floats(&[10.0, 60.0, 200.0])),
+    ];
+    sandbox.write("init.parquet", &init);
+    ok(&sandbox, FIT);
+    ok(
+        &sandbox,
+        "fit customers.parquet -k 3 --id customer_id --device cpu --init init.parquet --out from_file",
+    );
+    assert_eq!(
+        segments(&sandbox, "run/assignments.parquet"),
+        segments(&sandbox, "from_file/assignments.parquet")
+    );
+}
+
+#[test]
+fn json_is_one_object_and_the_same_run() {
+    let sandbox = Sandbox::new();
+    let fit = object(&sandbox, &format!("{FIT} --json"));
+    let record: Value = serde_json::from_reader(File::open(sandbox.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(fit["labels_hash"], record["labels_hash"]);
+    assert_eq!(fit["segments"].as_array().unwrap().len(), 3);
+    assert_eq!(fit["segments"][0]["n_rows"], 120);
+    let score = object(&sandbox, "score run customers.parquet --out scored.parquet --json");
+    assert_eq!(score["labels_hash"], record["labels_hash"]);
+    let verify = object(&sandbox, "verify run --json");
+    assert_eq!(verify["matches"], true);
+    let devices = object(&sandbox, "devices --json");
+    assert_eq!(devices["auto"]["device"], "cpu");
+}
+
+#[test]
+fn files_order_and_threads_change_no_segment() {
+    let sandbox = Sandbox::new();
+    let all = customers(0..240);
+    let part = |rows: std::ops::Range<usize>| -> Vec<(&str, ArrayRef)> {
+        all.iter()
+            .map(|(name, array)| (*name, array.slice(rows.start, rows.len())))
+            .collect()
+    };
+    for (n, rows) in [0..7, 7..100, 100..240].into_iter().enumerate() {
+        sandbox.write(&format!("part{n}.parquet"), &part(rows));
+    }
+    let order = UInt32Array::from_iter_values((0..240).map(|n| n * 77 % 240));
+    let shuffled: Vec<_> = all
+        .iter()
+        .map(|(name, array)| (*name, take(array, &order, None).unwrap()))
+        .collect();
+    sandbox.write("shuffled.parquet", &shuffled);
+    let hash = |args: &str| {
+        let fit = format!("fit {args} -k 3 --id customer_id --device cpu --out run --overwrite --json");
+        object(&sandbox, &fit)["labels_hash"].clone()
+    };
+    let whole = hash("customers.parquet");
+    assert_eq!(whole, hash("customers.parquet --threads 1"));
+    assert_eq!(whole, hash("part*.parquet --threads 3"));
+    assert_eq!(whole, hash("shuffled.parquet --chunk-bytes 4096"));
+    assert_ne!(whole, hash("part0.parquet part1.parquet"), "the comparison cannot fail");
+}
+
+#[test]
+fn the_training_data_scores_to_the_segments_of_the_fit() {
+    let sandbox = Sandbox::new();
+    ok(&sandbox, FIT);
+    insta::assert_snapshot!(
+        "score",
+        sandbox.transcript("score run customers.parquet --out scored.parquet --device cpu")
+    );
+    assert_eq!(
+        segments(&sandbox, "run/assignments.parquet"),
+        segments(&sandbox, "scored.parquet")
+    );
+    let again = "score run/model.json customers.parquet --out scored.parquet --overwrite -q";
+    insta::assert_snapshot!("score_by_model_file_quiet", sandbox.transcript(again));
+}
+
+#[test]
+fn a_run_is_verified() {
+    let sandbox = Sandbox::new();
+    ok(&sandbox, FIT);
+    insta::assert_snapshot!("verify", sandbox.transcript("verify run --device cpu --threads 1"));
+    std::fs::rename(sandbox.path("customers.parquet"), sandbox.path("moved.parquet")).unwrap();
+    insta::assert_snapshot!(
+        "verify_moved_data",
+        sandbox.transcript("verify run moved.parquet --device cpu")
+    );
+}
+
+#[test]
+fn devices_without_a_gpu_are_explained() {
+    let sandbox = Sandbox::new();
+    let text = ok(&sandbox, "devices");
+    assert!(text.contains("cpu"), "{text}");
+    assert!(text.contains("auto"), "{text}");
+}
+
+#[test]
+fn progress_goes_to_stderr_in_the_form_asked_for() {
+    let sandbox = Sandbox::new();
+    let stderr = |args: &str| String::from_utf8(sandbox.output(args).stderr).unwrap();
+    assert_eq!(stderr(&format!("{FIT} -q")), "", "no progress without a terminal");
+    let plain = stderr(&format!("{FIT} --overwrite -q --progress plain"));
+    assert!(
+        plain
+            .lines()
+            .any(|line| line.contains("iteration 1 of at most 300, inertia")),
+        "{plain}"
+    );
+    let json = stderr(&format!("{FIT} --overwrite -q --progress json"));
+    let events: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        events
+            .iter()
+            .any(|event| event["event"] == "iteration" && event["n_moved"].is_u64()),
+        "{json}"
+    );
+}
+
+#[test]
+fn a_reader_who_leaves_is_no_failure() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox
+        .command(FIT)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(sandbox.path("run/run.json").exists());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_behind_stdout_is_told() {
+    let sandbox = Sandbox::new();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = sandbox.command(FIT).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("error: cannot write standard output: ")
+    );
+}
+
+#[test]
+fn help_and_version_are_data() {
+    let sandbox = Sandbox::new();
+    assert_eq!(
+        ok(&sandbox, "--version"),
+        format!("kohort {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    for command in ["fit", "score", "devices", "verify"] {
+        insta::assert_snapshot!(format!("help_{command}"), ok(&sandbox, &format!("{command} --help")));
+    }
+}

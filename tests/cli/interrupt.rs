@@ -1,0 +1,45 @@
+//! Ctrl-C: exit code 130, and nothing half-written.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array};
+
+use crate::sandbox::Sandbox;
+
+/// Enough rows that a fit to the last iteration takes far longer than the signal needs to arrive.
+const N_ROWS: usize = 400_000;
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_fit_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let column = |salt: u64| -> ArrayRef {
+        let value = |row: u64| (kohort::rng::hash_key(salt, row.into()) >> 11) as f64;
+        Arc::new(Float64Array::from_iter_values((0..N_ROWS as u64).map(value)))
+    };
+    sandbox.write(
+        "large.parquet",
+        &[("a", column(1)), ("b", column(2)), ("c", column(3)), ("d", column(4))],
+    );
+    let before = sandbox.names();
+    let args = "fit large.parquet -k 64 --tol 0 --max-iter 100000 --device cpu --progress plain";
+    let mut child = sandbox
+        .command(args)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(
+        lines.any(|line| line.contains("iteration 1 ")),
+        "the fit never iterated"
+    );
+    // SAFETY: a signal to a process that this test started and has not waited for yet, so the number is still its own.
+    assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), libc::SIGINT) }, 0);
+    let said: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
+    assert_eq!(said.last().unwrap(), "error: interrupted; nothing was written");
+    assert_eq!(sandbox.names(), before);
+}

@@ -1,0 +1,8 @@
+//! What the command line says: exit code, stdout and stderr of every command and of every error a user can cause.
+//!
+//! `cargo insta review`, or `INSTA_UPDATE=always cargo test --test cli`, takes over what has changed.
+
+mod commands;
+mod errors;
+mod interrupt;
+mod sandbox;

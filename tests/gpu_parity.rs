@@ -1,0 +1,222 @@
+//! The GPU backend against the scalar reference, bit for bit. Runs on any adapter, software included.
+#![cfg(feature = "gpu")]
+
+mod common;
+
+use std::sync::OnceLock;
+
+use common::{Case, Values, cases, check_backend, check_that_faults_are_found, skip_without_gpu};
+use kohort::backend::fallback::FallbackBackend;
+use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection, adapters};
+use kohort::backend::scalar::ScalarBackend;
+use kohort::backend::self_test::self_test;
+use kohort::backend::{Backend, NO_CLUSTER};
+use kohort::error::{Error, ErrorKind};
+use kohort::tiles::{Centroids, TileSet};
+
+const DEFAULT: GpuOptions = GpuOptions {
+    memory_budget: None,
+    max_chunk_bytes: None,
+    checked: false,
+};
+
+/// A GPU with these options; `None` where there is none, unless one is demanded.
+fn open(options: GpuOptions) -> Option<GpuBackend> {
+    match GpuBackend::new(&GpuSelection::Any, options) {
+        Ok(backend) => Some(backend),
+        Err(error) => {
+            skip_without_gpu(&error);
+            None
+        }
+    }
+}
+
+/// The GPU that tests share, so that each kernel is compiled once.
+fn shared() -> Option<&'static GpuBackend> {
+    static BACKEND: OnceLock<Option<GpuBackend>> = OnceLock::new();
+    BACKEND.get_or_init(|| open(DEFAULT)).as_ref()
+}
+
+#[test]
+fn every_case_is_bit_equal() {
+    let Some(gpu) = shared() else { return };
+    for case in cases() {
+        check_backend(gpu, &case);
+    }
+}
+
+#[test]
+fn faults_are_found() {
+    check_that_faults_are_found(&Case::new(100, 3, 4, Values::Bell).weighted());
+}
+
+#[test]
+fn checked_kernels_give_the_same() {
+    let Some(gpu) = open(GpuOptions {
+        checked: true,
+        ..DEFAULT
+    }) else {
+        return;
+    };
+    for case in [
+        Case::new(257, 3, 3, Values::Small).weighted(),
+        Case::new(1000, 16, 16, Values::HeavyTail),
+        Case::new(300, 33, 70, Values::Small).weighted().chunks_of(2),
+    ] {
+        check_backend(&gpu, &case);
+    }
+}
+
+#[test]
+fn small_parts_and_streaming_give_the_same() {
+    for memory_budget in [None, Some(0), Some(40_000)] {
+        let Some(gpu) = open(GpuOptions {
+            memory_budget,
+            max_chunk_bytes: Some(6 << 10),
+            checked: false,
+        }) else {
+            return;
+        };
+        check_backend(&gpu, &Case::new(1000, 3, 8, Values::Bell).weighted().chunks_of(5));
+        check_backend(&gpu, &Case::new(4097, 7, 8, Values::HeavyTail));
+    }
+}
+
+#[test]
+fn totals_go_straight_to_memory_where_workgroups_cannot_hold_them() {
+    let Some(gpu) = shared() else { return };
+    check_backend(gpu, &Case::new(3000, 16, 300, Values::HeavyTail).weighted());
+}
+
+#[test]
+fn sums_above_32_bits_and_their_carries_are_exact() {
+    // Every value at the upper edge, every weight the largest: 2^39 a row.
+    let Some(gpu) = shared() else { return };
+    let (n_rows, edge) = (5000, kohort::grid::MAX_GRID);
+    let rows = vec![edge as f32; n_rows * 3];
+    let weights = vec![kohort::tiles::MAX_WEIGHT; n_rows];
+    let data = TileSet::from_rows(&rows, 3, Some(&weights), usize::MAX);
+    let centroids = Centroids::on_rows(3, &[0, 0, 0, edge, edge, edge]);
+    let pass = gpu.open(&data, 2).unwrap().assign(&centroids).unwrap();
+    let expected = (i128::from(edge) * n_rows as i128) << 16;
+    assert_eq!(pass.partial.sums_of(1), [expected; 3]);
+    assert_eq!(pass.partial.sums_of(0), [0; 3]);
+    assert_eq!((pass.partial.counts[1], pass.n_moved), (5000, 5000));
+}
+
+#[test]
+fn rows_in_doubt_are_counted_and_few() {
+    let Some(gpu) = shared() else { return };
+    let n_doubtful = |case: Case| {
+        let data = case.data();
+        let centroids = case.centroids(&data);
+        let mut session = gpu.open(&data, case.n_clusters).unwrap();
+        let pass = session.assign(&centroids).unwrap();
+        (pass.n_doubtful, session.two_nearest(&centroids).unwrap().n_doubtful)
+    };
+    let (assigned, ranked) = n_doubtful(Case::new(4097, 8, 16, Values::Bell));
+    assert!(
+        assigned <= ranked && ranked < 41,
+        "{assigned} and {ranked} of 4097 rows"
+    );
+    // Few different values: every row is as near to several centroids.
+    assert!(n_doubtful(Case::new(1000, 1, 64, Values::Small)).0 > 900);
+    // One cluster leaves no doubt.
+    assert_eq!(n_doubtful(Case::new(1000, 3, 1, Values::Bell)), (0, 0));
+}
+
+#[test]
+fn a_session_keeps_its_labels_through_a_search_and_takes_any_number_of_clusters() {
+    let Some(gpu) = shared() else { return };
+    let case = Case::new(700, 3, 8, Values::Bell);
+    let data = case.data();
+    let all = case.centroids(&data);
+    let few = all.reordered(&[4, 0, 2]);
+    let (mut want, mut got) = (ScalarBackend.open(&data, 8).unwrap(), gpu.open(&data, 8).unwrap());
+    assert_eq!(got.labels().unwrap(), vec![NO_CLUSTER; 700]);
+    for centroids in [&few, &all, &few] {
+        let (mut want, got) = (want.assign(centroids).unwrap(), got.assign(centroids).unwrap());
+        want.n_doubtful = got.n_doubtful;
+        assert_eq!(want, got);
+    }
+    got.two_nearest(&all).unwrap();
+    assert_eq!(want.labels().unwrap(), got.labels().unwrap());
+    let too_many = Centroids::on_rows(3, &[0; 27]);
+    assert!(matches!(got.assign(&too_many), Err(Error::Internal(_))));
+}
+
+#[test]
+fn no_rows_are_no_trouble() {
+    let Some(gpu) = shared() else { return };
+    let data = TileSet::zeros(0, 3, true, usize::MAX);
+    let centroids = Centroids::on_rows(3, &[1, 2, 3]);
+    assert_eq!(
+        kohort::backend::self_test::compare(&ScalarBackend, gpu, &data, &centroids).unwrap(),
+        None
+    );
+}
+
+#[test]
+fn what_the_device_cannot_hold_is_an_error_with_both_numbers() {
+    let Some(gpu) = shared() else { return };
+    let data = TileSet::zeros(64, 1 << 15, false, usize::MAX);
+    // 2^15 x 2^17 centroid floats are 16 GiB: more than any binding.
+    let Err(error) = gpu.open(&data, 1 << 17) else {
+        panic!("opened")
+    };
+    assert_eq!(error.kind(), ErrorKind::Device);
+    assert!(
+        matches!(error, Error::DeviceLimit { needed, limit, .. } if needed > limit),
+        "{error}"
+    );
+    // The device is as good as before.
+    check_backend(gpu, &Case::new(63, 2, 3, Values::Small));
+}
+
+#[test]
+fn the_fallback_takes_over_what_the_device_cannot_hold() {
+    let Some(gpu) = open(DEFAULT) else { return };
+    let backend = FallbackBackend::new(Box::new(gpu), Box::new(ScalarBackend));
+    let data = TileSet::zeros(1, 1 << 15, false, usize::MAX);
+    let mut session = backend.open(&data, 1 << 17).unwrap();
+    let pass = session.assign(&Centroids::on_rows(1 << 15, &[0; 1 << 15])).unwrap();
+    assert_eq!((pass.partial.counts, pass.n_moved), (vec![1], 1));
+    let notices = session.notices();
+    assert!(
+        notices.len() == 1 && notices[0].contains("went on with scalar"),
+        "{notices:?}"
+    );
+}
+
+#[test]
+fn the_largest_number_of_features_works() {
+    let Some(gpu) = shared() else { return };
+    check_backend(gpu, &Case::new(66, 1 << 15, 3, Values::Edges));
+}
+
+#[test]
+fn the_self_test_passes() {
+    let Some(gpu) = shared() else { return };
+    let outcome = self_test(gpu).unwrap();
+    assert!(outcome.passed(), "{outcome:?}");
+}
+
+#[test]
+fn adapters_are_listed_and_chosen_by_number() {
+    let Some(gpu) = shared() else { return };
+    let adapters = adapters();
+    let chosen = adapters
+        .iter()
+        .find(|adapter| adapter.name == gpu.adapter_name())
+        .unwrap();
+    assert_eq!(chosen.software, gpu.is_software());
+    assert!(chosen.workgroup_threads >= 256 && chosen.max_binding_bytes >= 1 << 20);
+    let by_number = GpuBackend::new(&GpuSelection::Index(chosen.index), DEFAULT).unwrap();
+    assert_eq!(by_number.description(), gpu.description());
+    let error = GpuBackend::new(&GpuSelection::Index(99), DEFAULT).unwrap_err();
+    assert!(matches!(error, Error::DeviceNotFound { .. }), "{error}");
+    if adapters.iter().all(|adapter| adapter.software) {
+        let error = GpuBackend::new(&GpuSelection::Real, DEFAULT).unwrap_err();
+        assert!(error.to_string().contains("only software adapters"), "{error}");
+    }
+}

@@ -1,0 +1,234 @@
+//! Shaders against the host, without a device: structs field by field, bindings, workgroup memory; and every variant
+//! through the writers of all three graphics interfaces.
+#![cfg(feature = "gpu")]
+
+use std::collections::HashSet;
+
+use kohort::backend::gpu::layout::{BINDINGS, BindingKind, Params, StructTable};
+use kohort::backend::gpu::shaders::{Shader, Variant};
+use naga::back;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
+
+/// Workgroup memory that every WebGPU device has.
+const WORKGROUP_BYTES: usize = 16 << 10;
+
+/// Each variant that some shape of data calls for.
+fn variants() -> HashSet<Variant> {
+    let mut variants = HashSet::new();
+    for n_features in (4..=40).step_by(4) {
+        for n_clusters in [4, 8, 16] {
+            for n_entries in [1, 1000, 100_000] {
+                for (weighted, ranked) in [(false, false), (false, true), (true, false), (true, true)] {
+                    variants.insert(Variant::new(
+                        n_features,
+                        n_clusters,
+                        n_entries,
+                        weighted,
+                        ranked,
+                        WORKGROUP_BYTES,
+                    ));
+                }
+            }
+        }
+    }
+    variants
+}
+
+/// All kernels, each text with each set of constants once.
+fn shaders() -> Vec<Shader> {
+    let mut shaders: Vec<Shader> = Vec::new();
+    for variant in variants() {
+        shaders.push(variant.assign());
+        if !shaders.contains(&variant.resolve()) {
+            shaders.push(variant.resolve());
+        }
+    }
+    shaders
+}
+
+fn parse(source: &str) -> (Module, ModuleInfo) {
+    let module =
+        naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
+    (module, info)
+}
+
+/// Where the structs of a module's bindings differ from the host's.
+fn struct_difference(module: &Module, table: &StructTable) -> Option<String> {
+    let found = module
+        .types
+        .iter()
+        .find(|(_, ty)| ty.name.as_deref() == Some(table.name));
+    let Some((
+        _,
+        naga::Type {
+            inner: TypeInner::Struct { members, span },
+            ..
+        },
+    )) = found
+    else {
+        return Some(format!("no struct {}", table.name));
+    };
+    let fields: Vec<_> = members
+        .iter()
+        .map(|member| {
+            (
+                member.name.as_deref().unwrap(),
+                member.offset as usize,
+                scalar(module, member),
+            )
+        })
+        .collect();
+    (fields != table.fields || *span as usize != table.span)
+        .then(|| format!("{fields:?}, {span} bytes, in the shader; {table:?} on the host"))
+}
+
+fn scalar(module: &Module, member: &naga::StructMember) -> &'static str {
+    match module.types[member.ty].inner {
+        TypeInner::Scalar(scalar) if scalar.width == 4 => match scalar.kind {
+            ScalarKind::Uint => "u32",
+            ScalarKind::Sint => "i32",
+            ScalarKind::Float => "f32",
+            _ => "?",
+        },
+        _ => "?",
+    }
+}
+
+/// The bindings of a module in their order.
+fn bindings(module: &Module) -> Vec<(u32, u32, String, BindingKind)> {
+    let mut bindings: Vec<_> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, global)| {
+            let at = global.binding?;
+            let kind = match global.space {
+                AddressSpace::Uniform => BindingKind::Uniform,
+                AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => BindingKind::ReadWrite,
+                _ => BindingKind::Read,
+            };
+            Some((at.group, at.binding, global.name.clone().unwrap(), kind))
+        })
+        .collect();
+    bindings.sort_by_key(|&(group, binding, ..)| (group, binding));
+    bindings
+}
+
+fn host_bindings() -> Vec<(u32, u32, String, BindingKind)> {
+    BINDINGS
+        .iter()
+        .zip(0..)
+        .map(|(&(name, kind), i)| (0, i, name.to_owned(), kind))
+        .collect()
+}
+
+/// The module with its constants set, as a driver gets it.
+fn specialised(shader: &Shader) -> (Module, ModuleInfo) {
+    let (module, info) = parse(&shader.source);
+    let constants = shader
+        .constants
+        .iter()
+        .map(|&(name, value)| (name.to_owned(), value))
+        .collect();
+    let entry_point = Some((naga::ShaderStage::Compute, shader.entry_point));
+    let (module, info) = back::pipeline_constants::process_overrides(&module, &info, entry_point, &constants)
+        .unwrap_or_else(|error| panic!("{}: {error}", shader.entry_point));
+    (module.into_owned(), info.into_owned())
+}
+
+/// Bytes of workgroup memory, as the layout rules of WGSL count them.
+fn workgroup_bytes(module: &Module) -> usize {
+    module
+        .global_variables
+        .iter()
+        .filter(|(_, global)| global.space == AddressSpace::WorkGroup)
+        .map(|(_, global)| module.types[global.ty].inner.size(module.to_ctx()) as usize)
+        .sum()
+}
+
+#[test]
+fn structs_and_bindings_are_the_same_on_both_sides() {
+    for shader in shaders() {
+        let (module, _) = parse(&shader.source);
+        assert_eq!(struct_difference(&module, &Params::table()), None);
+        assert_eq!(bindings(&module), host_bindings(), "{}", shader.entry_point);
+        let overrides: HashSet<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+        let set: HashSet<_> = shader.constants.iter().map(|&(name, _)| name).collect();
+        assert_eq!(overrides, set, "{}", shader.entry_point);
+    }
+}
+
+#[test]
+fn planted_faults_in_a_layout_are_found() {
+    let source = shaders().pop().unwrap().source;
+    let faults = [
+        // Two fields of one type swapped; a field of another type; one too many; another name.
+        ("    list: u32, ", "    first_total: u32, ", true),
+        ("    factor: f32,", "    factor: u32,", false),
+        ("    factor: f32,", "    factor: f32, more: f32,", false),
+        ("    n_rows: u32,", "    rows: u32,", false),
+    ];
+    for (from, to, swap) in faults {
+        let mut faulty = source.replacen(from, to, 1);
+        if swap {
+            let second = faulty.rfind("    first_total: u32, ").unwrap();
+            faulty.replace_range(second..second + to.len(), from);
+        }
+        assert_ne!(faulty, source);
+        // The body may no longer fit the struct: only the declarations matter.
+        let declarations = &faulty[faulty.find("struct Params").unwrap()..];
+        let declarations = &declarations[..=declarations.find('}').unwrap()];
+        let module = naga::front::wgsl::parse_str(declarations).unwrap();
+        assert!(struct_difference(&module, &Params::table()).is_some(), "{to}");
+    }
+    let swapped = source
+        .replacen("var<storage, read> tiles", "var<storage, read> other", 1)
+        .replacen(
+            "var<storage, read> weights: array<u32>",
+            "var<storage, read> tiles: array<f32>",
+            1,
+        )
+        .replacen(
+            "var<storage, read> other: array<f32>",
+            "var<storage, read> weights: array<u32>",
+            1,
+        );
+    assert_ne!(bindings(&parse(&swapped).0), host_bindings());
+}
+
+#[test]
+fn every_variant_passes_the_writers_of_all_graphics_interfaces() {
+    let shaders = shaders();
+    assert!(shaders.len() > 150, "{}", shaders.len());
+    for shader in &shaders {
+        let (module, info) = specialised(shader);
+        assert!(workgroup_bytes(&module) <= WORKGROUP_BYTES, "{:?}", shader.constants);
+        back::spv::write_vec(&module, &info, &back::spv::Options::default(), None).unwrap();
+        let options = back::msl::Options {
+            lang_version: (2, 4),
+            ..Default::default()
+        };
+        back::msl::write_string(&module, &info, &options, &back::msl::PipelineOptions::default()).unwrap();
+        let mut text = String::new();
+        let options = back::hlsl::Options::default();
+        let pipeline = back::hlsl::PipelineOptions::default();
+        back::hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(&module, &info, None)
+            .unwrap();
+    }
+}
+
+#[test]
+fn each_shader_file_says_what_it_is() {
+    for file in ["shared/pass.wgsl", "assign.wgsl", "resolve.wgsl"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("shaders")
+            .join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        let header: String = text.lines().take_while(|line| line.starts_with("//")).collect();
+        assert!(header.contains("Rust twin: "), "{file}");
+    }
+}
