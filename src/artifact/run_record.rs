@@ -52,7 +52,7 @@ pub struct RunRecord {
     pub n_iter: usize,
     /// Why they ended.
     pub stop_reason: StopReason,
-    /// Weighted sum of squared distances to the centroids, in units of the scaled features and of the weight column.
+    /// Inertia in units of the scaled features (and of the integer weights' step).
     pub inertia: f64,
     /// The same without rounding, in centroid units squared times integer weights: a whole number in decimal digits.
     pub inertia_exact: String,
@@ -122,14 +122,14 @@ pub enum InitRecord {
     /// Distinct rows of the sample.
     #[serde(rename = "random")]
     Random,
-    /// Centroids that were given.
+    /// These, in original units.
     #[serde(rename = "centroids")]
     Centroids {
-        /// The file they were read from, where there was one; it is not needed again.
+        /// The file they were read from; it is not needed again.
         path: Option<String>,
         /// One name per coordinate.
         columns: Vec<String>,
-        /// One row per centroid, in original units.
+        /// One list of coordinates per cluster.
         rows: Vec<Vec<f64>>,
     },
 }
@@ -282,19 +282,20 @@ impl RunRecord {
         if n_rows != Some(self.n_rows) {
             return Err(format!("its segments do not hold {} rows together", self.n_rows));
         }
-        self.options.init.check(self.options.n_clusters)
+        self.options.init.check(self.n_features, self.options.n_clusters)
     }
 }
 
 impl InitRecord {
-    fn check(&self, n_clusters: usize) -> Result<(), String> {
+    fn check(&self, n_features: usize, n_clusters: usize) -> Result<(), String> {
         let Self::Centroids { columns, rows, .. } = self else {
             return Ok(());
         };
         let fits = |row: &Vec<f64>| row.len() == columns.len() && row.iter().all(|value| value.is_finite());
-        if rows.len() != n_clusters || !rows.iter().all(fits) {
-            let columns = columns.len();
-            return Err(format!("the first centroids are not {n_clusters} x {columns} numbers"));
+        if columns.len() < n_features || rows.len() != n_clusters || !rows.iter().all(fits) {
+            return Err(format!(
+                "the first centroids are not {n_clusters} rows of {n_features} finite numbers"
+            ));
         }
         Ok(())
     }
@@ -401,8 +402,8 @@ mod tests {
             InitRecord::Random,
             InitRecord::Centroids {
                 path: Some("first.parquet".into()),
-                columns: ["a", "b", "c"].map(String::from).into(),
-                rows: vec![vec![1.0, 2.5, 3.0], vec![-1e-3, 0.1, 7.0]],
+                columns: ["a", "b", "c"].map(String::from).to_vec(),
+                rows: vec![vec![0.1, 1e300, -3.0], vec![-1.0, 0.0, 5e-324]],
             },
         ] {
             record.options = options(init);
@@ -433,8 +434,8 @@ mod tests {
             ("init", |record| {
                 record.options.init = InitRecord::Centroids {
                     path: None,
-                    columns: ["a", "b"].map(String::from).into(),
-                    rows: vec![vec![1.0, 2.0], vec![4.0]],
+                    columns: ["a", "b", "c"].map(String::from).to_vec(),
+                    rows: vec![vec![1.0, 2.0, 3.0], vec![4.0, 5.0]],
                 }
             }),
         ];

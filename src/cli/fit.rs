@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use kohort::Result;
 use kohort::artifact::{InputRecord, RunDir, RunRecord, check_output_dir};
 use kohort::data::ParquetSource;
+use kohort::features::Role;
 use kohort::fit::{Fit, Observed, fit};
 use kohort::kmeans::{Event, Observer, StopReason};
 use kohort::run::{self, RunContext};
@@ -63,10 +64,8 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
 
 /// What a record keeps of the input files.
 pub(super) fn inputs(source: &ParquetSource) -> Result<Vec<InputRecord>> {
-    let files = source.fingerprints()?.into_iter();
-    Ok(files
-        .map(|file| InputRecord::new(file.path.as_ref(), file.bytes, file.n_rows, file.xxh3_128))
-        .collect())
+    let files = source.fingerprints()?;
+    Ok(files.iter().map(InputRecord::new).collect())
 }
 
 fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result<()> {
@@ -108,13 +107,22 @@ fn show_columns(fit: &Fit, output: Output) {
     let heads = [("column", Left), ("role", Left), ("type", Left), ("missing", Right)];
     let mut table = Table::new(&heads, Some("treatment"));
     for column in &fit.columns {
-        let cells = [
-            column.name.clone(),
-            column.role().into(),
-            column.data_type.clone(),
-            count(column.n_missing),
-        ];
-        table.row(&cells, &column.treatment());
+        let role = match column.role {
+            Role::Feature => "feature",
+            Role::Id => "id",
+            Role::Weight => "weight",
+            Role::Ignored => "ignored",
+        };
+        let missing = if column.n_missing == 0 {
+            String::new()
+        } else {
+            count(column.n_missing)
+        };
+        let cells = [column.column.clone(), role.into(), column.data_type.clone(), missing];
+        let mut treatment: Vec<String> = column.reason.iter().cloned().collect();
+        treatment.extend(Some(column.treatment.clone()).filter(|text| !text.is_empty()));
+        treatment.extend(column.fill.map(|fill| format!("missing taken as {}", number(fill))));
+        table.row(&cells, &treatment);
     }
     output.note(&table.render(stderr_width()));
 }

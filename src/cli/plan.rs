@@ -97,9 +97,9 @@ pub(crate) fn fit_options(args: &FitArgs) -> Result<FitOptions> {
             exclude: Names::flatten(&columns.exclude),
             weight: columns.weight.clone(),
             scale: match columns.scale {
-                ScaleArg::Zscore => Scale::ZScore,
+                ScaleArg::Zscore => Scale::Zscore,
                 ScaleArg::Robust => Scale::Robust,
-                ScaleArg::Minmax => Scale::MinMax,
+                ScaleArg::Minmax => Scale::Minmax,
                 ScaleArg::None => Scale::None,
             },
         },

@@ -112,10 +112,7 @@ fn columns() {
         &sandbox,
         "columns",
         &[
-            (
-                "unknown_feature",
-                "fit customers.parquet -k 3 --features recency_day,age",
-            ),
+            "fit customers.parquet -k 3 --features recency_day,age",
             "fit customers.parquet -k 3 --features usage_*",
             "fit customers.parquet -k 3 --id customer",
             "fit customers.parquet -k 3 --weight kilo",
@@ -123,10 +120,7 @@ fn columns() {
             "fit customers.parquet -k 3 --features country,age",
             "fit customers.parquet -k 3 --features currency,age",
             "fit customers.parquet -k 3 --weight country",
-            (
-                "id_as_feature",
-                "fit customers.parquet -k 3 --id customer_id --features customer_id,age",
-            ),
+            "fit customers.parquet -k 3 --id customer_id --features customer_id,age",
             "fit twice.parquet -k 2",
             "fit texts.parquet -k 2",
             "fit customers.parquet other_type.parquet -k 3",
@@ -201,29 +195,8 @@ fn first_centroids() {
     null[2].1 = Arc::new(Float64Array::from(vec![Some(1.0), None, Some(2.0)]));
     sandbox.write("null.parquet", &null);
     let fit = |init: &str| format!("fit customers.parquet -k 3 --id customer_id --init {init}.parquet");
-    let cases = [
-        ("init_missing", "none"),
-        ("init_of_other_k", "two"),
-        ("init_without_column", "short"),
-    ];
-    let more = [
-        ("init_infinite", "infinite"),
-        ("init_text", "text"),
-        ("init_null", "null"),
-    ];
-    let lines: Vec<(&str, String)> = cases
-        .iter()
-        .chain(&more)
-        .map(|(name, init)| (*name, fit(init)))
-        .collect();
-    check(
-        &sandbox,
-        "first_centroids",
-        &lines
-            .iter()
-            .map(|(name, line)| (*name, line.as_str()))
-            .collect::<Vec<_>>(),
-    );
+    let lines = ["none", "two", "short", "infinite", "text", "null"].map(fit);
+    check(&sandbox, "first_centroids", &lines.each_ref().map(String::as_str));
 }
 
 #[test]
@@ -286,14 +259,8 @@ fn scoring() {
         &[
             "score run customers.parquet",
             "score nowhere customers.parquet --out scored.parquet",
-            (
-                "score_cut_model",
-                "score cut.json customers.parquet --out scored.parquet",
-            ),
-            (
-                "score_no_kohort_model",
-                "score other.json customers.parquet --out scored.parquet",
-            ),
+            "score cut.json customers.parquet --out scored.parquet",
+            "score other.json customers.parquet --out scored.parquet",
             "score run renamed.parquet --out scored.parquet",
             "score run retyped.parquet --out scored.parquet",
             "score run customers.parquet --out taken.parquet",
