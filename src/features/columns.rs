@@ -1,5 +1,7 @@
 //! The part that each column plays: by name and type here, by its values in [`super::learn`].
 
+use std::collections::HashMap;
+
 use arrow::datatypes::Schema;
 use glob::Pattern;
 use serde::Serialize;
@@ -86,6 +88,10 @@ pub(crate) fn plan(schema: &Schema, options: &FeatureOptions) -> Result<Vec<Part
         };
         return Err(unusable(schema, index, "a feature", other));
     }
+    let mut counts = HashMap::new();
+    for field in schema.fields() {
+        *counts.entry(field.name().as_str()).or_insert(0) += 1;
+    }
     let part = |index: usize| {
         if ids.contains(&index) {
             Ok(Part::Id)
@@ -96,27 +102,22 @@ pub(crate) fn plan(schema: &Schema, options: &FeatureOptions) -> Result<Vec<Part
         } else if !options.features.is_empty() && !wanted.holds(index) {
             Ok(Part::Ignored("not asked for".into()))
         } else {
-            part_by_type(schema, index, wanted.named[index])
+            part_by_type(
+                schema,
+                index,
+                wanted.named[index],
+                counts[schema.field(index).name().as_str()] > 1,
+            )
         }
     };
     (0..schema.fields().len()).map(part).collect()
 }
 
-fn part_by_type(schema: &Schema, index: usize, named: bool) -> Result<Part> {
+fn part_by_type(schema: &Schema, index: usize, named: bool, twice: bool) -> Result<Part> {
     let field = schema.field(index);
     let reason = match class_of(field.data_type()) {
         Err(reason) => reason,
-        Ok(_)
-            if !named
-                && schema
-                    .fields()
-                    .iter()
-                    .filter(|other| other.name() == field.name())
-                    .count()
-                    > 1 =>
-        {
-            "name stands twice"
-        }
+        Ok(_) if twice => "name stands twice",
         Ok(TypeClass::Integer | TypeClass::Float | TypeClass::Decimal) if !named && names_an_id(field.name()) => {
             "looks like an id by its name"
         }

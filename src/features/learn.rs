@@ -1,13 +1,14 @@
 //! What has to be known of all rows before any row can be prepared.
 
 use arrow::array::Array;
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::DataType;
 use rayon::prelude::*;
 
-use super::columns::{ColumnReport, Part, Role, plan, unusable};
+use super::columns::{ColumnReport, Part, plan, unusable};
 use super::decode::{BadCell, Instant, TypeClass, ValueKind, decode, each_integer, instants, plain_type};
 use super::options::{FeatureOptions, Scale};
 use super::preparation::{FeaturePreparation, Preparation};
+use super::report::{coarse_steps, reports};
 use super::{all_or_first_bad, room_for, scan};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
@@ -336,7 +337,8 @@ fn finish(
     }
     let grid = Grid::covering(reaches.iter().copied().fold(0.0, f64::max));
     warnings.extend(coarse_steps(grid, scale, &prepared, &reaches));
-    let columns = reports(source, scale, parts, features, &prepared);
+    let n_missing: Vec<u64> = features.iter().map(|feature| feature.n_missing).collect();
+    let columns = reports(source.schema(), scale, parts, &prepared, &n_missing);
     Ok(Learned {
         preparation: Preparation {
             scale,
@@ -385,107 +387,371 @@ fn feature_preparation(
     }
 }
 
-/// A warning where the step is coarser than 1/1024 of some feature's standard deviation: who forces it, who suffers.
-fn coarse_steps(grid: Grid, scale: Scale, features: &[FeaturePreparation], reaches: &[f64]) -> Option<String> {
-    let pick = |choose: &dyn Fn(&FeaturePreparation, f64) -> bool| -> Vec<usize> {
-        (0..features.len())
-            .filter(|&at| choose(&features[at], reaches[at]))
-            .collect()
-    };
-    let suffering = pick(&|feature, _| grid.step() > feature.std / feature.scale / 1024.0);
-    if suffering.is_empty() {
-        return None;
-    }
-    let forcing = pick(&|_, reach| reach > 0.0 && Grid::covering(reach) == grid);
-    let list = |columns: &[usize]| {
-        let mut names: Vec<String> = columns
-            .iter()
-            .take(8)
-            .map(|&at| format!("{:?}", features[at].column))
-            .collect();
-        if columns.len() > 8 {
-            names.push(format!("{} more", columns.len() - 8));
-        }
-        names.join(", ")
-    };
-    let in_std = |at: usize| reaches[at] * features[at].scale / features[at].std;
-    let farthest = forcing.iter().map(|&at| in_std(at)).fold(0.0, f64::max);
-    let whose = if forcing.len() == 1 { "column" } else { "columns" };
-    let cure = if scale == Scale::None && farthest < 1e4 {
-        format!(
-            "{whose} {} are far larger than others: scale them (--scale zscore)",
-            list(&forcing)
-        )
-    } else {
-        format!(
-            "{whose} {} reach {} standard deviations: clip or log the values, or leave the {whose} out",
-            list(&forcing),
-            short(farthest)
-        )
-    };
-    Some(format!(
-        "{cure}; steps are coarser than 1/1024 standard deviation for {}",
-        list(&suffering)
-    ))
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
 
-fn reports(
-    source: &dyn BatchSource,
-    scale: Scale,
-    parts: &[Part],
-    features: &[Candidate],
-    prepared: &[FeaturePreparation],
-) -> Vec<ColumnReport> {
-    let mut features = features.iter().zip(prepared);
-    let of_column = |(field, part): (&FieldRef, &Part)| {
-        let mut report = ColumnReport {
-            column: field.name().clone(),
-            data_type: field.data_type().to_string(),
-            role: Role::Ignored,
-            treatment: String::new(),
-            n_missing: 0,
-            fill: None,
-            reason: None,
+    use super::*;
+    use crate::features::Role;
+    use crate::features::prepare;
+    use crate::features::testing::{Table, column};
+    use arrow::array::{
+        ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Float64Array, Int32Array,
+        Int64Array, ListArray, NullArray, StringArray, TimestampMicrosecondArray,
+    };
+    use arrow::datatypes::{Int32Type, Int64Type};
+
+    const N: i32 = 120;
+
+    fn each<T>(value: impl Fn(i32) -> T) -> impl Iterator<Item = T> {
+        (0..N).map(value)
+    }
+
+    /// A customer table with a column of every sort.
+    fn shop() -> Table {
+        let country = StringArray::from_iter_values(each(|i| if i % 9 == 0 { "Malta" } else { "UK" }));
+        let country = DictionaryArray::new(Int32Array::from_iter_values(each(|i| i)), Arc::new(country));
+        let spend = Decimal128Array::from_iter_values(each(|i| i128::from(i * i * 7 % 9001)));
+        let levels = DictionaryArray::new(
+            Int32Array::from_iter_values(each(|i| i % 3)),
+            Arc::new(Int64Array::from(vec![10, 20, 40])) as ArrayRef,
+        );
+        let ages = each(|i| (i % 10 != 4).then(|| f64::from(20 + i * 37 % 50)));
+        let last = each(|i| i64::from(i * 31 % 97) * 86_400_000_000 + i64::from(i));
+        let list = ListArray::from_iter_primitive::<Int32Type, _, _>(each(|i| Some(vec![Some(i)])));
+        Table::new(
+            vec![
+                column(
+                    "customer_id",
+                    Int64Array::from_iter_values(each(|i| i64::from(i * 100))),
+                ),
+                column("country", country),
+                column("total_spend", spend.with_precision_and_scale(12, 2).unwrap()),
+                column("last_order", TimestampMicrosecondArray::from_iter_values(last)),
+                column("first_day", Date32Array::from_iter_values(each(|i| 14_000 + i % 50))),
+                column("is_uk", BooleanArray::from_iter(each(|i| Some(i % 9 != 0)))),
+                column("level", levels),
+                column("age", Float64Array::from_iter(ages)),
+                column("number", Int32Array::from_iter_values(each(|i| 1000 + i))),
+                column("constant", Int32Array::from_iter_values(each(|_| 5))),
+                column(
+                    "noise",
+                    Float64Array::from_iter_values(each(|i| 0.3 + f64::from(i % 2) * 1e-16)),
+                ),
+                column("empty", Float32Array::from_iter(each(|_| None::<f32>))),
+                column("nothing", NullArray::new(N as usize)),
+                column("list", list),
+            ],
+            50,
+        )
+    }
+
+    fn named(features: &[&str]) -> FeatureOptions {
+        FeatureOptions {
+            features: features.iter().map(|&name| name.into()).collect(),
+            ..Default::default()
+        }
+    }
+
+    fn scaled(scale: Scale) -> FeatureOptions {
+        FeatureOptions {
+            scale,
+            ..Default::default()
+        }
+    }
+
+    fn floats(values: &[f64]) -> Table {
+        Table::new(vec![column("x", Float64Array::from(values.to_vec()))], 3)
+    }
+
+    fn only(values: &[f64], scale: Scale) -> FeaturePreparation {
+        learn(&floats(values), &scaled(scale))
+            .unwrap()
+            .preparation
+            .features
+            .remove(0)
+    }
+
+    #[test]
+    fn every_column_gets_a_role_and_a_reason() {
+        let options = FeatureOptions {
+            weight: Some("age".into()),
+            ..Default::default()
         };
-        match part {
-            Part::Id => (report.role, report.treatment) = (Role::Id, "tells rows apart".into()),
-            Part::Weight => (report.role, report.treatment) = (Role::Weight, "weight of the row".into()),
-            Part::Ignored(reason) => report.reason = Some(reason.clone()),
-            Part::Candidate { .. } => {
-                let (feature, prepared) = features.next().expect("a feature for every candidate that is left");
-                report.role = Role::Feature;
-                report.treatment = treatment(scale, prepared);
-                report.n_missing = feature.n_missing;
-                report.fill = (feature.n_missing > 0).then_some(prepared.fill);
+        let learned = learn(&shop(), &options).unwrap();
+        let roles: Vec<(&str, Role, Option<&str>)> = learned
+            .columns
+            .iter()
+            .map(|c| (c.column.as_str(), c.role, c.reason.as_deref()))
+            .collect();
+        let ignored = |name, reason| (name, Role::Ignored, Some(reason));
+        let feature = |name| (name, Role::Feature, None);
+        assert_eq!(
+            roles,
+            [
+                ignored("customer_id", "looks like an id by its name"),
+                ignored("country", "is text"),
+                feature("total_spend"),
+                feature("last_order"),
+                feature("first_day"),
+                feature("is_uk"),
+                feature("level"),
+                ("age", Role::Weight, None),
+                ignored("number", "looks like an id: it numbers the rows"),
+                ignored("constant", "is constant"),
+                ignored("noise", "is constant but for rounding noise"),
+                ignored("empty", "has no values"),
+                ignored("nothing", "has no values"),
+                ignored("list", "is nested"),
+            ]
+        );
+        assert_eq!(learned.preparation.validate(), Ok(()));
+        assert!(
+            learned.columns[3]
+                .treatment
+                .starts_with("days before 1970-04-07 00:00:00.000")
+        );
+        assert!(
+            learned.columns[4]
+                .treatment
+                .starts_with("days before 2008-06-19; zscore: centre ")
+        );
+    }
+
+    #[test]
+    fn neither_row_order_nor_batches_change_a_bit() {
+        for scale in [Scale::Zscore, Scale::Robust, Scale::Minmax, Scale::None] {
+            let expected = learn(&shop(), &scaled(scale)).unwrap();
+            assert_eq!(expected, learn(&shop().reversed(), &scaled(scale)).unwrap());
+            for batch_rows in [1, 7, 64, 1000] {
+                assert_eq!(
+                    expected,
+                    learn(&shop().in_batches_of(batch_rows), &scaled(scale)).unwrap()
+                );
+            }
+            let json = serde_json::to_string(&expected.preparation).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Preparation>(&json).unwrap(),
+                expected.preparation
+            );
+        }
+    }
+
+    #[test]
+    fn a_changed_value_is_seen() {
+        let (a, b) = (
+            only(&[1.0, 2.0, 4.0], Scale::Zscore),
+            only(&[1.0, 2.0, 4.0f64.next_up()], Scale::Zscore),
+        );
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn what_is_named_and_cannot_be_used_is_an_error() {
+        for (name, reason) in [
+            ("country", "is text"),
+            ("constant", "is constant"),
+            ("noise", "is constant but for rounding noise"),
+            ("empty", "has no values"),
+            ("nothing", "has no values"),
+            ("list", "is nested"),
+        ] {
+            match learn(&shop(), &named(&[name])) {
+                Err(Error::ColumnUnusable {
+                    column,
+                    role: "a feature",
+                    reason: found,
+                }) => {
+                    assert_eq!((column.as_str(), found.as_str()), (name, reason));
+                }
+                other => panic!("{name}: {other:?}"),
             }
         }
-        report
-    };
-    source.schema().fields().iter().zip(parts).map(of_column).collect()
-}
-
-/// What is done to a column, for people.
-fn treatment(scale: Scale, feature: &FeaturePreparation) -> String {
-    let meaning = match feature.kind {
-        ValueKind::Number => String::new(),
-        ValueKind::Bool => "true = 1; ".into(),
-        ValueKind::DaysBefore(newest) => format!("days before {newest}; "),
-        ValueKind::HoursOfDay => "hours since midnight; ".into(),
-        ValueKind::Days => "days; ".into(),
-    };
-    let (centre, factor) = (short(feature.centre), short(feature.scale));
-    match scale {
-        Scale::None => format!("{meaning}not scaled: centre {centre}"),
-        _ => format!("{meaning}{scale}: centre {centre}, scale {factor}"),
+        let learned = learn(&shop(), &named(&["customer_id", "number"])).unwrap();
+        assert_eq!(
+            learned.preparation.n_features(),
+            2,
+            "ids by name are features when asked for"
+        );
+        assert!(matches!(learn(&shop(), &named(&["const*"])), Err(Error::NoFeatures)));
     }
-}
 
-/// Six significant digits.
-fn short(v: f64) -> String {
-    let rounded: f64 = format!("{v:.5e}").parse().expect("a number");
-    if rounded == 0.0 || (1e-4..1e9).contains(&rounded.abs()) {
-        rounded.to_string()
-    } else {
-        format!("{rounded:e}")
+    #[test]
+    fn integers_with_gaps_or_repeats_number_nothing() {
+        let used = |value: &dyn Fn(i32) -> Option<i64>| {
+            let table = Table::new(vec![column("n", Int64Array::from_iter(each(value)))], 50);
+            learn(&table, &FeatureOptions::default()).is_ok()
+        };
+        let high = i64::MAX - 2 * i64::from(N);
+        assert!(
+            !used(&|i| Some(high + i64::from((i * 7) % N))),
+            "a range beyond 2^53 that numbers the rows"
+        );
+        assert!(used(&|i| Some(i64::from(i * 3))), "two of three are missing");
+        assert!(
+            used(&|i| Some(i64::from(if i == 5 { 2 * N - 3 } else { i / 2 * 2 }))),
+            "repeats"
+        );
+        assert!(used(&|i| (i > 0).then_some(i.into())), "a null");
+    }
+
+    #[test]
+    fn each_scale_does_what_it_says() {
+        let values = [1.0, 2.0, 3.0, 4.0, 10.0];
+        let figures = |scale| {
+            let feature = only(&values, scale);
+            (feature.centre, feature.scale)
+        };
+        assert_eq!(figures(Scale::Zscore), (4.0, 10f64.sqrt()));
+        assert_eq!(figures(Scale::Robust), (3.0, 2.0));
+        assert_eq!(figures(Scale::Minmax), (1.0, 9.0));
+        assert_eq!(figures(Scale::None), (4.0, 1.0));
+        let flat = learn(&floats(&[0.0, 0.0, 0.0, 0.0, 1.0]), &scaled(Scale::Robust)).unwrap();
+        assert_eq!(
+            (flat.preparation.features[0].centre, flat.preparation.features[0].scale),
+            (0.0, 0.4)
+        );
+        assert!(
+            flat.warnings[0].contains("\"x\": its quartiles are equal"),
+            "{:?}",
+            flat.warnings
+        );
+    }
+
+    #[test]
+    fn missing_values_get_the_median_of_the_others() {
+        let feature = only(&[5.0, f64::NAN, 1.0, 2.0, 100.0, f64::NAN], Scale::Zscore);
+        assert_eq!((feature.fill, feature.mean), (3.5, 27.0));
+        assert_eq!(only(&[5.0, 1.0], Scale::Zscore).fill, 3.0);
+        let learned = learn(&floats(&[5.0, f64::NAN, 1.0]), &FeatureOptions::default()).unwrap();
+        assert_eq!((learned.columns[0].n_missing, learned.columns[0].fill), (1, Some(3.0)));
+    }
+
+    #[test]
+    fn a_huge_offset_is_no_matter() {
+        for offset in [0.0, 1e9] {
+            let table = floats(&[offset - 1.0, offset + 1.0, offset + 1.0, offset - 1.0]);
+            let learned = learn(&table, &FeatureOptions::default()).unwrap();
+            assert!(learned.warnings.is_empty());
+            let tiles = prepare(&table, &learned.preparation, None, usize::MAX).unwrap().tiles;
+            let one = learned.preparation.grid.snap(1.0);
+            assert_eq!(
+                (tiles.chunks()[0].value(0, 0), tiles.chunks()[0].value(1, 0)),
+                (-one, one)
+            );
+        }
+    }
+
+    #[test]
+    fn the_column_that_forces_coarse_steps_is_named() {
+        let spikes =
+            Float64Array::from_iter_values((0..100_000_000u32).step_by(400).map(|i| if i == 0 { 1e9 } else { 0.0 }));
+        let n = spikes.len() as i64;
+        let calm = Int64Array::from_iter_values((0..n).map(|i| i % 10));
+        let table = Table::new(vec![column("spiky", spikes), column("calm", calm)], 100_000);
+        let fits = learn(&table, &FeatureOptions::default()).unwrap();
+        assert!(
+            fits.warnings.is_empty(),
+            "500 standard deviations are no trouble: {:?}",
+            fits.warnings
+        );
+        let learned = learn(&table, &scaled(Scale::None)).unwrap();
+        assert_eq!(learned.warnings.len(), 1);
+        let warning = &learned.warnings[0];
+        assert!(
+            warning.starts_with("column \"spiky\" far above the rest") && warning.ends_with("for column \"calm\""),
+            "{warning}"
+        );
+        let robust = floats(&[0.0, 1.0, 2.0, 3.0, 1e9]);
+        let learned = learn(&robust, &scaled(Scale::Robust)).unwrap();
+        assert!(
+            learned.warnings.is_empty(),
+            "against its own spread the column is fine: {:?}",
+            learned.warnings
+        );
+        let zeros = (0..99_999).map(|i| f64::from(i % 2)).chain([1e9]);
+        let calm = Int64Array::from_iter_values((0..100_000).map(|i| i % 10));
+        let table = Table::new(
+            vec![
+                column("spiky", Float64Array::from_iter_values(zeros)),
+                column("calm", calm),
+            ],
+            10_000,
+        );
+        let warning = learn(&table, &scaled(Scale::Robust)).unwrap().warnings.remove(0);
+        assert!(
+            warning.starts_with("column \"spiky\" reaches 1e9 quartile distances: clip"),
+            "{warning}"
+        );
+        assert!(
+            warning.ends_with("coarser than 1/1024 standard deviation for column \"calm\""),
+            "{warning}"
+        );
+    }
+
+    #[test]
+    fn bad_values_are_named_by_the_first_row_that_has_one() {
+        let infinite_at = |at: &'static [i32]| {
+            Float64Array::from_iter_values(each(move |i| {
+                if at.contains(&i) {
+                    f64::INFINITY
+                } else {
+                    f64::from(i % 7)
+                }
+            }))
+        };
+        let table = Table::new(
+            vec![
+                column("a", infinite_at(&[40, 90])),
+                column("b", infinite_at(&[30, 100])),
+            ],
+            50,
+        );
+        for batch_rows in [1, 20, 35, 200] {
+            let error = learn(&table.in_batches_of(batch_rows), &FeatureOptions::default()).unwrap_err();
+            assert_eq!(error.to_string(), "column \"b\", row 31: is infinite");
+        }
+        let exclude = FeatureOptions {
+            exclude: vec!["[ab]".into()],
+            ..Default::default()
+        };
+        assert!(
+            matches!(learn(&table, &exclude), Err(Error::NoFeatures)),
+            "what is not used may hold anything"
+        );
+    }
+
+    #[test]
+    fn nothing_to_learn_from_is_an_error() {
+        assert!(matches!(
+            learn(&floats(&[]), &FeatureOptions::default()),
+            Err(Error::NoRows)
+        ));
+        assert!(matches!(
+            learn(&floats(&[1.0, 1.0]), &FeatureOptions::default()),
+            Err(Error::NoFeatures)
+        ));
+        let tiny = f64::from_bits(3);
+        assert!(matches!(
+            learn(&floats(&[0.0, tiny]), &FeatureOptions::default()),
+            Err(Error::NoFeatures)
+        ));
+        let far = floats(&[0.0, 1e-200, 2e-200, 3e-200, 1e100]);
+        assert!(matches!(
+            learn(&far, &scaled(Scale::Robust)),
+            Err(Error::ColumnUnusable { .. })
+        ));
+    }
+
+    #[test]
+    fn dictionary_values_are_read_through() {
+        let keys = Int32Array::from(vec![0, 1, 1, 2]);
+        let values: DictionaryArray<Int32Type> = DictionaryArray::new(
+            keys,
+            Arc::new(arrow::array::PrimitiveArray::<Int64Type>::from(vec![3, 5, 7])),
+        );
+        let learned = learn(&Table::new(vec![column("d", values)], 2), &FeatureOptions::default()).unwrap();
+        assert_eq!(learned.preparation.features[0].mean, 5.0);
+        assert!(learned.preparation.features[0].data_type.starts_with("Dictionary"));
     }
 }

@@ -9,6 +9,7 @@ mod decode;
 mod learn;
 mod options;
 mod preparation;
+mod report;
 mod transform;
 mod weights;
 
