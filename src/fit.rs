@@ -66,7 +66,13 @@ impl FitOptions {
     /// The defaults for `n_clusters`: every usable column, z-scores, and those of [`KMeansParams::new`].
     #[must_use]
     pub fn new(n_clusters: usize) -> Self {
-        let KMeansParams { n_init, max_iter, tol, seed, .. } = KMeansParams::new(n_clusters);
+        let KMeansParams {
+            n_init,
+            max_iter,
+            tol,
+            seed,
+            ..
+        } = KMeansParams::new(n_clusters);
         Self {
             features: FeatureOptions::default(),
             n_clusters,
@@ -147,7 +153,16 @@ pub fn fit(
     observer: &dyn Observer,
 ) -> Result<Fit> {
     let host = CpuBackend::new(options.threads)?;
-    host.install(|| Job { source: &Observed { source, observer }, backend, host: &host, options, observer }.run())
+    host.install(|| {
+        Job {
+            source: &Observed { source, observer },
+            backend,
+            host: &host,
+            options,
+            observer,
+        }
+        .run()
+    })
 }
 
 struct Job<'j> {
@@ -161,7 +176,11 @@ struct Job<'j> {
 impl Job<'_> {
     fn run(&self) -> Result<Fit> {
         let Self { source, options, .. } = *self;
-        KMeansParams { init: Init::Random, ..self.params(Init::Random) }.check()?;
+        KMeansParams {
+            init: Init::Random,
+            ..self.params(Init::Random)
+        }
+        .check()?;
         let mut clock = Clock::new(self.observer);
         clock.stage("learn");
         let learned = features::learn(source, &options.features)?;
@@ -188,8 +207,13 @@ impl Job<'_> {
             warnings.push(fewer_segments(n_segments, options.n_clusters));
         }
         warnings.extend(run.notices);
-        let assignment =
-            Assignment::new(tiles, &run.centroids, preparation.grid, run.nearest, prepared.share_missing);
+        let assignment = Assignment::new(
+            tiles,
+            &run.centroids,
+            preparation.grid,
+            run.nearest,
+            prepared.share_missing,
+        );
         clock.stage("profile");
         let profile = profile(source, &preparation, &assignment.labels, n_segments)?;
         clock.end();
@@ -205,7 +229,11 @@ impl Job<'_> {
             n_doubtful: run.n_doubtful,
             n_assigned: run.n_assigned,
             seeding: run.seeding,
-            segment_weights: run.cluster_weights.iter().map(|&weight| weight as f64 * weight_step).collect(),
+            segment_weights: run
+                .cluster_weights
+                .iter()
+                .map(|&weight| weight as f64 * weight_step)
+                .collect(),
             labels_hash: labels_hash(&keys, &assignment.labels),
             stages: clock.stages,
         };
@@ -216,12 +244,35 @@ impl Job<'_> {
             weight_column: options.features.weight.clone(),
             segment_counts: run.counts,
         };
-        Ok(Fit { model, assignment, keys, id_columns, columns: learned.columns, profile, summary, warnings })
+        Ok(Fit {
+            model,
+            assignment,
+            keys,
+            id_columns,
+            columns: learned.columns,
+            profile,
+            summary,
+            warnings,
+        })
     }
 
     fn params(&self, init: Init) -> KMeansParams {
-        let FitOptions { n_clusters, n_init, max_iter, tol, seed, .. } = *self.options;
-        KMeansParams { n_clusters, init, n_init, max_iter, tol, seed }
+        let FitOptions {
+            n_clusters,
+            n_init,
+            max_iter,
+            tol,
+            seed,
+            ..
+        } = *self.options;
+        KMeansParams {
+            n_clusters,
+            init,
+            n_init,
+            max_iter,
+            tol,
+            seed,
+        }
     }
 
     fn init(&self, preparation: &Preparation) -> Result<Init> {
@@ -236,9 +287,16 @@ impl Job<'_> {
 impl InitCentroids {
     /// The centroids on the grid of `preparation`.
     fn on_grid(&self, preparation: &Preparation, n_clusters: usize) -> Result<Centroids> {
-        let refuse = |reason: String| Error::InvalidParam { param: "init", value: "centroids".into(), reason };
+        let refuse = |reason: String| Error::InvalidParam {
+            param: "init",
+            value: "centroids".into(),
+            reason,
+        };
         if self.rows.len() != n_clusters {
-            return Err(refuse(format!("{} centroid rows for {n_clusters} clusters", self.rows.len())));
+            return Err(refuse(format!(
+                "{} centroid rows for {n_clusters} clusters",
+                self.rows.len()
+            )));
         }
         let places: Vec<usize> = preparation
             .features
@@ -251,10 +309,16 @@ impl InitCentroids {
                 })
             })
             .collect::<Result<_>>()?;
-        let rows: Vec<Vec<f64>> =
-            self.rows.iter().map(|row| places.iter().map(|&place| row[place]).collect()).collect();
+        let rows: Vec<Vec<f64>> = self
+            .rows
+            .iter()
+            .map(|row| places.iter().map(|&place| row[place]).collect())
+            .collect();
         if let Some(row) = rows.iter().position(|row| row.iter().any(|value| !value.is_finite())) {
-            return Err(refuse(format!("centroid row {} has a missing or infinite value", row + 1)));
+            return Err(refuse(format!(
+                "centroid row {} has a missing or infinite value",
+                row + 1
+            )));
         }
         Ok(preparation.centroids_from_original(&rows))
     }
@@ -301,7 +365,10 @@ impl BatchSource for Observed<'_> {
                 return Err(Error::Interrupted);
             }
             consume(first_row, batch)?;
-            self.observer.event(Event::Rows { done: first_row + batch.num_rows(), of });
+            self.observer.event(Event::Rows {
+                done: first_row + batch.num_rows(),
+                of,
+            });
             Ok(())
         })
     }
@@ -320,7 +387,11 @@ struct Clock<'c> {
 
 impl<'c> Clock<'c> {
     fn new(observer: &'c dyn Observer) -> Self {
-        Self { observer, stages: Vec::new(), current: None }
+        Self {
+            observer,
+            stages: Vec::new(),
+            current: None,
+        }
     }
 
     fn stage(&mut self, name: &'static str) {

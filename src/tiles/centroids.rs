@@ -17,7 +17,7 @@ impl Centroids {
     #[must_use]
     pub fn new(n_features: usize, values: Vec<i32>) -> Self {
         assert!(
-            n_features > 0 && !values.is_empty() && values.len() % n_features == 0,
+            n_features > 0 && !values.is_empty() && values.len().is_multiple_of(n_features),
             "whole centroids only"
         );
         Self { n_features, values }
