@@ -326,7 +326,7 @@ impl Error {
                 format!("cast {column:?} back to the model's type, or fit a new model")
             }
             Self::NoFeatures => {
-                "name numeric columns with --features; `-v` lists what each column was taken for".into()
+                "features are numbers, booleans, dates and times with more than one value; text is not used".into()
             }
             Self::BadValue { column, .. } => format!(
                 "repair the value, make it null (nulls are filled), or leave the column out with --exclude {column:?}"

@@ -82,7 +82,10 @@ fn keep_panics() {
         let place = info
             .location()
             .map_or_else(String::new, |place| format!(" ({}:{})", place.file(), place.line()));
-        let text = kohort::error::escape(info.payload_as_str().unwrap_or("a panic without a message"));
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text = kohort::error::escape(text.unwrap_or("a panic without a message"));
         let text: String = text.chars().take(300).collect();
         *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(text + &place);
     }));

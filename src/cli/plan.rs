@@ -164,12 +164,10 @@ fn push_column(path: &Path, first_row: usize, batch: &RecordBatch, j: usize, row
             (!values.value(i).is_finite()).then_some("is not finite")
         };
         if let Some(problem) = problem {
-            let (file, row) = (Some(path.to_owned()), first_row + i + 1);
-            return Err(Error::BadValue {
-                file,
-                column: column.clone(),
-                row,
-                problem,
+            return Err(Error::InvalidParam {
+                param: "--init",
+                value: path.display().to_string(),
+                reason: format!("column {column:?}, row {} {problem}", first_row + i + 1),
             });
         }
         row.push(values.value(i));

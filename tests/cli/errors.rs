@@ -56,7 +56,7 @@ fn parameters() {
         &[
             "fit customers.parquet -k 0",
             "fit customers.parquet -k 241",
-            "fit customers.parquet -k 1000000",
+            "fit customers.parquet -k 1000000 --device cpu",
             "fit customers.parquet -k 3 --n-init 0",
             "fit customers.parquet -k 3 --max-iter 0",
             "fit customers.parquet -k 3 --tol -1",
@@ -73,8 +73,9 @@ fn files() {
     std::fs::write(sandbox.path("text.parquet"), "customer_id,recency\n1,2\n").unwrap();
     let whole = std::fs::read(sandbox.path("customers.parquet")).unwrap();
     std::fs::write(sandbox.path("cut.parquet"), &whole[..whole.len() - 100]).unwrap();
+    let half = whole.len() / 2;
     let mut damaged = whole;
-    damaged[8..400].fill(0xff);
+    damaged[8..half].fill(0xff);
     std::fs::write(sandbox.path("damaged.parquet"), damaged).unwrap();
     sandbox.write("no_rows.parquet", &customers(0..0));
     check(

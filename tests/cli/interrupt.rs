@@ -24,7 +24,7 @@ fn an_interrupted_fit_leaves_nothing() {
         &[("a", column(1)), ("b", column(2)), ("c", column(3)), ("d", column(4))],
     );
     let before = sandbox.names();
-    let args = "fit large.parquet -k 64 --tol 0 --max-iter 100000 --device cpu --progress plain";
+    let args = "fit large.parquet -k 64 --tol 0 --n-init 1 --max-iter 100000 --device cpu --progress plain";
     let mut child = sandbox
         .command(args)
         .stderr(Stdio::piped())

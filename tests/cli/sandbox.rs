@@ -67,8 +67,15 @@ impl Sandbox {
     pub(crate) fn transcript(&self, args: &str) -> String {
         let output = self.output(args);
         let code = output.status.code().map_or("none".to_owned(), |code| code.to_string());
-        let stdout = redact(&String::from_utf8(output.stdout).unwrap());
-        let stderr = redact(&String::from_utf8(output.stderr).unwrap());
+        let folder = self.dir.path().canonicalize().unwrap();
+        let told = |bytes| {
+            redact(
+                &String::from_utf8(bytes)
+                    .unwrap()
+                    .replace(folder.to_str().unwrap(), "[folder]"),
+            )
+        };
+        let (stdout, stderr) = (told(output.stdout), told(output.stderr));
         format!("$ kohort {args}\nexit code: {code}\n---- stdout ----\n{stdout}---- stderr ----\n{stderr}")
     }
 
