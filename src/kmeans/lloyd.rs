@@ -133,6 +133,7 @@ pub fn fit(
 }
 
 /// What a run of iterations works on, whichever session makes its passes.
+#[derive(Clone, Copy)]
 pub(super) struct Lloyd<'l> {
     pub(super) data: &'l TileSet,
     pub(super) keys: &'l RowKeys,

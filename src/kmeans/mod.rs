@@ -3,6 +3,7 @@
 mod lloyd;
 mod params;
 mod seeding;
+mod swap;
 
 pub use lloyd::{KMeansFit, StopReason, fit};
 pub use params::{Init, KMeansParams, MAX_CLUSTERS};

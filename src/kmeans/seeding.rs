@@ -1,10 +1,11 @@
 //! First centroids: greedy k-means++ on a sample that depends on the data alone, several restarts, each refined on
-//! the sample; the best goes on to the full data. All of it in integers, so that it is the same everywhere.
+//! the sample, and swaps from the best of them; the outcome goes on to the full data. All of it in integers, so that it
+//! is the same everywhere.
 
 use rayon::prelude::*;
 
-use super::lloyd::{Lloyd, run};
-use super::{Event, Init, KMeansParams, Observer};
+use super::lloyd::{Lloyd, Outcome, run};
+use super::{Event, Init, KMeansParams, Observer, swap};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::rng::Rng;
@@ -21,7 +22,7 @@ pub struct Seeding {
     pub n_sample: usize,
     /// Restarts made.
     pub n_init: usize,
-    /// The restart that won, from 0.
+    /// The restart that was best before swaps, from 0.
     pub best: usize,
 }
 
@@ -44,7 +45,7 @@ pub(super) fn seed(
         tol: params.tol,
     };
     let done = std::sync::atomic::AtomicUsize::new(0);
-    let restart = |index: usize| -> Result<(u128, usize, Centroids)> {
+    let restart = |index: usize| -> Result<(usize, Outcome)> {
         let mut rng = Rng::new(params.seed, index as u64);
         let start = match params.init {
             Init::Random => random(&sample, params.n_clusters, &mut rng),
@@ -57,13 +58,15 @@ pub(super) fn seed(
             done,
             of: params.n_init,
         });
-        Ok((refined.inertia, index, refined.centroids))
+        Ok((index, refined))
     };
     let restarts: Vec<_> = (0..params.n_init).into_par_iter().map(restart).collect::<Result<_>>()?;
-    let (_, best, centroids) = restarts
+    let (best, refined) = restarts
         .into_iter()
-        .min_by_key(|&(inertia, index, _)| (inertia, index))
+        .min_by_key(|(index, refined)| (refined.inertia, *index))
         .expect("at least one restart");
+    let mut session = host.open(&sample, params.n_clusters)?;
+    let centroids = swap::search(&mut *session, &job, refined, params.seed, observer)?.centroids;
     Ok((
         centroids,
         Seeding {
