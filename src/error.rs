@@ -79,6 +79,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A file that a run read is not where it was.
+    #[error("the run read {}, which is not there now", show_path(path))]
+    InputGone {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file is not the one that a run read.
     #[error("{} is not the file that the run read: its bytes differ", show_path(path))]
     InputChanged {
@@ -130,8 +136,29 @@ pub enum Error {
         found: String,
     },
     /// No column is left to cluster on.
-    #[error("no column can be used as a feature")]
-    NoFeatures,
+    #[error("no column can be used as a feature{}", columns_and_reasons(ignored))]
+    NoFeatures {
+        /// Every column that is neither id nor weight, and why it cannot be used.
+        ignored: Vec<(String, String)>,
+    },
+    /// The first centroids lack a feature.
+    #[error("{path}the first centroids have no column {column:?}", path = opt_path(path))]
+    InitColumnNotFound {
+        /// The file, where they come from one.
+        path: Option<PathBuf>,
+        /// The feature.
+        column: String,
+        /// The columns of numbers that they have.
+        available: Vec<String>,
+    },
+    /// First centroids that cannot be used.
+    #[error("{path}not usable as first centroids: {reason}", path = opt_path(path))]
+    InitInvalid {
+        /// The file, where they come from one.
+        path: Option<PathBuf>,
+        /// Why.
+        reason: String,
+    },
     /// A value that has no place in arithmetic: infinite, or too large to square.
     #[error("{file}column {column:?}, row {row}: {problem}", file = opt_path(file))]
     BadValue {
@@ -169,7 +196,11 @@ pub enum Error {
         first_row: usize,
     },
     /// Rows whose id an earlier row has already.
-    #[error("{count} of {n_rows} rows repeat the id of an earlier row (id column{}: {})", if columns.len() == 1 { "" } else { "s" }, columns.join(", "))]
+    #[error(
+        "{count} of {n_rows} rows repeat the id of an earlier row (id column{}: {})",
+        if columns.len() == 1 { "" } else { "s" },
+        escape(&columns.join(", "))
+    )]
     DuplicateIds {
         /// The id columns.
         columns: Vec<String>,
@@ -192,7 +223,7 @@ pub enum Error {
         weighted: bool,
     },
     /// A parameter outside its range.
-    #[error("{param} = {value}: {reason}")]
+    #[error("{param} = {}: {}", escape(value), escape(reason))]
     InvalidParam {
         /// The parameter.
         param: &'static str,
@@ -206,6 +237,14 @@ pub enum Error {
     OutputExists {
         /// The output.
         path: PathBuf,
+    },
+    /// The folder that the output should stand in is not there.
+    #[error("cannot write {}: there is no folder {}", show_path(path), show_path(folder))]
+    OutputFolderMissing {
+        /// The output.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
     },
     /// What stands where the output should go may not be replaced, or is no place for one.
     #[error("{} cannot be the output: {reason}", show_path(path))]
@@ -317,15 +356,25 @@ impl Error {
                 "all files of one data set need the same columns and types; name only the files that belong together"
                     .into()
             }
-            Self::ColumnNotFound { column, available } => near_names(column, available),
-            Self::ColumnAmbiguous { .. } => "rename one of the two columns where the file is written".into(),
-            Self::ColumnUnusable { .. } => {
-                "leave it out of the columns named, or change its type where the file is written".into()
+            Self::InputGone { .. } => "name the data after the run, where it is now".into(),
+            Self::ColumnNotFound { column, available } | Self::InitColumnNotFound { column, available, .. } => {
+                near_names(column, available)
             }
+            Self::InitInvalid { .. } => {
+                "--init takes a file with one row of numbers per segment and a column for each feature".into()
+            }
+            Self::ColumnAmbiguous { .. } => "rename one of the two columns where the file is written".into(),
+            Self::ColumnUnusable { role: "the weight", .. } => {
+                "--weight takes a column of numbers, none below 0 and one at least above".into()
+            }
+            Self::ColumnUnusable { .. } => "leave it out of the columns named".into(),
             Self::ColumnRetyped { column, .. } => {
                 format!("cast {column:?} back to the model's type, or fit a new model")
             }
-            Self::NoFeatures => {
+            Self::NoFeatures { ignored } if ignored.iter().any(|(_, reason)| reason == NAME_TWICE) => {
+                "rename one of the columns that share a name where the file is written".into()
+            }
+            Self::NoFeatures { .. } => {
                 "features are numbers, booleans, dates and times with more than one value; text is not used".into()
             }
             Self::BadValue { column, .. } => format!(
@@ -337,6 +386,7 @@ impl Error {
                 "one row per id is needed: aggregate the rows first, or name further id columns with --id".into()
             }
             Self::TooFewRows { n_rows, .. } => format!("ask for at most {n_rows} clusters with -k"),
+            Self::OutputFolderMissing { .. } => "create the folder first, or give another --out".into(),
             Self::OutputExists { .. } => "give another --out, or replace it with --overwrite".into(),
             Self::OutputForeign { .. } => {
                 "give another --out: --overwrite replaces only what kohort wrote itself".into()
@@ -361,6 +411,30 @@ impl Error {
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Why a column whose name another one has too is no feature.
+pub(crate) const NAME_TWICE: &str = "its name stands twice";
+
+/// Columns that [`Error::NoFeatures`] tells of.
+const TOLD_COLUMNS: usize = 8;
+
+/// `: "a" (is text), "b" (is constant) and 3 more`; the same column and reason are told once.
+fn columns_and_reasons(ignored: &[(String, String)]) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for (column, reason) in ignored {
+        let text = format!("{column:?} ({reason})");
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    let more = told.len().saturating_sub(TOLD_COLUMNS);
+    told.truncate(TOLD_COLUMNS);
+    match (told.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(": {}", told.join(", ")),
+        (false, more) => format!(": {} and {more} more", told.join(", ")),
     }
 }
 
@@ -433,6 +507,19 @@ mod tests {
             available,
         };
         assert_eq!(error.hint().unwrap(), "did you mean \"recency_days\"?");
+    }
+
+    #[test]
+    fn what_was_ignored_is_told_briefly_and_once() {
+        let ignored = |n: usize| Error::NoFeatures {
+            ignored: (0..n).map(|i| (format!("c{}", i / 2), "is text".into())).collect(),
+        };
+        assert_eq!(ignored(0).to_string(), "no column can be used as a feature");
+        assert_eq!(
+            ignored(3).to_string(),
+            "no column can be used as a feature: \"c0\" (is text), \"c1\" (is text)"
+        );
+        assert!(ignored(40).to_string().ends_with("\"c7\" (is text) and 12 more"));
     }
 
     #[test]

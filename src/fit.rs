@@ -1,5 +1,6 @@
 //! Layer 6: the whole job, from a table to segments.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -10,8 +11,8 @@ use crate::backend::Backend;
 use crate::backend::cpu::CpuBackend;
 use crate::data::{BatchSource, Consume, read_keys};
 use crate::error::{Error, Result};
-use crate::features::{self, ColumnReport, FeatureOptions, Preparation};
-use crate::kmeans::{self, Event, Init, KMeansParams, Observer, Seeding, StopReason};
+use crate::features::{self, ColumnReport, FeatureOptions, Learned, Preparation, Prepared};
+use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason};
 use crate::model::Model;
 use crate::segments::{Assignment, Profile, labels_hash, profile};
 use crate::tiles::{Centroids, MAX_CHUNK_BYTES, RowKeys};
@@ -33,9 +34,11 @@ pub enum InitChoice {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InitCentroids {
-    /// One name per coordinate: every feature, in any order, and nothing else is looked at.
+    /// The file they were read from, for messages and the record.
+    pub path: Option<PathBuf>,
+    /// One name per coordinate: every feature, in any order; others are not looked at.
     pub columns: Vec<String>,
-    /// One row per cluster.
+    /// One row per cluster; what is not a finite number cannot be used.
     pub rows: Vec<Vec<f64>>,
 }
 
@@ -83,6 +86,43 @@ impl FitOptions {
             seed,
             chunk_bytes: MAX_CHUNK_BYTES,
             threads: 0,
+        }
+    }
+
+    /// Whether every parameter lies in its range, and `n_rows` rows can make so many clusters.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParam`], [`Error::NoRows`], [`Error::TooFewRows`].
+    pub fn check(&self, n_rows: usize) -> Result<()> {
+        self.params(Init::Random).check()?;
+        let n_clusters = self.n_clusters;
+        match n_rows {
+            0 => Err(Error::NoRows),
+            n_rows if n_rows < n_clusters => Err(Error::TooFewRows {
+                n_rows,
+                n_clusters,
+                weighted: false,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn params(&self, init: Init) -> KMeansParams {
+        let Self {
+            n_clusters,
+            n_init,
+            max_iter,
+            tol,
+            seed,
+            ..
+        } = *self;
+        KMeansParams {
+            n_clusters,
+            init,
+            n_init,
+            max_iter,
+            tol,
+            seed,
         }
     }
 }
@@ -176,16 +216,11 @@ struct Job<'j> {
 impl Job<'_> {
     fn run(&self) -> Result<Fit> {
         let Self { source, options, .. } = *self;
-        KMeansParams {
-            init: Init::Random,
-            ..self.params(Init::Random)
-        }
-        .check()?;
+        options.check(source.n_rows())?;
         let mut clock = Clock::new(self.observer);
         clock.stage("learn");
         let learned = features::learn(source, &options.features)?;
-        let (preparation, mut warnings) = (learned.preparation, learned.warnings);
-        let params = self.params(self.init(&preparation)?);
+        let params = options.params(self.init(&learned.preparation)?);
         let id_columns = column_indices(source.schema(), &options.features.id)?;
         let keys = match id_columns[..] {
             [] => RowKeys::RowNumber,
@@ -193,85 +228,91 @@ impl Job<'_> {
         };
         clock.stage("prepare");
         let weight = options.features.weight.as_deref();
-        let prepared = features::prepare(source, &preparation, weight, options.chunk_bytes)?;
+        let prepared = features::prepare(source, &learned.preparation, weight, options.chunk_bytes)?;
         clock.end();
-        let weight_step = prepared.weight_step.unwrap_or(1.0);
-        let unit = preparation.grid.sq_dist_value(1) * weight_step;
+        let unit = inertia_unit(&learned.preparation, &prepared);
         let tiles = &prepared.tiles;
         let run = kmeans::fit(self.backend, self.host, tiles, &keys, &params, unit, self.observer)?;
         for (stage, elapsed_s) in ["seed", "iterate", "assign"].into_iter().zip(run.elapsed_s) {
             clock.stages.push((stage, elapsed_s));
         }
-        let n_segments = run.centroids.n_clusters();
-        if n_segments < options.n_clusters {
-            warnings.push(fewer_segments(n_segments, options.n_clusters));
-        }
-        warnings.extend(run.notices);
-        let assignment = Assignment::new(
-            tiles,
-            &run.centroids,
-            preparation.grid,
-            run.nearest,
-            prepared.share_missing,
-        );
-        clock.stage("profile");
-        let profile = profile(source, &preparation, &assignment.labels, n_segments)?;
-        clock.end();
-        let summary = FitSummary {
-            n_rows: tiles.n_rows(),
-            n_features: tiles.n_features(),
-            n_clusters: options.n_clusters,
-            n_segments,
-            n_iter: run.n_iter,
-            stop_reason: run.stop_reason,
-            inertia: run.inertia as f64 * unit,
-            inertia_exact: run.inertia,
-            n_doubtful: run.n_doubtful,
-            n_assigned: run.n_assigned,
-            seeding: run.seeding,
-            segment_weights: run
-                .cluster_weights
-                .iter()
-                .map(|&weight| weight as f64 * weight_step)
-                .collect(),
-            labels_hash: labels_hash(&keys, &assignment.labels),
-            stages: clock.stages,
-        };
-        let model = Model {
+        self.finish(learned, prepared, keys, id_columns, run, clock)
+    }
+
+    /// What is made of a finished k-means run: assignment, profile, figures, model.
+    fn finish(
+        &self,
+        learned: Learned,
+        prepared: Prepared,
+        keys: RowKeys,
+        id_columns: Vec<usize>,
+        run: KMeansFit,
+        mut clock: Clock<'_>,
+    ) -> Result<Fit> {
+        let Learned {
             preparation,
-            centroids: run.centroids,
-            id_columns: options.features.id.clone(),
-            weight_column: options.features.weight.clone(),
-            segment_counts: run.counts,
-        };
+            columns,
+            mut warnings,
+        } = learned;
+        let n_segments = run.centroids.n_clusters();
+        if n_segments < self.options.n_clusters {
+            warnings.push(fewer_segments(n_segments, self.options.n_clusters));
+        }
+        warnings.extend(run.notices.iter().cloned());
+        let labels_hash = labels_hash(&keys, &run.nearest.labels);
+        let summary = self.summary(&preparation, &prepared, &run, labels_hash);
+        let tiles = &prepared.tiles;
+        let (grid, share_missing) = (preparation.grid, prepared.share_missing);
+        let assignment = Assignment::new(tiles, &run.centroids, grid, run.nearest, share_missing);
+        clock.stage("profile");
+        let profile = profile(self.source, &preparation, &assignment.labels, n_segments)?;
+        clock.end();
         Ok(Fit {
-            model,
+            model: Model {
+                preparation,
+                centroids: run.centroids,
+                id_columns: self.options.features.id.clone(),
+                weight_column: self.options.features.weight.clone(),
+                segment_counts: run.counts,
+            },
             assignment,
             keys,
             id_columns,
-            columns: learned.columns,
+            columns,
             profile,
-            summary,
+            summary: FitSummary {
+                stages: clock.stages,
+                ..summary
+            },
             warnings,
         })
     }
 
-    fn params(&self, init: Init) -> KMeansParams {
-        let FitOptions {
-            n_clusters,
-            n_init,
-            max_iter,
-            tol,
-            seed,
-            ..
-        } = *self.options;
-        KMeansParams {
-            n_clusters,
-            init,
-            n_init,
-            max_iter,
-            tol,
-            seed,
+    /// The figures of a run, but for the seconds.
+    fn summary(
+        &self,
+        preparation: &Preparation,
+        prepared: &Prepared,
+        run: &KMeansFit,
+        labels_hash: String,
+    ) -> FitSummary {
+        let weight_step = prepared.weight_step.unwrap_or(1.0);
+        let weights = run.cluster_weights.iter();
+        FitSummary {
+            n_rows: prepared.tiles.n_rows(),
+            n_features: prepared.tiles.n_features(),
+            n_clusters: self.options.n_clusters,
+            n_segments: run.centroids.n_clusters(),
+            n_iter: run.n_iter,
+            stop_reason: run.stop_reason,
+            inertia: run.inertia as f64 * inertia_unit(preparation, prepared),
+            inertia_exact: run.inertia,
+            n_doubtful: run.n_doubtful,
+            n_assigned: run.n_assigned,
+            seeding: run.seeding.clone(),
+            segment_weights: weights.map(|&weight| weight as f64 * weight_step).collect(),
+            labels_hash,
+            stages: Vec::new(),
         }
     }
 
@@ -284,43 +325,60 @@ impl Job<'_> {
     }
 }
 
+/// What one unit of the exact inertia is worth.
+fn inertia_unit(preparation: &Preparation, prepared: &Prepared) -> f64 {
+    preparation.grid.sq_dist_value(1) * prepared.weight_step.unwrap_or(1.0)
+}
+
 impl InitCentroids {
-    /// The centroids on the grid of `preparation`.
-    fn on_grid(&self, preparation: &Preparation, n_clusters: usize) -> Result<Centroids> {
-        let refuse = |reason: String| Error::InvalidParam {
-            param: "init",
-            value: "centroids".into(),
-            reason,
-        };
-        if self.rows.len() != n_clusters {
-            return Err(refuse(format!(
-                "{} centroid rows for {n_clusters} clusters",
-                self.rows.len()
-            )));
-        }
-        let places: Vec<usize> = preparation
-            .features
-            .iter()
-            .map(|feature| {
-                let place = self.columns.iter().position(|column| *column == feature.column);
-                place.ok_or_else(|| Error::ColumnNotFound {
-                    column: feature.column.clone(),
+    /// The coordinates of the features alone, in their order in `preparation`.
+    ///
+    /// # Errors
+    /// [`Error::InitColumnNotFound`] for a feature that is not there, [`Error::InitInvalid`] for a value that is no
+    /// finite number.
+    pub(crate) fn of_features(&self, preparation: &Preparation) -> Result<Self> {
+        let place = |column: &String| {
+            self.columns
+                .iter()
+                .position(|name| name == column)
+                .ok_or_else(|| Error::InitColumnNotFound {
+                    path: self.path.clone(),
+                    column: column.clone(),
                     available: self.columns.clone(),
                 })
-            })
-            .collect::<Result<_>>()?;
-        let rows: Vec<Vec<f64>> = self
-            .rows
-            .iter()
-            .map(|row| places.iter().map(|&place| row[place]).collect())
-            .collect();
-        if let Some(row) = rows.iter().position(|row| row.iter().any(|value| !value.is_finite())) {
-            return Err(refuse(format!(
-                "centroid row {} has a missing or infinite value",
-                row + 1
-            )));
+        };
+        let columns: Vec<String> = preparation.features.iter().map(|f| f.column.clone()).collect();
+        let places: Vec<usize> = columns.iter().map(place).collect::<Result<_>>()?;
+        let select = |row: &Vec<f64>| places.iter().map(|&place| row[place]).collect();
+        let rows: Vec<Vec<f64>> = self.rows.iter().map(select).collect();
+        for (row, number) in rows.iter().zip(1..) {
+            if let Some(at) = row.iter().position(|value| !value.is_finite()) {
+                let reason = format!("column {:?}, row {number} is missing or not finite", columns[at]);
+                return Err(self.invalid(reason));
+            }
         }
+        Ok(Self {
+            path: self.path.clone(),
+            columns,
+            rows,
+        })
+    }
+
+    /// The centroids on the grid of `preparation`.
+    fn on_grid(&self, preparation: &Preparation, n_clusters: usize) -> Result<Centroids> {
+        if self.rows.len() != n_clusters {
+            let n_rows = self.rows.len();
+            return Err(self.invalid(format!("{n_rows} rows for {n_clusters} clusters")));
+        }
+        let rows = self.of_features(preparation)?.rows;
         Ok(preparation.centroids_from_original(&rows))
+    }
+
+    fn invalid(&self, reason: String) -> Error {
+        Error::InitInvalid {
+            path: self.path.clone(),
+            reason,
+        }
     }
 }
 
@@ -373,7 +431,7 @@ impl BatchSource for Observed<'_> {
         })
     }
 
-    fn locate(&self, row: usize) -> (Option<std::path::PathBuf>, usize) {
+    fn locate(&self, row: usize) -> (Option<PathBuf>, usize) {
         self.source.locate(row)
     }
 }

@@ -62,7 +62,7 @@ impl Model {
         if source.n_rows() == 0 {
             return Err(Error::NoRows);
         }
-        self.preparation.columns_in(source.schema())?;
+        self.check_columns(source)?;
         let id_columns = self.id_columns_in(source)?;
         let keys = if id_columns.is_empty() {
             RowKeys::RowNumber
@@ -85,6 +85,15 @@ impl Model {
             n_doubtful,
             notices,
         })
+    }
+
+    /// Whether `source` has the columns that scoring needs.
+    ///
+    /// # Errors
+    /// A column that is missing, ambiguous or of another type than in the fit.
+    pub fn check_columns(&self, source: &dyn BatchSource) -> Result<()> {
+        self.preparation.columns_in(source.schema())?;
+        self.id_columns_in(source).map(drop)
     }
 
     /// Where the id columns stand in `source`.

@@ -1,5 +1,6 @@
 //! Layer 6: a fit and its run directory, and the way back from one to the other.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::artifact::{
@@ -8,6 +9,7 @@ use crate::artifact::{
 };
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
+use crate::features::Preparation;
 use crate::fit::{Fit, FitOptions, InitCentroids, InitChoice};
 use crate::model::Model;
 use crate::tiles::MAX_CHUNK_BYTES;
@@ -21,8 +23,6 @@ pub struct RunContext {
     pub started: Instant,
     /// DATA as it was given.
     pub data: Vec<String>,
-    /// The file that the first centroids were read from.
-    pub init_path: Option<String>,
     /// The files that were read.
     pub inputs: Vec<InputRecord>,
     /// What the fit ran on.
@@ -84,7 +84,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         n_features: summary.n_features,
         n_clusters: summary.n_clusters,
         n_segments: summary.n_segments,
-        options: options_record(options, context.init_path.as_deref()),
+        options: options_record(options, &fit.model.preparation)?,
         columns: columns.map_err(|source| Error::Internal(format!("the columns cannot be written: {source}")))?,
         device: context.device.clone(),
         threads: context.threads,
@@ -108,24 +108,24 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
     })
 }
 
-fn options_record(options: &FitOptions, init_path: Option<&str>) -> OptionsRecord {
-    OptionsRecord {
+fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<OptionsRecord> {
+    Ok(OptionsRecord {
         features: options.features.clone(),
         n_clusters: options.n_clusters,
         init: match &options.init {
             InitChoice::KMeansPlusPlus => InitRecord::KMeansPlusPlus,
             InitChoice::Random => InitRecord::Random,
-            InitChoice::Centroids(centroids) => InitRecord::Centroids {
-                path: init_path.map(str::to_owned),
-                columns: centroids.columns.clone(),
-                rows: centroids.rows.clone(),
-            },
+            InitChoice::Centroids(given) => {
+                let InitCentroids { path, columns, rows } = given.of_features(preparation)?;
+                let path = path.map(|path| path.to_string_lossy().into_owned());
+                InitRecord::Centroids { path, columns, rows }
+            }
         },
         n_init: options.n_init,
         max_iter: options.max_iter,
         tol: options.tol,
         seed: options.seed,
-    }
+    })
 }
 
 fn segment_records(fit: &Fit) -> Vec<SegmentRecord> {
@@ -159,7 +159,11 @@ pub fn options(record: &RunRecord) -> FitOptions {
         init: match init {
             InitRecord::KMeansPlusPlus => InitChoice::KMeansPlusPlus,
             InitRecord::Random => InitChoice::Random,
-            InitRecord::Centroids { columns, rows, .. } => InitChoice::Centroids(InitCentroids { columns, rows }),
+            InitRecord::Centroids { path, columns, rows } => InitChoice::Centroids(InitCentroids {
+                path: path.map(PathBuf::from),
+                columns,
+                rows,
+            }),
         },
         n_init,
         max_iter,

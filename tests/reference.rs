@@ -46,6 +46,7 @@ impl Case {
     fn options(&self) -> FitOptions {
         let weight = self.weights.is_some().then(|| "weight".to_owned());
         let start = InitCentroids {
+            path: None,
             columns: self.names(),
             rows: self.start.clone(),
         };

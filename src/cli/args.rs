@@ -7,6 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use kohort::backend::choice::DeviceRequest;
+use kohort::kmeans::MAX_CLUSTERS;
 
 /// Customer segmentation with exact k-means: Parquet in, segments out, the same bits on every CPU and GPU.
 #[derive(Debug, Parser)]
@@ -56,7 +57,7 @@ pub(crate) struct FitArgs {
     pub(crate) data: Vec<String>,
 
     /// Number of segments
-    #[arg(short = 'k', long = "n-clusters", visible_alias = "k", value_name = "N")]
+    #[arg(short = 'k', long = "n-clusters", visible_alias = "k", value_name = "N", value_parser = n_clusters)]
     pub(crate) n_clusters: usize,
 
     /// Write the run to this directory: run.json, model.json, assignments.parquet, profile.parquet
@@ -112,15 +113,15 @@ pub(crate) struct KMeansArgs {
     pub(crate) init: InitArg,
 
     /// Restarts of the seeding; the best is taken
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     pub(crate) n_init: usize,
 
     /// Most iterations
-    #[arg(long, value_name = "N", default_value_t = 300)]
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one)]
     pub(crate) max_iter: usize,
 
     /// Stop when the squared shift of the centroids is at most this share of the mean variance; 0 goes on to the end
-    #[arg(long, value_name = "SHARE", default_value_t = 1e-4, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = 1e-4, allow_negative_numbers = true, value_parser = tolerance)]
     pub(crate) tol: f64,
 
     /// Seed of every random choice
@@ -213,6 +214,21 @@ pub(crate) struct VerifyArgs {
 
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
+}
+
+fn n_clusters(text: &str) -> Result<usize, String> {
+    let n = text.parse().ok().filter(|n| (1..=MAX_CLUSTERS).contains(n));
+    n.ok_or_else(|| format!("expected a whole number from 1 to {MAX_CLUSTERS}"))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let n = text.parse().ok().filter(|&n| n > 0);
+    n.ok_or_else(|| "expected a whole number of at least 1".to_owned())
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let tol = text.parse().ok().filter(|tol: &f64| tol.is_finite() && *tol >= 0.0);
+    tol.ok_or_else(|| "expected a number of at least 0".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -347,6 +363,13 @@ mod tests {
             "kohort fit -k 2",
             "kohort fit a",
             "kohort fit a -k many",
+            "kohort fit a -k 0",
+            "kohort fit a -k 65537",
+            "kohort fit a -k 2 --n-init 0",
+            "kohort fit a -k 2 --max-iter 0",
+            "kohort fit a -k 2 --tol -1",
+            "kohort fit a -k 2 --tol nan",
+            "kohort fit a -k 2 --tol inf",
             "kohort fit a -k 2 -q -v",
             "kohort fit a -k 2 --device tpu",
             "kohort fit a -k 2 --init best",

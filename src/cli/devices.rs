@@ -13,7 +13,6 @@ use kohort::error::escape;
 use kohort::{ErrorKind, Result};
 
 use super::output::{Output, count, plural};
-use super::progress::check_interrupt;
 
 /// A device and how its self-test went.
 struct Tested {
@@ -25,36 +24,15 @@ struct Tested {
 }
 
 pub(crate) fn run(output: Output) -> Result<ExitCode> {
-    let cpu = CpuBackend::new(0)?;
-    let description = cpu.description();
-    let mut devices = vec![Tested {
-        name: "cpu".into(),
-        description,
-        adapter: None,
-        outcome: self_test(&cpu),
-    }];
+    let mut devices = vec![test_cpu(output)?];
     for adapter in adapters() {
-        check_interrupt()?;
-        let outcome = open(GpuSelection::Index(adapter.index)).and_then(|gpu| self_test(&gpu));
-        let (name, description) = (
-            format!("gpu:{}", adapter.index),
-            format!("{} ({})", adapter.name, adapter.kind),
-        );
-        devices.push(Tested {
-            name,
-            description,
-            adapter: Some(adapter),
-            outcome,
-        });
+        devices.push(test_adapter(adapter, output)?);
     }
     let auto = choose(DeviceRequest::Auto, u64::MAX, open)?;
     let reason = match &auto.gpu {
         Some(gpu) => format!("{}, a real GPU", gpu.adapter_name()),
         None => auto.reason.trim_start_matches("auto: ").to_owned(),
     };
-    for device in &devices {
-        output.data(&device.text())?;
-    }
     output.data(&auto_text(auto.gpu.is_some(), &reason))?;
     let adapters: Vec<Value> = devices[1..].iter().map(Tested::object).collect();
     output.object(&json!({
@@ -66,18 +44,48 @@ pub(crate) fn run(output: Output) -> Result<ExitCode> {
             "gpu_from_multiply_adds": WORTHWHILE_WORK,
         },
     }))?;
+    Ok(verdict(&devices, output))
+}
+
+/// Says what there is before it is tested: a test of a slow device takes seconds.
+fn test_cpu(output: Output) -> Result<Tested> {
+    let cpu = CpuBackend::new(0)?;
+    let (name, description) = ("cpu".to_owned(), cpu.description());
+    output.data(&head_text(&name, &description, None))?;
+    Tested {
+        name,
+        description,
+        adapter: None,
+        outcome: self_test(&cpu),
+    }
+    .told(output)
+}
+
+fn test_adapter(adapter: AdapterReport, output: Output) -> Result<Tested> {
+    let name = format!("gpu:{}", adapter.index);
+    let description = format!("{} ({})", adapter.name, adapter.kind);
+    output.data(&head_text(&name, &description, Some(&adapter)))?;
+    let outcome = open(GpuSelection::Index(adapter.index)).and_then(|gpu| self_test(&gpu));
+    Tested {
+        name,
+        description,
+        adapter: Some(adapter),
+        outcome,
+    }
+    .told(output)
+}
+
+fn verdict(devices: &[Tested], output: Output) -> ExitCode {
     let wrong = |device: &&Tested| device.outcome.as_ref().is_ok_and(|test| !test.passed());
-    Ok(match devices.iter().find(wrong) {
-        Some(device) => {
-            let hint = format!(
-                "do not use {}; a newer driver may help, and please report it",
-                device.name
-            );
-            output.failed(&format!("{} computes wrongly", device.name), &hint);
-            super::exit_code(ErrorKind::Mismatch).into()
-        }
-        None => ExitCode::SUCCESS,
-    })
+    let Some(device) = devices.iter().find(wrong) else {
+        return ExitCode::SUCCESS;
+    };
+    let hint = format!(
+        "do not use {}; a newer driver may help, and please report it",
+        device.name
+    );
+    output.failed(&format!("{} computes wrongly", device.name), &hint);
+    super::exit_code(ErrorKind::Mismatch).into()
 }
 
 fn open(selection: GpuSelection) -> Result<GpuBackend> {
@@ -97,14 +105,22 @@ fn auto_text(takes_gpu: bool, reason: &str) -> String {
     }
 }
 
+/// Where everything stands but the name of a device.
+const INDENT: &str = "       ";
+
+fn head_text(name: &str, description: &str, adapter: Option<&AdapterReport>) -> String {
+    let mut text = format!("{name:<6} {}\n", escape(description));
+    for line in adapter.into_iter().flat_map(adapter_lines) {
+        text += &format!("{INDENT}{line}\n");
+    }
+    text
+}
+
 impl Tested {
-    fn text(&self) -> String {
-        let mut lines = vec![format!("{:<6} {}", self.name, escape(&self.description))];
-        if let Some(adapter) = &self.adapter {
-            lines.extend(adapter_lines(adapter));
-        }
-        lines.push(format!("self-test: {}", self.outcome_text()));
-        lines.join("\n       ") + "\n"
+    /// Says how the test went.
+    fn told(self, output: Output) -> Result<Self> {
+        output.data(&format!("{INDENT}self-test: {}\n", self.outcome_text()))?;
+        Ok(self)
     }
 
     fn outcome_text(&self) -> String {

@@ -5,17 +5,20 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use kohort::Result;
 use kohort::artifact::{InputRecord, RunDir, RunRecord, check_output_dir};
-use kohort::data::ParquetSource;
-use kohort::features::Role;
+use kohort::data::{BatchSource, ParquetSource};
+use kohort::features::check_columns;
 use kohort::fit::{Fit, Observed, fit};
 use kohort::kmeans::{Event, Observer, StopReason};
 use kohort::run::{self, RunContext};
 use kohort::segments::SegmentProfile;
+use kohort::{Error, Result};
 
-use super::args::{FitArgs, InitArg};
-use super::output::{Align, Output, Table, count, number, percent, plural, seconds, stderr_width, stdout_width};
+use super::args::FitArgs;
+use super::columns;
+use super::output::{
+    Align, Output, Table, count, number, percent, plural, seconds, shorten, stderr_width, stdout_width,
+};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
 
@@ -25,9 +28,12 @@ const TOLD_FEATURES: usize = 3;
 pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     let started = Instant::now();
     let created = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    plan::check_folder(&args.out)?;
     check_output_dir(&args.out, args.overwrite)?;
     let options = plan::fit_options(args)?;
     let source = plan::open(&args.data, &args.compute)?;
+    options.check(source.n_rows())?;
+    check_columns(source.schema(), &options.features)?;
     let Device {
         backend,
         record: device,
@@ -35,17 +41,13 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     let progress = Progress::new(&args.talk, output);
     let fitted = fit(&source, &*backend, &options, &progress);
     progress.clear();
-    let fitted = fitted?;
-    show_columns(&fitted, output);
+    let fitted = fitted.map_err(|error| plan::explain_init(error, args))?;
+    output.note(&columns::text(&fitted, stderr_width()));
     progress.warn(&fitted.warnings);
     let context = RunContext {
         created,
         started,
         data: args.data.clone(),
-        init_path: match &args.kmeans.init {
-            InitArg::File(path) => Some(path.to_string_lossy().into_owned()),
-            InitArg::KMeansPlusPlus | InitArg::Random => None,
-        },
         inputs: inputs(&source)?,
         device,
         threads: plan::threads(&args.compute),
@@ -76,58 +78,49 @@ fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result
     if let Some(bytes) = record.peak_memory_bytes {
         output.detail(&format!("  peak memory {} MiB", count(bytes >> 20)));
     }
-    output.data(&segment_table(fit).render(stdout_width()))?;
+    let width = stdout_width();
+    output.data(&segment_table(fit, width).render(width))?;
     output.note(&format!(
         "run written to {}",
         kohort::error::escape(&args.out.to_string_lossy())
     ));
-    output.object(&object(fit, record, args))
+    output.object(&object(fit, record, args)?)
 }
 
 fn summary_line(record: &RunRecord) -> String {
-    let stopped = match record.stop_reason {
-        StopReason::Converged => "converged",
-        StopReason::Tolerance => "centroids within --tol",
-        StopReason::MaxIter => "stopped at --max-iter",
-    };
     format!(
-        "{}, {}, {}: {} ({stopped}), inertia {}, {}",
+        "{}, {}, {}, inertia {}, {}\n{}, then {} over all rows ({})",
         plural(record.n_rows, "row"),
         plural(record.n_features as u64, "feature"),
         plural(record.n_segments as u64, "segment"),
-        plural(record.n_iter as u64, "iteration"),
         number(record.inertia),
         seconds(record.elapsed_s),
+        seeding_text(record),
+        plural(record.n_iter as u64, "iteration"),
+        match record.stop_reason {
+            StopReason::Converged => "converged",
+            StopReason::Tolerance => "centroids within --tol",
+            StopReason::MaxIter => "stopped at --max-iter",
+        },
     )
 }
 
-/// Role and treatment of each column, on stderr.
-fn show_columns(fit: &Fit, output: Output) {
-    use Align::{Left, Right};
-    let heads = [("column", Left), ("role", Left), ("type", Left), ("missing", Right)];
-    let mut table = Table::new(&heads, Some("treatment"));
-    for column in &fit.columns {
-        let role = match column.role {
-            Role::Feature => "feature",
-            Role::Id => "id",
-            Role::Weight => "weight",
-            Role::Ignored => "ignored",
-        };
-        let missing = if column.n_missing == 0 {
-            String::new()
-        } else {
-            count(column.n_missing)
-        };
-        let cells = [column.column.clone(), role.into(), column.data_type.clone(), missing];
-        let mut treatment: Vec<String> = column.reason.iter().cloned().collect();
-        treatment.extend(Some(column.treatment.clone()).filter(|text| !text.is_empty()));
-        treatment.extend(column.fill.map(|fill| format!("missing taken as {}", number(fill))));
-        table.row(&cells, &treatment);
-    }
-    output.note(&table.render(stderr_width()));
+/// Where the first centroids come from: on a small table the restarts do all the work.
+fn seeding_text(record: &RunRecord) -> String {
+    let Some(seeding) = &record.seeding else {
+        return "first centroids as given".into();
+    };
+    let rows = if seeding.n_sample == record.n_rows {
+        format!("all {}", plural(record.n_rows, "row"))
+    } else {
+        format!("{} of {}", count(seeding.n_sample), plural(record.n_rows, "row"))
+    };
+    format!("seeded on {rows} ({})", plural(seeding.n_init as u64, "restart"))
 }
 
-fn segment_table(fit: &Fit) -> Table {
+/// The segments, for lines of `width` columns.
+fn segment_table(fit: &Fit, width: usize) -> Table {
+    let name_width = (width / 3).max(16);
     let heads = [
         ("segment", Align::Right),
         ("size", Align::Right),
@@ -144,7 +137,7 @@ fn segment_table(fit: &Fit) -> Table {
             percent(segment.share),
         ];
         let told: Vec<String> = set_apart(segment)
-            .map(|(feature, mean, sd)| format!("{feature} {} ({sd:+.2})", number(mean)))
+            .map(|(feature, mean, sd)| format!("{} {} ({sd:+.2})", shorten(feature, name_width), number(mean)))
             .collect();
         table.row(&cells, &told);
     }
@@ -163,34 +156,15 @@ fn set_apart(segment: &SegmentProfile) -> impl Iterator<Item = (&str, f64, f64)>
         })
 }
 
-fn object(fit: &Fit, record: &RunRecord, args: &FitArgs) -> Value {
-    let segments = fit.profile.segments.iter().map(|segment| {
-        let apart = set_apart(segment)
-            .map(|(feature, mean, sd)| json!({ "feature": feature, "mean": mean, "difference_sd": sd }));
-        json!({
-            "segment": segment.segment,
-            "n_rows": segment.count,
-            "share": segment.share,
-            "set_apart_by": apart.collect::<Vec<_>>(),
-        })
-    });
-    json!({
-        "run": args.out.to_string_lossy(),
-        "labels_hash": record.labels_hash,
-        "n_rows": record.n_rows,
-        "n_features": record.n_features,
-        "n_clusters": record.n_clusters,
-        "n_segments": record.n_segments,
-        "n_iter": record.n_iter,
-        "stop_reason": record.stop_reason,
-        "inertia": record.inertia,
-        "device": record.device,
-        "threads": record.threads,
-        "elapsed_s": record.elapsed_s,
-        "rows_per_s": record.rows_per_s,
-        "peak_memory_bytes": record.peak_memory_bytes,
-        "segments": segments.collect::<Vec<_>>(),
-        "columns": record.columns,
-        "warnings": record.warnings,
-    })
+/// The record of the run, the directory, and what sets each segment apart.
+fn object(fit: &Fit, record: &RunRecord, args: &FitArgs) -> Result<Value> {
+    let mut object = serde_json::to_value(record)
+        .map_err(|error| Error::Internal(format!("the record cannot be written as JSON: {error}")))?;
+    object["out"] = args.out.to_string_lossy().into();
+    for (n, segment) in fit.profile.segments.iter().enumerate() {
+        object["segments"][n]["set_apart_by"] = set_apart(segment)
+            .map(|(feature, mean, sd)| json!({ "feature": feature, "mean": mean, "difference_sd": sd }))
+            .collect();
+    }
+    Ok(object)
 }

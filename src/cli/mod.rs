@@ -9,6 +9,7 @@ use clap::Parser;
 use kohort::{Error, ErrorKind, Result};
 
 mod args;
+mod columns;
 mod devices;
 mod fit;
 mod output;
@@ -43,7 +44,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(command: &Command, output: Output) -> Result<ExitCode> {
-    progress::stop_on_interrupt()?;
+    match command {
+        // Nothing is half done there, and a self-test has no safe points.
+        Command::Devices(_) => progress::exit_on_interrupt()?,
+        _ => progress::stop_on_interrupt()?,
+    }
     match command {
         Command::Fit(args) => fit::run(args, output),
         Command::Score(args) => score::run(args, output),

@@ -1,12 +1,13 @@
 //! All that is printed: stdout is data, stderr is talk. No colour, so none is ever needed to understand a line.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 use serde_json::json;
 use terminal_size::{Width, terminal_size_of};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use kohort::error::escape;
 use kohort::{Error, ErrorKind, Result};
@@ -81,7 +82,7 @@ impl Output {
 
     /// An error, and the next step where there is one.
     pub(crate) fn error(self, error: &Error) {
-        let (message, hint) = (error.to_string(), error.hint());
+        let (message, hint) = (in_flags(error), error.hint());
         if self.json {
             self.error_object(&message, hint.as_deref(), error.kind());
         } else {
@@ -128,6 +129,20 @@ impl Output {
     }
 }
 
+/// What an error says, with a parameter under the name that it has on the command line.
+fn in_flags(error: &Error) -> String {
+    let Error::InvalidParam { param, value, reason } = error else {
+        return error.to_string();
+    };
+    let flag = match *param {
+        "n_clusters" => "-k",
+        "features" => "--features",
+        "exclude" => "--exclude",
+        other => other,
+    };
+    format!("{flag} {}: {}", escape(value), escape(reason))
+}
+
 /// `error: …`, a blank line, `hint: …`.
 fn error_text(message: &str, hint: Option<&str>) -> String {
     match hint {
@@ -171,7 +186,8 @@ pub(crate) enum Align {
     Right,
 }
 
-/// A table in plain text. The last column holds lists and is wrapped between items where the line is too short.
+/// A table in plain text. Where a line is too short, the last column, which holds lists, is wrapped between items,
+/// and long texts in columns aligned to the left lose their middle.
 #[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<(&'static str, Align)>,
@@ -198,7 +214,7 @@ impl Table {
 
     /// The table in lines of at most `width` columns where the single cells leave room for that.
     pub(crate) fn render(&self, width: usize) -> String {
-        let widths: Vec<usize> = (0..self.columns.len()).map(|j| self.column_width(j)).collect();
+        let widths = self.widths(width);
         let indent: usize = widths.iter().map(|width| width + GAP.len()).sum();
         let room = width.saturating_sub(indent).max(MIN_LIST);
         let header: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -211,6 +227,20 @@ impl Table {
         text
     }
 
+    /// The widths of the single cells' columns in a line of `width`: the widest of texts gives way first.
+    fn widths(&self, width: usize) -> Vec<usize> {
+        let mut widths: Vec<usize> = (0..self.columns.len()).map(|j| self.column_width(j)).collect();
+        let room = width.saturating_sub(if self.last.is_some() { MIN_LIST } else { 0 });
+        while widths.iter().map(|width| width + GAP.len()).sum::<usize>() > room {
+            let texts = (0..widths.len()).filter(|&j| self.columns[j].1 == Align::Left && widths[j] > MIN_TEXT);
+            let Some(widest) = texts.max_by_key(|&j| widths[j]) else {
+                break;
+            };
+            widths[widest] -= 1;
+        }
+        widths
+    }
+
     fn column_width(&self, j: usize) -> usize {
         let cells = self.rows.iter().map(|(cells, _)| cells[j].width());
         cells.chain([self.columns[j].0.width()]).max().unwrap_or(0)
@@ -219,10 +249,11 @@ impl Table {
     fn line(&self, text: &mut String, cells: &[String], list: &[String], widths: &[usize], room: usize) {
         let mut line = String::new();
         for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(&self.columns) {
-            let pad = " ".repeat(width - cell.width());
+            let cell = shorten(cell, *width);
+            let pad = " ".repeat(width.saturating_sub(cell.width()));
             match align {
-                Align::Left => line.extend([cell.as_str(), pad.as_str(), GAP]),
-                Align::Right => line.extend([pad.as_str(), cell.as_str(), GAP]),
+                Align::Left => line.extend([&*cell, &pad, GAP]),
+                Align::Right => line.extend([&*pad, &cell, GAP]),
             }
         }
         let indent = " ".repeat(line.width());
@@ -240,6 +271,31 @@ impl Table {
 const GAP: &str = "  ";
 /// The least room a list is given, however narrow the terminal.
 const MIN_LIST: usize = 24;
+/// The least width of a column of texts that had to be shortened.
+const MIN_TEXT: usize = 12;
+
+/// A text in at most `width` columns, without its middle where it is longer: names tend to differ at both ends.
+pub(crate) fn shorten(text: &str, width: usize) -> Cow<'_, str> {
+    if text.width() <= width {
+        return text.into();
+    }
+    let room = width.saturating_sub(1);
+    let head = take_width(text.chars(), room.div_ceil(2));
+    let tail: Vec<char> = take_width(text.chars().rev(), room / 2).chars().collect();
+    format!("{head}…{}", tail.iter().rev().collect::<String>()).into()
+}
+
+/// As many of `chars` as fit in `width` columns.
+fn take_width(chars: impl Iterator<Item = char>, width: usize) -> String {
+    let mut left = width;
+    chars
+        .take_while(|c| {
+            let fits = c.width().unwrap_or(0) <= left;
+            left = left.saturating_sub(c.width().unwrap_or(0));
+            fits
+        })
+        .collect()
+}
 
 /// The items, separated by commas, in lines of at most `room` columns where every item fits.
 fn wrap(items: &[String], room: usize) -> Vec<String> {
@@ -369,6 +425,28 @@ mod tests {
         assert_eq!(table.render(usize::MAX), wide);
         let narrow = "segment  name  features\n      1  é漢   first item, second item,\n               third item\n     12  b     x\n";
         assert_eq!(table.render(40), narrow);
+    }
+
+    #[test]
+    fn long_names_lose_their_middle_where_the_line_is_short() {
+        assert_eq!(shorten("usage_2024_q1", 13), "usage_2024_q1");
+        assert_eq!(shorten("usage_2024_q1", 8), "usag…_q1");
+        assert_eq!(shorten("漢字漢字", 6), "漢…字");
+        let mut table = Table::new(&[("column", Align::Left), ("size", Align::Right)], Some("features"));
+        table.row(&strings(&["a_name_of_thirty_columns_width", "1,234"]), &strings(&["x"]));
+        let lines = "column            size  features\na_name_…_width  1,234  x\n";
+        assert_eq!(table.render(47), lines);
+    }
+
+    #[test]
+    fn an_error_names_the_flag() {
+        let error = |param| Error::InvalidParam {
+            param,
+            value: "usage_*".into(),
+            reason: "matches no column".into(),
+        };
+        assert_eq!(in_flags(&error("features")), "--features usage_*: matches no column");
+        assert_eq!(in_flags(&Error::NoRows), "the data has no rows");
     }
 
     #[test]

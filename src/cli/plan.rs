@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::path::Path;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
@@ -22,7 +22,7 @@ use kohort::tiles::MAX_CHUNK_BYTES;
 use kohort::{Error, Result};
 
 use super::args::{ComputeArgs, FitArgs, InitArg, Names, ScaleArg};
-use super::output::Output;
+use super::output::{Output, plural};
 
 /// The files that DATA names, as one table.
 pub(crate) fn open(data: &[String], compute: &ComputeArgs) -> Result<ParquetSource> {
@@ -123,54 +123,77 @@ pub(crate) fn chunk_bytes(compute: &ComputeArgs) -> usize {
     compute.chunk_bytes.unwrap_or(MAX_CHUNK_BYTES)
 }
 
-/// The rows of a Parquet file as centroids: all its columns, which have to be numbers.
+/// The rows of a Parquet file as centroids: its columns of numbers and booleans. What is null becomes NaN, which is
+/// refused only in a column that is a feature.
 fn read_centroids(path: &Path, n_clusters: usize) -> Result<InitCentroids> {
     let source = ParquetSource::open(&[path.to_owned()], 1)?;
     if source.n_rows() != n_clusters {
-        return Err(Error::InvalidParam {
-            param: "--init",
-            value: path.display().to_string(),
-            reason: format!("{} rows, but -k asks for {n_clusters} clusters", source.n_rows()),
+        let n_rows = plural(source.n_rows() as u64, "row");
+        return Err(Error::InitInvalid {
+            path: Some(path.to_owned()),
+            reason: format!("{n_rows}, but -k asks for {n_clusters} segments"),
         });
     }
     let fields = source.schema().fields();
-    if let Some(field) = fields.iter().find(|field| !field.data_type().is_numeric()) {
-        return Err(Error::ColumnUnusable {
-            column: field.name().clone(),
-            role: "a coordinate of the first centroids",
-            reason: format!("it is {}, not a number", field.data_type()),
-        });
-    }
-    let columns: Vec<usize> = (0..fields.len()).collect();
+    let columns: Vec<usize> = (0..fields.len())
+        .filter(|&j| is_coordinate(fields[j].data_type()))
+        .collect();
     let mut rows = vec![Vec::with_capacity(columns.len()); n_clusters];
     source.scan(&columns, &mut |first_row, batch| {
-        (0..columns.len()).try_for_each(|j| push_column(path, first_row, batch, j, &mut rows[first_row..]))
+        batch
+            .columns()
+            .iter()
+            .try_for_each(|column| push_column(column, &mut rows[first_row..]))
     })?;
     Ok(InitCentroids {
-        columns: fields.iter().map(|field| field.name().clone()).collect(),
+        path: Some(path.to_owned()),
+        columns: columns.iter().map(|&j| fields[j].name().clone()).collect(),
         rows,
     })
 }
 
-fn push_column(path: &Path, first_row: usize, batch: &RecordBatch, j: usize, rows: &mut [Vec<f64>]) -> Result<()> {
-    let column = batch.schema_ref().field(j).name();
-    let array = cast(batch.column(j), &DataType::Float64)
+fn is_coordinate(data_type: &DataType) -> bool {
+    data_type.is_numeric() || *data_type == DataType::Boolean
+}
+
+fn push_column(column: &dyn Array, rows: &mut [Vec<f64>]) -> Result<()> {
+    let array = cast(column, &DataType::Float64)
         .map_err(|error| Error::Internal(format!("a column of numbers does not become floats: {error}")))?;
-    let values = array.as_primitive::<Float64Type>();
-    for (i, row) in rows.iter_mut().enumerate().take(batch.num_rows()) {
-        let problem = if values.is_null(i) {
-            Some("is null")
-        } else {
-            (!values.value(i).is_finite()).then_some("is not finite")
-        };
-        if let Some(problem) = problem {
-            return Err(Error::InvalidParam {
-                param: "--init",
-                value: path.display().to_string(),
-                reason: format!("column {column:?}, row {} {problem}", first_row + i + 1),
-            });
-        }
-        row.push(values.value(i));
+    for (value, row) in array.as_primitive::<Float64Type>().iter().zip(rows) {
+        row.push(value.unwrap_or(f64::NAN));
     }
     Ok(())
+}
+
+/// The error of a fit; where the file of first centroids has the column that it misses, in a type that is no number,
+/// it says so.
+pub(crate) fn explain_init(error: Error, args: &FitArgs) -> Error {
+    let (Error::InitColumnNotFound { column, .. }, InitArg::File(path)) = (&error, &args.kmeans.init) else {
+        return error;
+    };
+    let Ok(source) = ParquetSource::open(&[path.clone()], 1) else {
+        return error;
+    };
+    let Ok(field) = source.schema().field_with_name(column) else {
+        return error;
+    };
+    let mut reason = format!("column {column:?} is {}, not a number", field.data_type());
+    if field.data_type().is_temporal() {
+        reason += "; give dates as days before the newest, as profile.parquet does";
+    }
+    Error::InitInvalid {
+        path: Some(path.clone()),
+        reason,
+    }
+}
+
+/// Refuses an output whose folder is not there, before any work is done.
+pub(crate) fn check_folder(out: &Path) -> Result<()> {
+    match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(Error::OutputFolderMissing {
+            path: out.to_owned(),
+            folder: folder.to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }

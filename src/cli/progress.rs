@@ -21,12 +21,26 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// Where the operating system takes no handler.
 pub(crate) fn stop_on_interrupt() -> Result<()> {
-    ctrlc::set_handler(|| {
+    on_interrupt(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(super::exit_code(ErrorKind::Interrupted).into());
         }
     })
-    .map_err(|error| Error::Internal(format!("no handler for interrupts: {error}")))
+}
+
+/// Lets Ctrl-C (and SIGTERM) end the process at once.
+///
+/// # Errors
+/// As [`stop_on_interrupt`].
+pub(crate) fn exit_on_interrupt() -> Result<()> {
+    on_interrupt(|| {
+        err_lines("error: interrupted");
+        std::process::exit(super::exit_code(ErrorKind::Interrupted).into());
+    })
+}
+
+fn on_interrupt(handler: impl FnMut() + Send + 'static) -> Result<()> {
+    ctrlc::set_handler(handler).map_err(|error| Error::Internal(format!("no handler for interrupts: {error}")))
 }
 
 /// [`Error::Interrupted`] once Ctrl-C was pressed.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use serde::Serialize;
 use serde_json::json;
 
 use kohort::Result;
@@ -10,6 +11,7 @@ use kohort::artifact::{check_output_file, model_file, write_assignments, write_a
 use kohort::data::BatchSource;
 use kohort::fit::Observed;
 use kohort::kmeans::{Event, Observer};
+use kohort::model::Scored;
 
 use super::args::ScoreArgs;
 use super::output::{Align, Output, Table, count, percent, plural, seconds, stdout_width};
@@ -18,9 +20,11 @@ use super::progress::{Progress, check_interrupt};
 
 pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let started = Instant::now();
+    plan::check_folder(&args.out)?;
     check_output_file(&args.out, args.overwrite)?;
     let model = model_file::load(&args.model)?;
     let source = plan::open(&args.data, &args.compute)?;
+    model.check_columns(&source)?;
     let shape = [source.n_rows(), model.centroids.n_features(), model.n_segments()];
     let work = shape.iter().fold(1, |work, &n| u64::saturating_mul(work, n as u64));
     let Device {
@@ -36,13 +40,8 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let scored = model.score(&observed, &*backend, plan::chunk_bytes(&args.compute));
     progress.clear();
     let scored = scored?;
-    scored.notices.iter().for_each(|notice| output.warning(notice));
-    if scored.n_clipped > 0 {
-        let values = plural(scored.n_clipped, "value");
-        output.warning(&format!(
-            "{values} far outside the training data, taken as the most extreme the model knows"
-        ));
-    }
+    let warnings = warnings(&scored);
+    warnings.iter().for_each(|warning| output.warning(warning));
     progress.event(Event::Stage("write"));
     let written = write_atomic(&args.out, args.overwrite, |out| {
         write_assignments(out, &observed, &scored.id_columns, &scored.assignment)?;
@@ -50,19 +49,16 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     });
     progress.clear();
     written?;
-    let counts = scored.assignment.counts(model.n_segments());
-    let (n_rows, elapsed_s) = (source.n_rows() as u64, started.elapsed().as_secs_f64());
-    output.data(&count_table(&counts, n_rows).render(stdout_width()))?;
+    let elapsed_s = started.elapsed().as_secs_f64();
+    let segments = Segment::all(&scored.assignment.counts(model.n_segments()), &model.segment_counts);
+    output.data(&count_table(&segments).render(stdout_width()))?;
     let out = kohort::error::escape(&args.out.to_string_lossy());
+    let n_rows = source.n_rows() as u64;
     output.note(&format!(
         "{} in {}, written to {out}",
         plural(n_rows, "row"),
         seconds(elapsed_s)
     ));
-    let segments = counts
-        .iter()
-        .zip(1..)
-        .map(|(n_rows, segment)| json!({ "segment": segment, "n_rows": n_rows }));
     output.object(&json!({
         "out": args.out.to_string_lossy(),
         "labels_hash": scored.labels_hash,
@@ -70,22 +66,57 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         "n_clipped": scored.n_clipped,
         "device": device,
         "elapsed_s": elapsed_s,
-        "segments": segments.collect::<Vec<_>>(),
-        "warnings": scored.notices,
+        "segments": segments,
+        "warnings": warnings,
     }))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn count_table(counts: &[u64], n_rows: u64) -> Table {
-    let heads = [
-        ("segment", Align::Right),
-        ("size", Align::Right),
-        ("share", Align::Right),
-    ];
+fn warnings(scored: &Scored) -> Vec<String> {
+    let mut warnings = scored.notices.clone();
+    if scored.n_clipped > 0 {
+        let values = plural(scored.n_clipped, "value");
+        warnings.push(format!(
+            "{values} far outside the training data, taken as the most extreme the model knows"
+        ));
+    }
+    warnings
+}
+
+/// A segment in these rows and in those of the fit.
+#[derive(Debug, Serialize)]
+struct Segment {
+    segment: usize,
+    n_rows: u64,
+    share: f64,
+    share_at_fit: f64,
+}
+
+impl Segment {
+    fn all(counts: &[u64], counts_at_fit: &[u64]) -> Vec<Self> {
+        let share = |count: u64, counts: &[u64]| count as f64 / counts.iter().sum::<u64>().max(1) as f64;
+        let both = counts.iter().zip(counts_at_fit).zip(1..);
+        both.map(|((&n_rows, &at_fit), segment)| Self {
+            segment,
+            n_rows,
+            share: share(n_rows, counts),
+            share_at_fit: share(at_fit, counts_at_fit),
+        })
+        .collect()
+    }
+}
+
+fn count_table(segments: &[Segment]) -> Table {
+    let heads = ["segment", "size", "share", "at the fit"].map(|head| (head, Align::Right));
     let mut table = Table::new(&heads, None);
-    for (&size, segment) in counts.iter().zip(1u64..) {
+    for segment in segments {
         table.row(
-            &[segment.to_string(), count(size), percent(size as f64 / n_rows as f64)],
+            &[
+                segment.segment.to_string(),
+                count(segment.n_rows),
+                percent(segment.share),
+                percent(segment.share_at_fit),
+            ],
             &[],
         );
     }

@@ -70,7 +70,7 @@ fn open(args: &VerifyArgs, record: &RunRecord) -> Result<ParquetSource> {
     }
     let paths: Vec<_> = record.inputs.iter().map(InputRecord::locate).collect();
     match paths.iter().find(|path| !path.exists()) {
-        Some(gone) => Err(Error::NotFound { path: gone.clone() }),
+        Some(gone) => Err(Error::InputGone { path: gone.clone() }),
         None => ParquetSource::open(&paths, plan::threads(&args.compute)),
     }
 }
@@ -80,8 +80,12 @@ fn check_inputs(expected: &[InputRecord], found: &[InputRecord]) -> Result<()> {
     if expected.len() != found.len() {
         return Err(Error::InvalidParam {
             param: "DATA",
-            value: plural(found.len() as u64, "file"),
-            reason: format!("the run read {}", plural(expected.len() as u64, "file")),
+            value: format!("of {}", plural(found.len() as u64, "file")),
+            reason: format!(
+                "the run read {}, {} first",
+                plural(expected.len() as u64, "file"),
+                expected.first().map_or("", |input| &input.path)
+            ),
         });
     }
     let same = |(old, new): &(&InputRecord, &InputRecord)| (old.bytes, &old.xxh3_128) == (new.bytes, &new.xxh3_128);

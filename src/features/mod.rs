@@ -26,6 +26,14 @@ use arrow::datatypes::Schema;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 
+/// Whether the columns that `options` name are there and of a kind that can be used, as far as names and types say.
+///
+/// # Errors
+/// Those of [`learn`] that need no look at any row.
+pub fn check_columns(schema: &Schema, options: &FeatureOptions) -> Result<()> {
+    columns::plan(schema, options).map(drop)
+}
+
 /// The column named `name`.
 fn find_column(schema: &Schema, name: &str) -> Result<usize> {
     let mut places = schema

@@ -76,6 +76,18 @@ fn a_fit_tells_its_warnings_and_what_it_left_out() {
 }
 
 #[test]
+fn a_wide_table_tells_its_ignored_columns_by_reason() {
+    let sandbox = Sandbox::new();
+    let notes: Vec<String> = (0..50).map(|n| format!("note_{n}")).collect();
+    let mut columns = customers(0..240);
+    let text = Arc::clone(&columns[4].1);
+    columns.extend(notes.iter().map(|name| (name.as_str(), Arc::clone(&text))));
+    sandbox.write("wide.parquet", &columns);
+    let fit = "fit wide.parquet -k 2 --id customer_id --device cpu";
+    insta::assert_snapshot!("fit_wide", sandbox.transcript(fit));
+}
+
+#[test]
 fn first_centroids_from_a_file_give_the_segments_of_that_file() {
     let sandbox = Sandbox::new();
     let floats = |values: &[f64]| -> ArrayRef { Arc::new(Float64Array::from(values.to_vec())) };
@@ -86,15 +98,25 @@ fn first_centroids_from_a_file_give_the_segments_of_that_file() {
         ("recency_days", floats(&[10.0, 60.0, 200.0])),
     ];
     sandbox.write("init.parquet", &init);
+    let names: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["new", "steady", "old"]));
+    let other = [floats(&[f64::NAN, 1.0, 2.0]), names];
+    let more: Vec<_> = init
+        .iter()
+        .cloned()
+        .chain(["other", "name"].into_iter().zip(other))
+        .collect();
+    sandbox.write("more.parquet", &more);
     ok(&sandbox, FIT);
     ok(
         &sandbox,
         "fit customers.parquet -k 3 --id customer_id --device cpu --init init.parquet --out from_file",
     );
-    assert_eq!(
-        segments(&sandbox, "run/assignments.parquet"),
-        segments(&sandbox, "from_file/assignments.parquet")
-    );
+    let expected = segments(&sandbox, "run/assignments.parquet");
+    assert_eq!(expected, segments(&sandbox, "from_file/assignments.parquet"));
+    let more = "fit customers.parquet -k 3 --id customer_id --device cpu --init more.parquet --out more";
+    insta::assert_snapshot!("fit_init_file", sandbox.transcript(more));
+    assert_eq!(expected, segments(&sandbox, "more/assignments.parquet"));
+    assert_eq!(object(&sandbox, "verify more --json")["matches"], true);
 }
 
 #[test]
@@ -105,6 +127,12 @@ fn json_is_one_object_and_the_same_run() {
     assert_eq!(fit["labels_hash"], record["labels_hash"]);
     assert_eq!(fit["segments"].as_array().unwrap().len(), 3);
     assert_eq!(fit["segments"][0]["n_rows"], 120);
+    assert_eq!(fit["segments"][0]["weight"], 120.0);
+    assert!(fit["segments"][0]["set_apart_by"][0]["feature"].is_string());
+    assert_eq!(fit["out"], "run");
+    for (key, value) in record.as_object().unwrap() {
+        assert!(key == "segments" || fit[key] == *value, "{key}");
+    }
     let score = object(&sandbox, "score run customers.parquet --out scored.parquet --json");
     assert_eq!(score["labels_hash"], record["labels_hash"]);
     let verify = object(&sandbox, "verify run --json");

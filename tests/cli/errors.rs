@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 
-use crate::sandbox::{Sandbox, customers};
+use crate::sandbox::{Sandbox, customers, names, plant_other_hash};
 
 fn floats(values: &[f64]) -> ArrayRef {
     Arc::new(Float64Array::from(values.to_vec()))
@@ -106,6 +106,16 @@ fn columns() {
         &[("a", floats(&[1.0, 2.0, 3.0])), ("a", floats(&[1.0, 2.0, 4.0]))],
     );
     sandbox.write(
+        "all_twice.parquet",
+        &["a", "a", "b", "b"].map(|name| (name, floats(&[1.0, 2.0, 3.0]))),
+    );
+    let many: Vec<String> = (0..30).map(|n| format!("note_{n}")).collect();
+    let many: Vec<(&str, ArrayRef)> = many
+        .iter()
+        .map(|name| (name.as_str(), texts(&["x", "y", "z"])))
+        .collect();
+    sandbox.write("many_texts.parquet", &many);
+    sandbox.write(
         "texts.parquet",
         &[("name", texts(&["a", "b", "c"])), ("town", texts(&["x", "y", "z"]))],
     );
@@ -123,7 +133,9 @@ fn columns() {
             "fit customers.parquet -k 3 --weight country",
             "fit customers.parquet -k 3 --id customer_id --features customer_id,age",
             "fit twice.parquet -k 2",
+            "fit all_twice.parquet -k 2",
             "fit texts.parquet -k 2",
+            "fit many_texts.parquet -k 2",
             "fit customers.parquet other_type.parquet -k 3",
             "fit customers.parquet fewer.parquet -k 3",
         ],
@@ -196,7 +208,13 @@ fn first_centroids() {
     null[2].1 = Arc::new(Float64Array::from(vec![Some(1.0), None, Some(2.0)]));
     sandbox.write("null.parquet", &null);
     let fit = |init: &str| format!("fit customers.parquet -k 3 --id customer_id --init {init}.parquet");
-    let lines = ["none", "two", "short", "infinite", "text", "null"].map(fit);
+    let mut days = centre(&[10.0, 60.0, 200.0]);
+    days[0].1 = Arc::new(arrow::array::Date32Array::from(vec![1, 2, 3]));
+    sandbox.write("days.parquet", &days);
+    let mut near = centre(&[10.0, 60.0, 200.0]);
+    near[0].0 = "recency";
+    sandbox.write("near.parquet", &near);
+    let lines = ["none", "two", "short", "near", "infinite", "text", "days", "null"].map(fit);
     check(&sandbox, "first_centroids", &lines.each_ref().map(String::as_str));
 }
 
@@ -214,6 +232,8 @@ fn outputs() {
             "fit customers.parquet -k 3 --out taken --overwrite",
             "fit customers.parquet -k 3 --out taken.txt/run",
             "fit customers.parquet -k 3 --out no/such/run",
+            "fit missing.parquet -k 3 --out no/such/run --json",
+            "score taken.txt customers.parquet --out no/such.parquet",
         ],
     );
     assert_eq!(
@@ -281,12 +301,11 @@ fn verifying() {
     );
     sandbox.write("changed.parquet", &customers(1..241));
     std::fs::create_dir(sandbox.path("empty")).unwrap();
-    let record = std::fs::read_to_string(sandbox.path("run/run.json")).unwrap();
     std::fs::create_dir(sandbox.path("edited")).unwrap();
-    for name in ["model.json", "assignments.parquet", "profile.parquet"] {
-        std::fs::copy(sandbox.path("run").join(name), sandbox.path("edited").join(name)).unwrap();
+    for name in names(&sandbox.path("run")) {
+        std::fs::copy(sandbox.path("run").join(&name), sandbox.path("edited").join(&name)).unwrap();
     }
-    std::fs::write(sandbox.path("edited/run.json"), plant_other_hash(&record)).unwrap();
+    plant_other_hash(&sandbox.path("edited/run.json"));
     check(
         &sandbox,
         "verifying",
@@ -301,11 +320,4 @@ fn verifying() {
     );
     std::fs::remove_file(sandbox.path("customers.parquet")).unwrap();
     check(&sandbox, "data_gone", &["verify run"]);
-}
-
-/// The record with one digit of its labels_hash changed.
-fn plant_other_hash(record: &str) -> String {
-    let at = record.find("\"labels_hash\"").unwrap() + "\"labels_hash\": \"".len();
-    let other = if record[at..].starts_with('0') { "1" } else { "0" };
-    format!("{}{other}{}", &record[..at], &record[at + 1..])
 }

@@ -24,22 +24,28 @@ fn an_interrupted_fit_leaves_nothing() {
         &[("a", column(1)), ("b", column(2)), ("c", column(3)), ("d", column(4))],
     );
     let before = sandbox.names();
+    for moment in ["learn ...", "seed ...", "iteration 1 "] {
+        let (code, said) = interrupt_at(&sandbox, moment);
+        assert_eq!(code, Some(130), "{moment}: {said:?}");
+        assert_eq!(said.last().unwrap(), "error: interrupted; nothing was written");
+        assert_eq!(sandbox.names(), before, "{moment}");
+    }
+}
+
+/// Exit code, and what stderr says from the line on that holds `moment`, when the signal comes after that line.
+#[cfg(unix)]
+fn interrupt_at(sandbox: &Sandbox, moment: &str) -> (Option<i32>, Vec<String>) {
     let args = "fit large.parquet -k 64 --tol 0 --n-init 1 --max-iter 100000 --device cpu --progress plain";
     let mut child = sandbox
         .command(args)
         .stderr(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(
-        lines.any(|line| line.contains("iteration 1 ")),
-        "the fit never iterated"
-    );
+    assert!(lines.any(|line| line.contains(moment)), "never came to {moment}");
     // SAFETY: a signal to a process that this test started and has not waited for yet, so the number is still its own.
     assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), libc::SIGINT) }, 0);
-    let said: Vec<String> = lines.collect();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
-    assert_eq!(said.last().unwrap(), "error: interrupted; nothing was written");
-    assert_eq!(sandbox.names(), before);
+    let said = lines.collect();
+    (child.wait().unwrap().code(), said)
 }

@@ -4,5 +4,6 @@
 
 mod commands;
 mod errors;
+mod exit_codes;
 mod interrupt;
 mod sandbox;
