@@ -89,7 +89,7 @@ fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result
 
 fn summary_line(record: &RunRecord) -> String {
     format!(
-        "{}, {}, {}, inertia {}, {}\n{}, then {} over all rows ({})",
+        "{}, {}, {}, inertia {}, {}\n{}, then {} ({})",
         plural(record.n_rows, "row"),
         plural(record.n_features as u64, "feature"),
         plural(record.n_segments as u64, "segment"),
@@ -128,7 +128,7 @@ fn segment_table(fit: &Fit, width: usize) -> Table {
     ];
     let mut table = Table::new(
         &heads,
-        Some("set apart by (mean, difference to all in standard deviations)"),
+        Some("set apart by mean (difference to all, in standard deviations)"),
     );
     for segment in &fit.profile.segments {
         let cells = [

@@ -151,10 +151,34 @@ fn error_text(message: &str, hint: Option<&str>) -> String {
     }
 }
 
-/// One line of talk from elsewhere: the progress display, the signal handler.
-#[expect(clippy::print_stderr, reason = "the one place that writes to stderr")]
+/// Talk from elsewhere: the progress display, the signal handler.
 pub(super) fn err_lines(text: &str) {
+    err_line(&fold(text, stderr_width()));
+}
+
+/// One line for programs, however wide the terminal.
+#[expect(clippy::print_stderr, reason = "the one place that writes to stderr")]
+pub(super) fn err_line(text: &str) {
     eprintln!("{text}");
+}
+
+/// `text` with lines longer than `width` broken at a space, where they have one.
+fn fold(text: &str, width: usize) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for mut line in text.split_inclusive('\n') {
+        while line.trim_end().width() > width {
+            let fitting = take_width(line.chars(), width.saturating_add(1)).len();
+            let Some(space) = line[..fitting].trim_start().rfind(' ') else {
+                break;
+            };
+            let space = space + fitting - line[..fitting].trim_start().len();
+            folded += line[..space].trim_end();
+            folded.push('\n');
+            line = line[space..].trim_start_matches(' ');
+        }
+        folded += line;
+    }
+    folded
 }
 
 fn out(text: &str) -> Result<()> {
@@ -219,10 +243,9 @@ impl Table {
         let room = width.saturating_sub(indent).max(MIN_LIST);
         let header: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         let mut text = String::new();
-        let last = self.last.map(str::to_owned);
-        self.line(&mut text, &header, last.as_slice(), &widths, room);
+        self.line(&mut text, &header, &fold(self.last.unwrap_or_default(), room), &widths);
         for (cells, list) in &self.rows {
-            self.line(&mut text, cells, list, &widths, room);
+            self.line(&mut text, cells, &wrap(list, room), &widths);
         }
         text
     }
@@ -246,7 +269,8 @@ impl Table {
         cells.chain([self.columns[j].0.width()]).max().unwrap_or(0)
     }
 
-    fn line(&self, text: &mut String, cells: &[String], list: &[String], widths: &[usize], room: usize) {
+    /// One row, whose last cell may have several lines.
+    fn line(&self, text: &mut String, cells: &[String], last: &str, widths: &[usize]) {
         let mut line = String::new();
         for ((cell, width), (_, align)) in cells.iter().zip(widths).zip(&self.columns) {
             let cell = shorten(cell, *width);
@@ -257,7 +281,7 @@ impl Table {
             }
         }
         let indent = " ".repeat(line.width());
-        for (n, part) in wrap(list, room).iter().enumerate() {
+        for (n, part) in last.lines().enumerate() {
             if n > 0 {
                 let _ = writeln!(text, "{}", line.trim_end());
                 line = indent.clone();
@@ -298,7 +322,7 @@ fn take_width(chars: impl Iterator<Item = char>, width: usize) -> String {
 }
 
 /// The items, separated by commas, in lines of at most `room` columns where every item fits.
-fn wrap(items: &[String], room: usize) -> Vec<String> {
+fn wrap(items: &[String], room: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     for (n, item) in items.iter().enumerate() {
         let item = if n + 1 < items.len() {
@@ -311,7 +335,7 @@ fn wrap(items: &[String], room: usize) -> Vec<String> {
             _ => lines.push(item),
         }
     }
-    lines
+    lines.join("\n")
 }
 
 /// A whole number with thousands separators.
@@ -362,6 +386,13 @@ pub(crate) fn percent(share: f64) -> String {
     }
 }
 
+/// The first few of many names: `a, b, c, ...`.
+pub(crate) fn some_of<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
+    let told: Vec<String> = names.by_ref().take(5).map(escape).collect();
+    let others = if names.next().is_some() { ", ..." } else { "" };
+    told.join(", ") + others
+}
+
 /// Seconds for people.
 pub(crate) fn seconds(elapsed_s: f64) -> String {
     if elapsed_s < 10.0 {
@@ -410,6 +441,9 @@ mod tests {
             [percent(0.0), percent(0.0004), percent(0.5926)],
             ["0.0%", "<0.1%", "59.3%"]
         );
+        let names = ["a", "b", "c", "d", "e", "f"];
+        assert_eq!(some_of(names.into_iter()), "a, b, c, d, e, ...");
+        assert_eq!(some_of(names[..5].iter().copied()), "a, b, c, d, e");
         assert_eq!(plural(1, "row") + ", " + &plural(2_000, "row"), "1 row, 2,000 rows");
     }
 
@@ -434,8 +468,17 @@ mod tests {
         assert_eq!(shorten("漢字漢字", 6), "漢…字");
         let mut table = Table::new(&[("column", Align::Left), ("size", Align::Right)], Some("features"));
         table.row(&strings(&["a_name_of_thirty_columns_width", "1,234"]), &strings(&["x"]));
-        let lines = "column            size  features\na_name_…_width  1,234  x\n";
+        let lines = "column           size  features\na_name_…_width  1,234  x\n";
         assert_eq!(table.render(47), lines);
+    }
+
+    #[test]
+    fn long_lines_break_at_spaces() {
+        let text = "a line of words\nshort\nunbreakable_word x\n";
+        let folded = "a line of\nwords\nshort\nunbreakable_word x\n";
+        assert_eq!(fold(text, 9), folded);
+        assert_eq!(fold(text, usize::MAX), text);
+        assert_eq!(fold("   é漢字 é漢字", 9), "   é漢字\né漢字");
     }
 
     #[test]

@@ -171,7 +171,7 @@ pub(crate) fn explain_init(error: Error, args: &FitArgs) -> Error {
     let (Error::InitColumnNotFound { column, .. }, InitArg::File(path)) = (&error, &args.kmeans.init) else {
         return error;
     };
-    let Ok(source) = ParquetSource::open(&[path.clone()], 1) else {
+    let Ok(source) = ParquetSource::open(std::slice::from_ref(path), 1) else {
         return error;
     };
     let Ok(field) = source.schema().field_with_name(column) else {

@@ -11,7 +11,7 @@ use kohort::kmeans::{Event, Observer};
 use kohort::{Error, ErrorKind, Result};
 
 use super::args::{ProgressArg, TalkArgs};
-use super::output::{self, Output, count, err_lines, number};
+use super::output::{self, Output, count, err_line, err_lines, number};
 
 /// Set by the first Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -161,7 +161,7 @@ impl Progress {
             self.state().last_rows = None;
         }
         if let Some(object) = event_object(event) {
-            err_lines(&object.to_string());
+            err_line(&object.to_string());
         }
     }
 
@@ -176,7 +176,7 @@ impl Progress {
         let mut state = self.state();
         state.told.push(text.to_owned());
         match (self.mode, &state.bar) {
-            (Mode::Json, _) => err_lines(&json!({ "event": "notice", "text": text }).to_string()),
+            (Mode::Json, _) => err_line(&json!({ "event": "notice", "text": text }).to_string()),
             (_, Some(bar)) => bar.suspend(|| self.output.warning(text)),
             (_, None) => self.output.warning(text),
         }
@@ -233,7 +233,7 @@ impl SetPosition for ProgressBar {
 
 fn spinner(stage: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    bar.set_style(style("{prefix:10} {spinner} {msg}"));
+    bar.set_style(style("{prefix:10} {spinner} {elapsed} {msg}"));
     bar.set_prefix(stage.to_owned());
     bar.enable_steady_tick(Duration::from_millis(100));
     bar

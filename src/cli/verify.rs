@@ -13,7 +13,7 @@ use kohort::run;
 use kohort::{Error, ErrorKind, Result};
 
 use super::args::VerifyArgs;
-use super::output::{Align, Output, Table, plural, stdout_width};
+use super::output::{Align, Output, Table, plural, some_of, stdout_width};
 use super::plan::{self, Device};
 use super::progress::Progress;
 
@@ -82,9 +82,9 @@ fn check_inputs(expected: &[InputRecord], found: &[InputRecord]) -> Result<()> {
             param: "DATA",
             value: format!("of {}", plural(found.len() as u64, "file")),
             reason: format!(
-                "the run read {}, {} first",
+                "the run read {} ({})",
                 plural(expected.len() as u64, "file"),
-                expected.first().map_or("", |input| &input.path)
+                some_of(expected.iter().map(|input| input.path.as_str()))
             ),
         });
     }
