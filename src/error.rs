@@ -386,6 +386,13 @@ impl Error {
                 "one row per id is needed: aggregate the rows first, or name further id columns with --id".into()
             }
             Self::TooFewRows { n_rows, .. } => format!("ask for at most {n_rows} clusters with -k"),
+            _ => return self.hint_beyond_data(),
+        })
+    }
+
+    /// The same for what is not about the data: outputs, devices, artifacts.
+    fn hint_beyond_data(&self) -> Option<String> {
+        Some(match self {
             Self::OutputFolderMissing { .. } => "create the folder first, or give another --out".into(),
             Self::OutputExists { .. } => "give another --out, or replace it with --overwrite".into(),
             Self::OutputForeign { .. } => {
@@ -400,7 +407,8 @@ impl Error {
             Self::OutOfMemory { .. } => "take fewer columns with --features, or a machine with more memory".into(),
             Self::ArtifactVersion { .. } => "use the kohort version that wrote the file, or fit again".into(),
             Self::ArtifactInvalid { .. } => {
-                "the file is damaged or was edited: fit again, or restore it from a copy".into()
+                "give a run directory; if this is one, its file is damaged or was edited: restore it, or fit again"
+                    .into()
             }
             Self::Internal(_) => "this is a defect of kohort: please report it".into(),
             _ => return None,

@@ -17,7 +17,7 @@ use kohort::{Error, Result};
 use super::args::FitArgs;
 use super::columns;
 use super::output::{
-    Align, Output, Table, count, number, percent, plural, seconds, shorten, stderr_width, stdout_width,
+    Align, Output, Table, count, number, percent, plural, seconds, shorten, show_stages, stderr_width, stdout_width,
 };
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
@@ -72,9 +72,8 @@ pub(super) fn inputs(source: &ParquetSource) -> Result<Vec<InputRecord>> {
 
 fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result<()> {
     output.note(&summary_line(record));
-    for stage in &record.stages {
-        output.detail(&format!("  {:8} {}", stage.stage, seconds(stage.elapsed_s)));
-    }
+    let stages = record.stages.iter();
+    show_stages(stages.map(|stage| (stage.stage.as_str(), stage.elapsed_s)), output);
     if let Some(bytes) = record.peak_memory_bytes {
         output.detail(&format!("  peak memory {} MiB", count(bytes >> 20)));
     }

@@ -386,6 +386,13 @@ pub(crate) fn percent(share: f64) -> String {
     }
 }
 
+/// Seconds per stage, with `--verbose`.
+pub(crate) fn show_stages<'s>(stages: impl IntoIterator<Item = (&'s str, f64)>, output: Output) {
+    for (stage, elapsed_s) in stages {
+        output.detail(&format!("  {stage:8} {}", seconds(elapsed_s)));
+    }
+}
+
 /// The first few of many names: `a, b, c, ...`.
 pub(crate) fn some_of<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
     let told: Vec<String> = names.by_ref().take(5).map(escape).collect();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -13,11 +14,12 @@ use kohort::run;
 use kohort::{Error, ErrorKind, Result};
 
 use super::args::VerifyArgs;
-use super::output::{Align, Output, Table, plural, some_of, stdout_width};
+use super::output::{Align, Output, Table, plural, seconds, show_stages, some_of, stdout_width};
 use super::plan::{self, Device};
 use super::progress::Progress;
 
 pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
+    let started = Instant::now();
     let record = RunRecord::load(&args.run)?;
     let model = model_file::load(&args.run)?;
     let source = open(args, &record)?;
@@ -36,6 +38,7 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
     let fitted = fit(&source, &*backend, &options, &progress);
     progress.clear();
     let fitted = fitted?;
+    show_stages(fitted.summary.stages.iter().copied(), output);
     let checks = run::compare(&record, &model, &fitted);
     let matches = checks.iter().all(|check| check.matches);
     output.data(&check_table(&checks).render(stdout_width()))?;
@@ -51,8 +54,9 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
     }))?;
     if matches {
         output.note(&format!(
-            "verified: {} in the same segments, bit for bit",
-            plural(record.n_rows, "row")
+            "verified: {} in the same segments, bit for bit, {}",
+            plural(record.n_rows, "row"),
+            seconds(started.elapsed().as_secs_f64())
         ));
         return Ok(ExitCode::SUCCESS);
     }
