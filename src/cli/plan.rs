@@ -1,7 +1,7 @@
 //! From arguments to built objects: the source, the device with its reason, the options.
 
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
@@ -185,6 +185,21 @@ pub(crate) fn explain_init(error: Error, args: &FitArgs) -> Error {
         path: Some(path.clone()),
         reason,
     }
+}
+
+/// Refuses an output that is one of the files to be read: `--overwrite` is for earlier outputs.
+pub(crate) fn check_not_input(out: &Path, data: &[String]) -> Result<()> {
+    let Ok(out_file) = out.canonicalize() else {
+        return Ok(());
+    };
+    let is_out = |file: &PathBuf| file.canonicalize().is_ok_and(|file| file == out_file);
+    if expand(data)?.iter().any(is_out) {
+        return Err(Error::OutputForeign {
+            path: out.to_owned(),
+            reason: "it is one of the files of DATA".into(),
+        });
+    }
+    Ok(())
 }
 
 /// Refuses an output whose folder is not there, before any work is done.

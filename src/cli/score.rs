@@ -22,6 +22,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let started = Instant::now();
     plan::check_folder(&args.out)?;
     check_output_file(&args.out, args.overwrite)?;
+    plan::check_not_input(&args.out, &args.data)?;
     let model = model_file::load(&args.model)?;
     let source = plan::open(&args.data, &args.compute)?;
     model.check_columns(&source)?;

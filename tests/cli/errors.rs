@@ -286,6 +286,7 @@ fn scoring() {
             "score run retyped.parquet --out scored.parquet",
             "score run customers.parquet --out taken.parquet",
             "score run missing.parquet --out scored.parquet",
+            "score run customers.parquet --out ./customers.parquet --overwrite",
         ],
     );
 }
