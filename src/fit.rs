@@ -464,3 +464,60 @@ impl<'c> Clock<'c> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::MemorySource;
+
+    #[test]
+    fn options_are_held_against_the_number_of_rows() {
+        let check = |n_clusters, n_rows| FitOptions::new(n_clusters).check(n_rows);
+        assert!(check(3, 3).is_ok());
+        assert!(matches!(
+            check(4, 3),
+            Err(Error::TooFewRows {
+                n_rows: 3,
+                n_clusters: 4,
+                ..
+            })
+        ));
+        assert!(matches!(check(1, 0), Err(Error::NoRows)));
+        assert!(matches!(
+            check(0, 3),
+            Err(Error::InvalidParam {
+                param: "n_clusters",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn first_centroids_are_looked_at_in_the_features_alone() {
+        let table = ndarray::array![[1., 20.], [2., 25.], [40., 900.]];
+        let source = MemorySource::from_array(table.view(), &["orders", "revenue"]).unwrap();
+        let preparation = features::learn(&source, &FeatureOptions::default())
+            .unwrap()
+            .preparation;
+        let given = |columns: [&str; 3], rows: &[[f64; 3]]| InitCentroids {
+            path: Some("first.parquet".into()),
+            columns: columns.map(String::from).to_vec(),
+            rows: rows.iter().map(|row| row.to_vec()).collect(),
+        };
+        let names = ["revenue", "more", "orders"];
+        let two = given(names, &[[20., f64::NAN, 1.], [900., 0., 40.]]);
+        let of_features = two.of_features(&preparation).unwrap();
+        assert_eq!(of_features.columns, ["orders", "revenue"]);
+        assert_eq!(of_features.rows, [[1., 20.], [40., 900.]]);
+        assert!(matches!(two.on_grid(&preparation, 3), Err(Error::InitInvalid { .. })));
+        let error = given(names, &[[20., 1., 1.], [900., 1., f64::NAN]])
+            .on_grid(&preparation, 2)
+            .unwrap_err();
+        let text = "first.parquet: not usable as first centroids: column \"orders\", row 2 is missing or not finite";
+        assert_eq!(error.to_string(), text);
+        let other = given(["revenue", "more", "order"], &[[20., 1., 1.], [900., 1., 40.]]);
+        let missing = other.on_grid(&preparation, 2).unwrap_err();
+        assert!(matches!(&missing, Error::InitColumnNotFound { column, .. } if column == "orders"));
+        assert_eq!(missing.hint().unwrap(), "did you mean \"order\"?");
+    }
+}
