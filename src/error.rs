@@ -130,8 +130,11 @@ pub enum Error {
         found: String,
     },
     /// No column is left to cluster on.
-    #[error("no column can be used as a feature")]
-    NoFeatures,
+    #[error("no column can be used as a feature{}", columns_and_reasons(ignored))]
+    NoFeatures {
+        /// Every column that is neither id nor weight, and why it cannot be used.
+        ignored: Vec<(String, String)>,
+    },
     /// A value that has no place in arithmetic: infinite, or too large to square.
     #[error("{file}column {column:?}, row {row}: {problem}", file = opt_path(file))]
     BadValue {
@@ -177,6 +180,14 @@ pub enum Error {
         count: usize,
         /// All rows.
         n_rows: usize,
+    },
+    /// Something is wrong with the data as a whole, see [`Error::about`].
+    #[error("{}: {error}", name_data(data))]
+    InData {
+        /// DATA as it was given.
+        data: Vec<String>,
+        /// What is wrong.
+        error: Box<Error>,
     },
     /// The data has no rows.
     #[error("the data has no rows")]
@@ -298,6 +309,7 @@ impl Error {
             | Self::OutOfMemory { .. } => ErrorKind::Device,
             Self::Mismatch { .. } => ErrorKind::Mismatch,
             Self::Interrupted => ErrorKind::Interrupted,
+            Self::InData { error, .. } => error.kind(),
             _ => ErrorKind::Input,
         }
     }
@@ -325,7 +337,14 @@ impl Error {
             Self::ColumnRetyped { column, .. } => {
                 format!("cast {column:?} back to the model's type, or fit a new model")
             }
-            Self::NoFeatures => {
+            Self::NoFeatures { ignored } if ignored.iter().any(|(_, reason)| reason == NAME_TWICE) => {
+                "rename one of the columns that share a name where the file is written".into()
+            }
+            Self::NoFeatures { ignored } if ignored.iter().any(|(_, reason)| reason.starts_with(LIKE_AN_ID)) => {
+                "a column that only looks like an id can be named with --features".into()
+            }
+            Self::InData { error, .. } => return error.hint(),
+            Self::NoFeatures { .. } => {
                 "features are numbers, booleans, dates and times with more than one value; text is not used".into()
             }
             Self::BadValue { column, .. } => format!(
@@ -357,10 +376,70 @@ impl Error {
         })
     }
 
+    /// This error with the name of the data before it, where it is about the data and does not say which.
+    #[must_use]
+    pub fn about(self, data: &[String]) -> Self {
+        match self {
+            Self::ColumnNotFound { .. }
+            | Self::ColumnAmbiguous { .. }
+            | Self::ColumnUnusable { .. }
+            | Self::ColumnRetyped { .. }
+            | Self::NoFeatures { .. }
+            | Self::NullIds { .. }
+            | Self::DuplicateIds { .. }
+            | Self::NoRows
+            | Self::TooFewRows { .. }
+                if !data.is_empty() =>
+            {
+                Self::InData {
+                    data: data.to_vec(),
+                    error: Box::new(self),
+                }
+            }
+            other => other,
+        }
+    }
+
     /// An I/O error of `action` on `path`, ready for `map_err`.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Why a column whose name another one has too is no feature.
+pub(crate) const NAME_TWICE: &str = "its name stands twice";
+
+/// How the reasons begin that a user may overrule by naming the column.
+const LIKE_AN_ID: &str = "looks like an id";
+
+/// Columns that [`Error::NoFeatures`] tells of.
+const TOLD_COLUMNS: usize = 8;
+
+/// `: "a" (is text), "b" (is constant) and 3 more`; the same column and reason are told once.
+fn columns_and_reasons(ignored: &[(String, String)]) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for (column, reason) in ignored {
+        let text = format!("{column:?} ({reason})");
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    let more = told.len().saturating_sub(TOLD_COLUMNS);
+    told.truncate(TOLD_COLUMNS);
+    match (told.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(": {}", told.join(", ")),
+        (false, more) => format!(": {} and {more} more", told.join(", ")),
+    }
+}
+
+/// What was given as DATA, in short.
+fn name_data(data: &[String]) -> String {
+    match data {
+        [one] => escape(one),
+        [first, rest @ ..] => format!("{} and {} more", escape(first), rest.len()),
+        [] => "the data".into(),
     }
 }
 
@@ -433,6 +512,43 @@ mod tests {
             available,
         };
         assert_eq!(error.hint().unwrap(), "did you mean \"recency_days\"?");
+    }
+
+    #[test]
+    fn what_was_ignored_is_told_briefly_and_once() {
+        let ignored = |n: usize| Error::NoFeatures {
+            ignored: (0..n).map(|i| (format!("c{}", i / 2), "is text".into())).collect(),
+        };
+        assert_eq!(ignored(0).to_string(), "no column can be used as a feature");
+        assert_eq!(
+            ignored(3).to_string(),
+            "no column can be used as a feature: \"c0\" (is text), \"c1\" (is text)"
+        );
+        assert!(ignored(40).to_string().ends_with("\"c7\" (is text) and 12 more"));
+    }
+
+    #[test]
+    fn an_error_about_the_data_names_it_once() {
+        let about = |error: Error, data: &[&str]| {
+            let data: Vec<String> = data.iter().map(|&name| name.to_owned()).collect();
+            error.about(&data)
+        };
+        let error = about(about(Error::NoRows, &["a\n.parquet"]), &["b"]);
+        assert_eq!(error.to_string(), "a\\n.parquet: the data has no rows");
+        let few = Error::TooFewRows {
+            n_rows: 2,
+            n_clusters: 3,
+            weighted: false,
+        };
+        let (kind, hint) = (few.kind(), few.hint());
+        let error = about(few, &["a", "b", "c"]);
+        assert_eq!((error.kind(), error.hint()), (kind, hint));
+        assert!(error.to_string().starts_with("a and 2 more: 3 clusters asked for"));
+        assert_eq!(about(Error::NoRows, &[]).to_string(), Error::NoRows.to_string());
+        assert_eq!(
+            about(Error::Interrupted, &["a"]).to_string(),
+            Error::Interrupted.to_string()
+        );
     }
 
     #[test]

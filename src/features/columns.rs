@@ -10,7 +10,7 @@ use super::decode::{TypeClass, class_of};
 use super::find_column;
 use super::options::FeatureOptions;
 use super::weights::weight_column;
-use crate::error::{Error, Result};
+use crate::error::{Error, NAME_TWICE, Result};
 
 /// The part a column plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -117,7 +117,7 @@ fn part_by_type(schema: &Schema, index: usize, named: bool, twice: bool) -> Resu
     let field = schema.field(index);
     let reason = match class_of(field.data_type()) {
         Err(reason) => reason,
-        Ok(_) if twice => "name stands twice",
+        Ok(_) if twice => NAME_TWICE,
         Ok(TypeClass::Integer | TypeClass::Float | TypeClass::Decimal) if !named && names_an_id(field.name()) => {
             "looks like an id by its name"
         }

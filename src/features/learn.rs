@@ -1,7 +1,7 @@
 //! What has to be known of all rows before any row can be prepared.
 
 use arrow::array::Array;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use rayon::prelude::*;
 
 use super::columns::{ColumnReport, Part, plan, unusable};
@@ -64,7 +64,7 @@ pub fn learn(source: &dyn BatchSource, options: &FeatureOptions) -> Result<Learn
         }
     }
     match features.len() {
-        0 => return Err(Error::NoFeatures),
+        0 => return Err(no_features(source.schema(), &parts)),
         n if n > MAX_FEATURES => {
             let reason = format!("at most {MAX_FEATURES} columns can be clustered on");
             return Err(Error::InvalidParam {
@@ -77,6 +77,17 @@ pub fn learn(source: &dyn BatchSource, options: &FeatureOptions) -> Result<Learn
     }
     let quantiles = quantiles(source, &features, options.scale)?;
     finish(source, options.scale, &parts, &features, &quantiles)
+}
+
+/// [`Error::NoFeatures`] with why each column is ignored.
+fn no_features(schema: &Schema, parts: &[Part]) -> Error {
+    let ignored = |(field, part): (&FieldRef, &Part)| match part {
+        Part::Ignored(reason) => Some((field.name().clone(), reason.clone())),
+        _ => None,
+    };
+    Error::NoFeatures {
+        ignored: schema.fields().iter().zip(parts).filter_map(ignored).collect(),
+    }
 }
 
 /// A column that may become a feature, and what all its rows say.
@@ -573,7 +584,10 @@ mod tests {
             2,
             "ids by name are features when asked for"
         );
-        assert!(matches!(learn(&shop(), &named(&["const*"])), Err(Error::NoFeatures)));
+        assert!(matches!(
+            learn(&shop(), &named(&["const*"])),
+            Err(Error::NoFeatures { .. })
+        ));
     }
 
     #[test]
@@ -716,7 +730,7 @@ mod tests {
             ..Default::default()
         };
         assert!(
-            matches!(learn(&table, &exclude), Err(Error::NoFeatures)),
+            matches!(learn(&table, &exclude), Err(Error::NoFeatures { .. })),
             "what is not used may hold anything"
         );
     }
@@ -729,12 +743,15 @@ mod tests {
         ));
         assert!(matches!(
             learn(&floats(&[1.0, 1.0]), &FeatureOptions::default()),
-            Err(Error::NoFeatures)
+            Err(Error::NoFeatures { .. })
         ));
+        let ids = Table::new(vec![column("id", Int64Array::from(vec![3, 9, 4]))], 3);
+        let hint = learn(&ids, &FeatureOptions::default()).unwrap_err().hint();
+        assert!(hint.unwrap().contains("looks like an id"));
         let tiny = f64::from_bits(3);
         assert!(matches!(
             learn(&floats(&[0.0, tiny]), &FeatureOptions::default()),
-            Err(Error::NoFeatures)
+            Err(Error::NoFeatures { .. })
         ));
         let far = floats(&[0.0, 1e-200, 2e-200, 3e-200, 1e100]);
         assert!(matches!(
