@@ -70,7 +70,7 @@ pub(super) fn inputs(source: &ParquetSource) -> Result<Vec<InputRecord>> {
 
 fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result<()> {
     output.note(&summary_line(record));
-    for stage in &record.stages {
+    for stage in &record.time.stages {
         output.detail(&format!("  {:8} {}", stage.stage, seconds(stage.elapsed_s)));
     }
     if let Some(bytes) = record.peak_memory_bytes {
@@ -97,7 +97,7 @@ fn summary_line(record: &RunRecord) -> String {
         plural(record.n_segments as u64, "segment"),
         plural(record.n_iter as u64, "iteration"),
         number(record.inertia),
-        seconds(record.elapsed_s),
+        seconds(record.time.elapsed_s),
     )
 }
 
@@ -186,8 +186,8 @@ fn object(fit: &Fit, record: &RunRecord, args: &FitArgs) -> Value {
         "inertia": record.inertia,
         "device": record.device,
         "threads": record.threads,
-        "elapsed_s": record.elapsed_s,
-        "rows_per_s": record.rows_per_s,
+        "elapsed_s": record.time.elapsed_s,
+        "rows_per_s": record.time.rows_per_s,
         "peak_memory_bytes": record.peak_memory_bytes,
         "segments": segments.collect::<Vec<_>>(),
         "columns": record.columns,
