@@ -2,9 +2,12 @@
 //!
 //! With the score `s_k = |c_k|^2 / 2 - x.c_k`, half the squared distance is `t_k = s_k + |x|^2 / 2`. A computed
 //! score `ŝ_k` starts from the rounded norm and adds `d` products of grid values with rounded coordinates, in any
-//! order, fused or not; each term passes at most `d + 3` roundings, so that with `u = 2^-24`
+//! order, fused or not; each term passes at most `d + 3` roundings, so that with `u = 2^-23`
 //!
 //! `|ŝ_k - s_k| <= u (d + 3) (|c_k|^2 / 2 + |x| |c_k|)`, up to terms of order `u^2`.
+//!
+//! (`2^-23`, not `2^-24`: WGSL lets every operation round up or down as it likes, and the proof is to hold there too.
+//! Nothing is ever subnormal: all numbers are multiples of `2^-8`.)
 //!
 //! By `|c_k| <= |x| + sqrt(2 t_k)` the bracket is at most `3 t_k + 2.5 |x|^2`: the bound needs nothing per centroid.
 //! It grows with `t_k`, so the second-best computed score stands for all that lie behind it. With
@@ -18,7 +21,7 @@
 /// The factor `a` for `n_features` features.
 #[must_use]
 pub fn factor(n_features: usize) -> f32 {
-    let u = 1.0 / f64::from(1 << 24);
+    let u = 1.0 / f64::from(1 << 23);
     (u * (n_features as f64 + 8.0) * (1.0 + 1.0 / 64.0)) as f32
 }
 

@@ -93,7 +93,7 @@ impl Centroids {
             .collect()
     }
 
-    /// Half the exact squared norm of each centroid in grid units, rounded to `f32` (relative error below `2^-23.9`).
+    /// Half the exact squared norm of each centroid in grid units, rounded to `f32` (relative error below `2^-23`).
     #[must_use]
     pub fn half_sq_norms_f32(&self) -> Vec<f32> {
         (0..self.n_clusters())
