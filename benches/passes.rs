@@ -1,6 +1,7 @@
 //! Passes over prepared rows, on every backend of this machine, answers checked before anything is timed:
 //! `assign` (labels and runners-up, nothing added up), `lloyd` (a pass of a converging run: labels, moved rows added
 //! up), `accumulate` (a first pass: labels, every row added up) and `fit` (seeding, ten iterations, labels).
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 mod common;
 

@@ -209,6 +209,14 @@ pub enum Error {
         /// All rows.
         n_rows: usize,
     },
+    /// Something is wrong with the data as a whole, see [`Error::about`].
+    #[error("{}: {error}", name_data(data))]
+    InData {
+        /// DATA as it was given.
+        data: Vec<String>,
+        /// What is wrong.
+        error: Box<Error>,
+    },
     /// The data has no rows.
     #[error("the data has no rows")]
     NoRows,
@@ -337,6 +345,7 @@ impl Error {
             | Self::OutOfMemory { .. } => ErrorKind::Device,
             Self::Mismatch { .. } => ErrorKind::Mismatch,
             Self::Interrupted => ErrorKind::Interrupted,
+            Self::InData { error, .. } => error.kind(),
             _ => ErrorKind::Input,
         }
     }
@@ -374,6 +383,10 @@ impl Error {
             Self::NoFeatures { ignored } if ignored.iter().any(|(_, reason)| reason == NAME_TWICE) => {
                 "rename one of the columns that share a name where the file is written".into()
             }
+            Self::NoFeatures { ignored } if ignored.iter().any(|(_, reason)| reason.starts_with(LIKE_AN_ID)) => {
+                "a column that only looks like an id can be named with --features".into()
+            }
+            Self::InData { error, .. } => return error.hint(),
             Self::NoFeatures { .. } => {
                 "features are numbers, booleans, dates and times with more than one value; text is not used".into()
             }
@@ -415,6 +428,30 @@ impl Error {
         })
     }
 
+    /// This error with the name of the data before it, where it is about the data and does not say which.
+    #[must_use]
+    pub fn about(self, data: &[String]) -> Self {
+        match self {
+            Self::ColumnNotFound { .. }
+            | Self::ColumnAmbiguous { .. }
+            | Self::ColumnUnusable { .. }
+            | Self::ColumnRetyped { .. }
+            | Self::NoFeatures { .. }
+            | Self::NullIds { .. }
+            | Self::DuplicateIds { .. }
+            | Self::NoRows
+            | Self::TooFewRows { .. }
+                if !data.is_empty() =>
+            {
+                Self::InData {
+                    data: data.to_vec(),
+                    error: Box::new(self),
+                }
+            }
+            other => other,
+        }
+    }
+
     /// An I/O error of `action` on `path`, ready for `map_err`.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
@@ -424,6 +461,9 @@ impl Error {
 
 /// Why a column whose name another one has too is no feature.
 pub(crate) const NAME_TWICE: &str = "its name stands twice";
+
+/// How the reasons begin that a user may overrule by naming the column.
+const LIKE_AN_ID: &str = "looks like an id";
 
 /// Columns that [`Error::NoFeatures`] tells of.
 const TOLD_COLUMNS: usize = 8;
@@ -443,6 +483,15 @@ fn columns_and_reasons(ignored: &[(String, String)]) -> String {
         (true, _) => String::new(),
         (false, 0) => format!(": {}", told.join(", ")),
         (false, more) => format!(": {} and {more} more", told.join(", ")),
+    }
+}
+
+/// What was given as DATA, in short.
+fn name_data(data: &[String]) -> String {
+    match data {
+        [one] => escape(one),
+        [first, rest @ ..] => format!("{} and {} more", escape(first), rest.len()),
+        [] => "the data".into(),
     }
 }
 
@@ -528,6 +577,30 @@ mod tests {
             "no column can be used as a feature: \"c0\" (is text), \"c1\" (is text)"
         );
         assert!(ignored(40).to_string().ends_with("\"c7\" (is text) and 12 more"));
+    }
+
+    #[test]
+    fn an_error_about_the_data_names_it_once() {
+        let about = |error: Error, data: &[&str]| {
+            let data: Vec<String> = data.iter().map(|&name| name.to_owned()).collect();
+            error.about(&data)
+        };
+        let error = about(about(Error::NoRows, &["a\n.parquet"]), &["b"]);
+        assert_eq!(error.to_string(), "a\\n.parquet: the data has no rows");
+        let few = Error::TooFewRows {
+            n_rows: 2,
+            n_clusters: 3,
+            weighted: false,
+        };
+        let (kind, hint) = (few.kind(), few.hint());
+        let error = about(few, &["a", "b", "c"]);
+        assert_eq!((error.kind(), error.hint()), (kind, hint));
+        assert!(error.to_string().starts_with("a and 2 more: 3 clusters asked for"));
+        assert_eq!(about(Error::NoRows, &[]).to_string(), Error::NoRows.to_string());
+        assert_eq!(
+            about(Error::Interrupted, &["a"]).to_string(),
+            Error::Interrupted.to_string()
+        );
     }
 
     #[test]

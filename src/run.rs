@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::artifact::{
     DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
-    model_file, names, write_assignments, write_profile,
+    TimeRecord, model_file, names, write_assignments, write_profile,
 };
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
@@ -76,7 +76,6 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         format: RunRecord::FORMAT.into(),
         version: RunRecord::VERSION,
         kohort_version: env!("CARGO_PKG_VERSION").into(),
-        created: context.created.clone(),
         labels_hash: summary.labels_hash.clone(),
         data: context.data.clone(),
         inputs: context.inputs.clone(),
@@ -99,9 +98,12 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
             n_init: seeding.n_init,
             best: seeding.best,
         }),
-        stages,
-        elapsed_s,
-        rows_per_s: summary.n_rows as f64 / elapsed_s.max(f64::MIN_POSITIVE),
+        time: TimeRecord {
+            created: context.created.clone(),
+            stages,
+            elapsed_s,
+            rows_per_s: summary.n_rows as f64 / elapsed_s.max(f64::MIN_POSITIVE),
+        },
         peak_memory_bytes: crate::sys::peak_memory_bytes(),
         warnings: fit.warnings.clone(),
         segments: segment_records(fit),

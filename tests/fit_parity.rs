@@ -11,25 +11,27 @@ use kohort::kmeans::{Init, KMeansFit, KMeansParams, StopReason, fit};
 use kohort::tiles::{RowKeys, TileSet};
 
 /// Everything of a fit that must not depend on where it ran.
-fn result(fit: &KMeansFit) -> (Vec<i32>, Vec<u32>, Vec<u32>, Vec<u64>, u128, usize, StopReason) {
-    let KMeansFit {
-        centroids,
-        nearest,
-        counts,
-        inertia,
-        n_iter,
-        stop_reason,
-        ..
-    } = fit.clone();
-    (
-        centroids.values().to_vec(),
-        nearest.labels,
-        nearest.runners_up,
-        counts,
-        inertia,
-        n_iter,
-        stop_reason,
-    )
+#[derive(PartialEq)]
+struct Outcome {
+    centroids: Vec<i32>,
+    labels: Vec<u32>,
+    runners_up: Vec<u32>,
+    counts: Vec<u64>,
+    inertia: u128,
+    n_iter: usize,
+    stop_reason: StopReason,
+}
+
+fn result(fit: KMeansFit) -> Outcome {
+    Outcome {
+        centroids: fit.centroids.values().to_vec(),
+        labels: fit.nearest.labels,
+        runners_up: fit.nearest.runners_up,
+        counts: fit.counts,
+        inertia: fit.inertia,
+        n_iter: fit.n_iter,
+        stop_reason: fit.stop_reason,
+    }
 }
 
 fn cases() -> Vec<(Case, KMeansParams)> {
@@ -74,7 +76,7 @@ fn every_backend_gives_the_scalar_fit() {
     for (case, params) in cases() {
         let data = case.data();
         let run = |backend: &dyn Backend, host: &dyn Backend, data: &TileSet| {
-            result(&fit(backend, host, data, &RowKeys::RowNumber, &params, 1.0, &()).unwrap())
+            result(fit(backend, host, data, &RowKeys::RowNumber, &params, 1.0, &()).unwrap())
         };
         let expected = run(&ScalarBackend, &ScalarBackend, &data);
         for backend in &backends {
@@ -123,7 +125,7 @@ fn another_seed_is_another_run() {
     let data = case.data();
     let run = |seed| {
         let params = KMeansParams { seed, ..params.clone() };
-        result(&fit(&host, &host, &data, &RowKeys::RowNumber, &params, 1.0, &()).unwrap())
+        result(fit(&host, &host, &data, &RowKeys::RowNumber, &params, 1.0, &()).unwrap())
     };
     assert!(run(9) == run(9));
     assert!(run(9) != run(10));

@@ -1,5 +1,5 @@
 //! What the benches share: generated rows, the machine's copy bandwidth, and a line per figure.
-#![allow(unreachable_pub, reason = "a module of a bench, not a library")]
+#![allow(unreachable_pub, clippy::print_stdout, reason = "a module of a bench, not a library")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

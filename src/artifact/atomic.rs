@@ -119,23 +119,28 @@ pub struct RunDir {
     name: OsString,
     overwrite: bool,
     temporary: TempDir,
+    /// Held while the directory is made: what a killed run left is locked by nobody.
+    _lock: Option<File>,
 }
 
 impl RunDir {
-    /// Begins the run directory `path`.
+    /// Begins the run directory `path`, and removes what runs that were killed left beside it.
     ///
     /// # Errors
     /// Those of [`check_output_dir`].
     pub fn create(path: &Path, overwrite: bool) -> Result<Self> {
         check_output_dir(path, overwrite)?;
         let (folder, name) = folder_and_name(path)?;
+        remove_left(&folder, &name);
         let temporary = temporary_dir(&folder, &name, "tmp").map_err(Error::io("create", path))?;
+        let lock = locked(temporary.path());
         Ok(Self {
             path: path.to_owned(),
             folder,
             name,
             overwrite,
             temporary,
+            _lock: lock,
         })
     }
 
@@ -220,16 +225,42 @@ fn put_back(aside: TempDir, path: &Path) {
     }
 }
 
-/// Removes an earlier run, file by file by our own names: anything else keeps its folder alive.
+/// Removes an earlier run.
 fn remove_run(aside: TempDir) {
-    let run = aside.path().join(OLD_RUN);
-    for name in names::ALL {
-        // What is not there needs no removal; what cannot be removed makes the next line fail.
-        let _ = fs::remove_file(run.join(name));
-    }
-    if fs::remove_dir(&run).is_err() {
+    if remove_ours(&aside.path().join(OLD_RUN)).is_err() {
         let _ = aside.keep();
     }
+}
+
+/// Removes a run directory, file by file by our own names: anything else keeps its folder alive.
+fn remove_ours(dir: &Path) -> io::Result<()> {
+    for name in names::ALL {
+        // What is not there needs no removal; what cannot be removed makes the next line fail.
+        let _ = fs::remove_file(dir.join(name));
+    }
+    fs::remove_dir(dir)
+}
+
+/// Removes what killed runs left in the making of the run directory `name`: hidden folders that hold files of a run
+/// and that nobody has locked. A folder is locked before it gets its first file, so no run at work loses one.
+fn remove_left(folder: &Path, name: &OsStr) {
+    let prefix = hidden(name, "tmp");
+    // Nothing depends on this: what cannot be read or removed stays.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let left = entry.path();
+        let is_ours = entry.file_name().to_string_lossy().starts_with(&prefix)
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && names::ALL.iter().any(|name| left.join(name).is_file());
+        if is_ours && let Some(_lock) = locked(&left) {
+            let _ = remove_ours(&left);
+        }
+    }
+}
+
+/// A folder that is locked as long as this lives; none where it is locked already, or the system locks no folders.
+fn locked(folder: &Path) -> Option<File> {
+    let file = File::open(folder).ok()?;
+    file.try_lock().is_ok().then_some(file)
 }
 
 /// Refuses to replace anything but an empty folder or a run directory that holds our files alone.
@@ -509,5 +540,29 @@ mod tests {
             assert!(check(&file.join("run"), false).is_err());
         }
         assert_eq!(listing(folder.path()), ["file"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_killed_run_left_goes_and_a_run_at_work_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let left = |name: &str, files: &[&str]| {
+            let dir = folder.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            files.iter().for_each(|file| fs::write(dir.join(file), "x").unwrap());
+        };
+        left(".run.tmp-killed", &[names::MODEL]);
+        left(".run.tmp-begun", &[]);
+        left(".run.tmp-foreign", &[names::MODEL, "photo.jpg"]);
+        left(".other.tmp-killed", &[names::MODEL]);
+        let at_work = RunDir::create(&path, false).unwrap();
+        at_work.write(names::MODEL, text("{}")).unwrap();
+        run_dir(&path, false, "{}").unwrap();
+        assert!(at_work.temporary.path().join(names::MODEL).is_file());
+        drop(at_work);
+        let stay = [".other.tmp-killed", ".run.tmp-begun", ".run.tmp-foreign", "run"];
+        assert_eq!(listing(folder.path()), stay);
+        assert_eq!(listing(&folder.path().join(".run.tmp-foreign")), ["photo.jpg"]);
     }
 }

@@ -9,6 +9,7 @@ mod tables;
 pub use atomic::{OutFile, RunDir, check_output_dir, check_output_file, write_atomic};
 pub use run_record::{
     DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
+    TimeRecord,
 };
 pub use tables::{check_id_columns, write_assignments, write_profile};
 

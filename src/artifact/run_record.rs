@@ -24,8 +24,6 @@ pub struct RunRecord {
     pub version: u64,
     /// The program that made the run.
     pub kohort_version: String,
-    /// When the run began, as RFC 3339.
-    pub created: String,
     /// Over id (or row number) and segment of every row, see [`crate::segments::labels_hash`].
     pub labels_hash: String,
     /// DATA as it was given: files, folders, globs.
@@ -62,12 +60,8 @@ pub struct RunRecord {
     pub share_doubtful: f64,
     /// How the first centroids were found; none where they were given.
     pub seeding: Option<SeedingRecord>,
-    /// Seconds per stage, in order.
-    pub stages: Vec<StageRecord>,
-    /// Seconds in all, up to the writing of this record.
-    pub elapsed_s: f64,
-    /// Rows of the data per second of `elapsed_s`.
-    pub rows_per_s: f64,
+    /// When and how fast: with the memory, all that differs when the run is made again on the same machine.
+    pub time: TimeRecord,
     /// Most memory held; none where the system does not say.
     pub peak_memory_bytes: Option<u64>,
     /// What the user was told.
@@ -158,6 +152,20 @@ pub struct SeedingRecord {
     pub n_init: usize,
     /// The restart that won, from 0.
     pub best: usize,
+}
+
+/// When a run was made, and how long it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeRecord {
+    /// When the run began, as RFC 3339.
+    pub created: String,
+    /// Seconds per stage, in order.
+    pub stages: Vec<StageRecord>,
+    /// Seconds in all, up to the writing of this record.
+    pub elapsed_s: f64,
+    /// Rows of the data per second of `elapsed_s`.
+    pub rows_per_s: f64,
 }
 
 /// One stage of a run.
@@ -256,12 +264,12 @@ impl RunRecord {
         if self.inertia_exact().is_none() {
             return Err("inertia_exact is not a whole number".into());
         }
-        let stages = self.stages.iter().map(|stage| stage.elapsed_s);
+        let stages = self.time.stages.iter().map(|stage| stage.elapsed_s);
         let numbers = [
             self.inertia,
             self.share_doubtful,
-            self.elapsed_s,
-            self.rows_per_s,
+            self.time.elapsed_s,
+            self.time.rows_per_s,
             self.options.tol,
         ];
         if !numbers.into_iter().chain(stages).all(f64::is_finite) {
@@ -343,7 +351,6 @@ mod tests {
             format: RunRecord::FORMAT.into(),
             version: RunRecord::VERSION,
             kohort_version: "0.1.0".into(),
-            created: "2026-01-02T03:04:05Z".into(),
             labels_hash: "0123456789abcdef".repeat(2),
             data: vec!["data/*.parquet".into()],
             inputs: vec![InputRecord::new(&input("data/a.parquet"))],
@@ -371,12 +378,15 @@ mod tests {
                 n_init: 10,
                 best: 3,
             }),
-            stages: vec![StageRecord {
-                stage: "learn".into(),
-                elapsed_s: 0.25,
-            }],
-            elapsed_s: 0.5,
-            rows_per_s: 20.0,
+            time: TimeRecord {
+                created: "2026-01-02T03:04:05Z".into(),
+                stages: vec![StageRecord {
+                    stage: "learn".into(),
+                    elapsed_s: 0.25,
+                }],
+                elapsed_s: 0.5,
+                rows_per_s: 20.0,
+            },
             peak_memory_bytes: None,
             warnings: Vec::new(),
             segments: vec![segment(1, 6), segment(2, 4)],
@@ -426,7 +436,7 @@ mod tests {
             ("upper case", |record| record.labels_hash = "A".repeat(32)),
             ("input hash", |record| record.inputs[0].xxh3_128.clear()),
             ("exact inertia", |record| record.inertia_exact = "-1".into()),
-            ("not finite", |record| record.rows_per_s = f64::INFINITY),
+            ("not finite", |record| record.time.rows_per_s = f64::INFINITY),
             ("segments", |record| record.segments.truncate(1)),
             ("order", |record| record.segments.swap(0, 1)),
             ("rows", |record| record.n_rows = 11),
@@ -461,7 +471,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.json");
         let mut record = record();
-        record.elapsed_s = f64::NAN;
+        record.time.elapsed_s = f64::NAN;
         assert!(write_atomic(&path, false, |out| record.write(out)).is_err());
         assert!(!path.exists());
     }

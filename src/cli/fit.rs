@@ -72,7 +72,7 @@ pub(super) fn inputs(source: &ParquetSource) -> Result<Vec<InputRecord>> {
 
 fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result<()> {
     output.note(&summary_line(record));
-    let stages = record.stages.iter();
+    let stages = record.time.stages.iter();
     show_stages(stages.map(|stage| (stage.stage.as_str(), stage.elapsed_s)), output);
     if let Some(bytes) = record.peak_memory_bytes {
         output.detail(&format!("  peak memory {} MiB", count(bytes >> 20)));
@@ -93,7 +93,7 @@ fn summary_line(record: &RunRecord) -> String {
         plural(record.n_features as u64, "feature"),
         plural(record.n_segments as u64, "segment"),
         number(record.inertia),
-        seconds(record.elapsed_s),
+        seconds(record.time.elapsed_s),
         seeding_text(record),
         plural(record.n_iter as u64, "iteration"),
         match record.stop_reason {

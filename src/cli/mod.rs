@@ -50,10 +50,10 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         _ => progress::stop_on_interrupt()?,
     }
     match command {
-        Command::Fit(args) => fit::run(args, output),
-        Command::Score(args) => score::run(args, output),
+        Command::Fit(args) => fit::run(args, output).map_err(|error| error.about(&args.data)),
+        Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Devices(_) => devices::run(output),
-        Command::Verify(args) => verify::run(args, output),
+        Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),
     }
 }
 

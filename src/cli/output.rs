@@ -124,8 +124,11 @@ impl Output {
             ErrorKind::Internal => "internal",
         };
         let exit_code = super::exit_code(kind);
-        // An error that cannot be told on stdout leaves its exit code.
-        let _ = self.object(&json!({ "error": message, "hint": hint, "kind": kind_name, "exit_code": exit_code }));
+        let object = json!({ "error": message, "hint": hint, "kind": kind_name, "exit_code": exit_code });
+        // What stdout does not take is said on stderr.
+        if self.object(&object).is_err() {
+            err_lines(&error_text(message, hint));
+        }
     }
 }
 

@@ -33,6 +33,9 @@ const MAX_PATH_BYTES: u64 = 256 << 20;
 const STRUCT_BYTES: u64 = 1 << 10;
 /// A run needs at least a value and a label of four bytes for each row.
 const ROW_BYTES: u64 = 8;
+/// More rows to a byte of data are not believed: a row group of 2^20 equal rows takes some dozen bytes, and to read
+/// 2^31 rows out of a few hundred bytes takes minutes.
+const MAX_ROWS_PER_BYTE: u64 = 1 << 20;
 
 /// A file whose frame and metadata hold together.
 pub(crate) struct Admitted {
@@ -263,6 +266,10 @@ fn check_metadata(path: &Path, metadata: &ParquetMetaData, data_end: u64) -> Res
         let reason = format!("declares {declared} rows, but its row groups {sum}: it is damaged");
         return Err(refused(path, reason));
     }
+    if declared as u64 / MAX_ROWS_PER_BYTE > data_end {
+        let reason = format!("declares {declared} rows in {data_end} bytes, more than any data has: it is damaged");
+        return Err(refused(path, reason));
+    }
     let bytes = (declared as u64).saturating_mul(ROW_BYTES);
     if bytes > available_memory() {
         let what = format!("{}: {declared} rows", escape(&file::path_text(path)));
@@ -333,7 +340,8 @@ pub(crate) fn corrupt(path: &Path, row_group: usize, column: Option<String>, rea
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parquet::schema::types::{ColumnDescriptor, ColumnPath, Type as SchemaType};
+    use parquet::file::metadata::FileMetaData;
+    use parquet::schema::types::{ColumnDescriptor, ColumnPath, SchemaDescriptor, Type as SchemaType};
 
     /// A schema element: its physical type (or none), name, and children.
     fn node(physical: Option<u8>, children: u8) -> Vec<u8> {
@@ -420,5 +428,22 @@ mod tests {
         assert!(judge(100, 4, -1).is_err());
         assert!(judge(100, i64::MAX, i64::MAX).is_err());
         assert!(judge(1 << 61, 4, 996).is_err());
+    }
+
+    #[test]
+    fn rows_beyond_belief_are_refused_before_they_are_read() {
+        let judge = |rows: i64, data_end: u64| {
+            let root = SchemaType::group_type_builder("schema").build().unwrap();
+            let schema = Arc::new(SchemaDescriptor::new(Arc::new(root)));
+            let group = RowGroupMetaData::builder(Arc::clone(&schema))
+                .set_num_rows(rows)
+                .build()
+                .unwrap();
+            let file = FileMetaData::new(2, rows, None, None, schema, None);
+            check_metadata(Path::new("a"), &ParquetMetaData::new(file, vec![group]), data_end)
+        };
+        assert!(judge(100 << 20, 100).is_ok());
+        let error = judge(101 << 20, 100).unwrap_err().to_string();
+        assert!(error.starts_with("a: declares 105906176 rows in 100 bytes"), "{error}");
     }
 }

@@ -65,6 +65,9 @@ pub(crate) fn plan(schema: &Schema, options: &FeatureOptions) -> Result<Vec<Part
         .iter()
         .map(|name| find_column(schema, name))
         .collect::<Result<_>>()?;
+    if let Some(n) = (1..ids.len()).find(|&n| ids[..n].contains(&ids[n])) {
+        return Err(unusable(schema, ids[n], "an id", "is named twice"));
+    }
     let weight = options
         .weight
         .as_ref()
@@ -380,6 +383,7 @@ mod tests {
             (options(&["w"], &[], &["w"], None), "is the id"),
             (options(&["w"], &[], &[], Some("w")), "is the weight"),
             (options(&[], &[], &["w"], Some("w")), "is the id"),
+            (options(&[], &[], &["country", "w", "country"], None), "is named twice"),
         ] {
             let error = refused(options);
             assert!(error.to_string().ends_with(reason), "{error}");

@@ -41,7 +41,8 @@ pub struct Learned {
 /// missing values (or all, with [`Scale::Robust`]) once for exact quantiles.
 ///
 /// A column counts as constant where all values are equal, and where a float column's standard deviation is within
-/// the rounding noise of its magnitude: below `2^-11` (16 bits), `2^-24` (32) or `1e-13` (64) of the largest.
+/// the rounding noise of its magnitude: below `2^-11` (16 bits), `2^-24` (32) or `1e-13` (64) of the largest. A single
+/// row is taken as it is, with a scale of 1.
 ///
 /// # Errors
 /// No rows, no usable column, a column asked for by name that cannot be used, a value that cannot be used (with file
@@ -132,6 +133,8 @@ impl Candidate {
         let std = self.moments.std();
         if self.n_missing == n_rows {
             Some("has no values")
+        } else if n_rows == 1 {
+            None
         } else if self.min == self.max {
             Some("is constant")
         } else if !std.is_normal() || std < self.noise * self.min.abs().max(self.max.abs()) {
@@ -346,7 +349,9 @@ fn finish(
         prepared.push(one);
         reaches.push(reach);
     }
-    let grid = Grid::covering(reaches.iter().copied().fold(0.0, f64::max));
+    // Nothing reaches anywhere in a single row; its grid is that of values within a standard deviation.
+    let reach = reaches.iter().copied().fold(0.0, f64::max);
+    let grid = Grid::covering(if reach == 0.0 { 1.0 } else { reach });
     warnings.extend(coarse_steps(grid, scale, &prepared, &reaches));
     let n_missing: Vec<u64> = features.iter().map(|feature| feature.n_missing).collect();
     let columns = reports(source.schema(), scale, parts, &prepared, &n_missing);
@@ -368,8 +373,15 @@ fn feature_preparation(
     scale: Scale,
     warnings: &mut Vec<String>,
 ) -> FeaturePreparation {
-    let (mean, std) = (feature.moments.mean(), feature.moments.std());
+    let mean = feature.moments.mean();
+    // A single row has no spread to scale by.
+    let std = if source.n_rows() == 1 {
+        1.0
+    } else {
+        feature.moments.std()
+    };
     let (centre, factor) = match (scale, quantiles) {
+        _ if source.n_rows() == 1 => (mean, std),
         (Scale::Minmax, _) => (feature.min, feature.max - feature.min),
         (Scale::None, _) => (mean, 1.0),
         (Scale::Robust, Some(Quantiles { median, spread })) if spread.is_normal() => (median, spread),
@@ -745,6 +757,9 @@ mod tests {
             learn(&floats(&[1.0, 1.0]), &FeatureOptions::default()),
             Err(Error::NoFeatures { .. })
         ));
+        let ids = Table::new(vec![column("id", Int64Array::from(vec![3, 9, 4]))], 3);
+        let hint = learn(&ids, &FeatureOptions::default()).unwrap_err().hint();
+        assert!(hint.unwrap().contains("looks like an id"));
         let tiny = f64::from_bits(3);
         assert!(matches!(
             learn(&floats(&[0.0, tiny]), &FeatureOptions::default()),
@@ -754,6 +769,25 @@ mod tests {
         assert!(matches!(
             learn(&far, &scaled(Scale::Robust)),
             Err(Error::ColumnUnusable { .. })
+        ));
+    }
+
+    #[test]
+    fn a_single_row_is_a_point_without_spread() {
+        for scale in [Scale::Zscore, Scale::Robust, Scale::Minmax, Scale::None] {
+            let learned = learn(&floats(&[299.25]), &scaled(scale)).unwrap();
+            let FeaturePreparation { mean, std, .. } = learned.preparation.features[0];
+            assert_eq!(
+                (mean, std, learned.preparation.validate()),
+                (299.25, 1.0, Ok(())),
+                "{scale}"
+            );
+            assert_eq!(learned.preparation.z(0, 299.25), 0.0, "{scale}");
+            assert!(learned.warnings.is_empty(), "{:?}", learned.warnings);
+        }
+        assert!(matches!(
+            learn(&floats(&[f64::NAN]), &FeatureOptions::default()),
+            Err(Error::NoFeatures { .. })
         ));
     }
 

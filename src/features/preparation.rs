@@ -43,7 +43,7 @@ pub struct FeaturePreparation {
     pub fill: f64,
     /// The mean.
     pub mean: f64,
-    /// The standard deviation of the population; positive.
+    /// The standard deviation of the population, 1 for a single row; positive.
     pub std: f64,
 }
 

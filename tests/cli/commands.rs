@@ -246,15 +246,14 @@ fn a_reader_who_leaves_is_no_failure() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_behind_stdout_is_told() {
-    let sandbox = Sandbox::new();
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let output = sandbox.command(FIT).stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("error: cannot write standard output: ")
-    );
+    for args in [FIT.to_owned(), format!("{FIT} --json")] {
+        let sandbox = Sandbox::new();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = sandbox.command(&args).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains("error: cannot write standard output: "), "{told}");
+    }
 }
 
 #[test]
