@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use kohort::backend::cpu::CpuBackend;
 use kohort::data::MemorySource;
 use kohort::features::{FeatureOptions, Scale};
@@ -127,6 +127,23 @@ fn labels_are_scikit_learns_and_the_inertia_is_within_a_millionth() {
             found.centroids
         );
     }
+}
+
+/// Integers near 0, and the same a billion further on, where `f32` could not tell them apart.
+#[test]
+fn an_offset_of_a_billion_changes_no_label() {
+    let labels = |offset: i64| {
+        let column =
+            |f: fn(i64) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values((0..500).map(|i| f(i) + offset))) };
+        let table = RecordBatch::try_from_iter([("a", column(|i| i % 3 * 2 - 1)), ("b", column(|i| i * i % 7))]);
+        let source = MemorySource::new(vec![table.unwrap()]).unwrap();
+        fit(&source, &CpuBackend::new(1).unwrap(), &FitOptions::new(4), &())
+            .unwrap()
+            .assignment
+            .labels
+    };
+    assert_eq!(labels(0), labels(1_000_000_000));
+    assert_eq!(labels(0), labels(-1_000_000_000));
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub struct KMeansParams {
     pub n_clusters: usize,
     /// Where the first centroids come from.
     pub init: Init,
-    /// Restarts of the seeding; the best by inertia on the sample wins. Without meaning for [`Init::Centroids`].
+    /// Restarts of the seeding; the best by inertia on the sample is then improved by swaps of single centroids.
+    /// Without meaning for [`Init::Centroids`].
     pub n_init: usize,
     /// Most Lloyd iterations over all rows, and over the sample in each restart.
     pub max_iter: usize,
