@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Fit a run again and check that every bit is the same
     Verify(VerifyArgs),
+    /// Write synthetic accounts with known clusters, as many as you like
+    Generate(GenerateArgs),
 }
 
 impl Command {
@@ -40,6 +42,7 @@ impl Command {
             Self::Score(args) => &args.talk,
             Self::Devices(args) => &args.talk,
             Self::Verify(args) => &args.talk,
+            Self::Generate(args) => &args.talk,
         }
     }
 }
@@ -216,6 +219,122 @@ pub(crate) struct VerifyArgs {
     pub(crate) talk: TalkArgs,
 }
 
+const GENERATE_HELP: &str = "Example: kohort generate --rows 10M --features 32 --clusters 100 --out accounts.parquet
+
+Columns: account_id, f01, f02, ... (float32), c01, ... (text, with --categorical), and truth, the cluster that a row \
+was drawn from (-1 for outliers): leave it out of a fit with --exclude truth. Rows depend on the seed, the shape and \
+their number alone; the files are the same for any number of threads.
+
+Counts may be written 5000, 10_000, 200k, 1M, 2.5M or 1B.";
+
+#[derive(Debug, Args)]
+#[command(after_help = GENERATE_HELP)]
+pub(crate) struct GenerateArgs {
+    /// Number of rows
+    #[arg(long, value_name = "N", value_parser = a_count)]
+    pub(crate) rows: usize,
+
+    /// Number of features
+    #[arg(long, value_name = "N", default_value = "16", value_parser = a_count)]
+    pub(crate) features: usize,
+
+    /// Number of clusters; the largest has more than 20 times the rows of the smallest
+    #[arg(long, value_name = "N", default_value = "8", value_parser = a_count)]
+    pub(crate) clusters: usize,
+
+    /// Write to this Parquet file; with --files, to this folder
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: PathBuf,
+
+    /// Replace what was written there earlier
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) kind: AccountKindArgs,
+
+    /// Write a folder with N files, part-00000.parquet and so on
+    #[arg(long, value_name = "N", value_parser = a_count, help_heading = "Files")]
+    pub(crate) files: Option<usize>,
+
+    /// Rows in a row group [default: 32 MiB of numbers, but 16,384 to 1,048,576 rows]
+    #[arg(long, value_name = "ROWS", value_parser = a_count, help_heading = "Files")]
+    pub(crate) row_group: Option<usize>,
+
+    /// Compression of the files
+    #[arg(
+        long,
+        value_enum,
+        value_name = "CODEC",
+        default_value = "snappy",
+        help_heading = "Files"
+    )]
+    pub(crate) codec: CodecArg,
+
+    /// Threads of the CPU [default: all]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024), help_heading = "Files")]
+    pub(crate) threads: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rows")]
+pub(crate) struct AccountKindArgs {
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Share of feature cells that are null
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) missing: f64,
+
+    /// Share of rows thrown far off
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) outliers: f64,
+
+    /// Added to every value, in standard deviations of the noise
+    #[arg(long, value_name = "SIGMA", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) offset: f64,
+
+    /// Number of text columns that go with the cluster
+    #[arg(long, value_name = "N", default_value = "0", value_parser = a_count)]
+    pub(crate) categorical: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CodecArg {
+    None,
+    Snappy,
+    Zstd,
+    Lz4,
+    Gzip,
+    Brotli,
+}
+
+/// A whole number such as 5000, 10_000, 200k, 2.5M or 1B.
+fn a_count(text: &str) -> Result<usize, String> {
+    let wrong = || "expected a whole number such as 5000, 10_000, 200k, 2.5M or 1B".to_owned();
+    let (number, zeros) = match text.chars().last() {
+        Some('k' | 'K') => (&text[..text.len() - 1], 3),
+        Some('m' | 'M') => (&text[..text.len() - 1], 6),
+        Some('b' | 'B' | 'g' | 'G') => (&text[..text.len() - 1], 9),
+        _ => (text, 0),
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let part = part.trim_end_matches('0');
+    if part.len() > zeros || !number.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let digits: String = whole.chars().filter(|&c| c != '_').chain(part.chars()).collect();
+    if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let digits = digits + &"0".repeat(zeros - part.len());
+    digits.parse().map_err(|_| "the number is too large".to_owned())
+}
+
 fn n_clusters(text: &str) -> Result<usize, String> {
     let n = text.parse().ok().filter(|n| (1..=MAX_CLUSTERS).contains(n));
     n.ok_or_else(|| format!("expected a whole number from 1 to {MAX_CLUSTERS}"))
@@ -344,6 +463,42 @@ mod tests {
         assert_eq!(Names::flatten(&args.columns.features), ["a", "b,c", "usage_*", "d"]);
         assert_eq!(Names::flatten(&args.columns.id), ["x", "y"]);
         assert!(parse("kohort fit a -k 2 --features a,,b").is_err());
+    }
+
+    #[test]
+    fn counts_are_written_as_people_do() {
+        let good = [
+            ("0", 0),
+            ("5000", 5000),
+            ("10_000", 10_000),
+            ("200k", 200_000),
+            ("1M", 1_000_000),
+            ("2.5M", 2_500_000),
+            ("2.50m", 2_500_000),
+            ("1B", 1_000_000_000),
+            ("1.0", 1),
+        ];
+        for (text, value) in good {
+            assert_eq!(a_count(text), Ok(value), "{text}");
+        }
+        for text in [
+            "",
+            "k",
+            "-1",
+            "+1",
+            "1.5",
+            "1.2345k",
+            "1e6",
+            ".5M",
+            "_1",
+            "1 M",
+            "M1",
+            "1.-5k",
+            "99999999999B",
+            "é",
+        ] {
+            assert!(a_count(text).is_err(), "{text}");
+        }
     }
 
     #[test]

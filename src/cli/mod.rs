@@ -12,6 +12,7 @@ mod args;
 mod columns;
 mod devices;
 mod fit;
+mod generate;
 mod output;
 mod plan;
 mod progress;
@@ -53,6 +54,7 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Fit(args) => fit::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Devices(_) => devices::run(output),
+        Command::Generate(args) => generate::run(args, output),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),
     }
 }

@@ -5,5 +5,6 @@
 mod commands;
 mod errors;
 mod exit_codes;
+mod generate;
 mod interrupt;
 mod sandbox;
