@@ -71,7 +71,7 @@ pub struct Written {
 
 /// Writes all rows of `accounts`, whole or not at all. The bytes do not depend on the number of threads.
 ///
-/// Memory does not grow with the number of rows: at most two finished row groups wait per thread.
+/// Memory does not grow with the number of rows: one row group per thread is made or waits, and one is being written.
 ///
 /// # Errors
 /// [`Error::InvalidParam`] for numbers of files, rows or threads that cannot be; those of [`super::check_output_file`]
@@ -213,7 +213,7 @@ impl Pipeline<'_> {
         let n_workers = self.n_workers.min(self.groups.len()).max(1);
         thread::scope(|scope| {
             let start = |worker: usize| -> Result<Receiver<Group>> {
-                let (sender, receiver) = sync_channel(1);
+                let (sender, receiver) = sync_channel(0);
                 let begun = thread::Builder::new()
                     .name(format!("generate-{worker}"))
                     .spawn_scoped(scope, move || self.work(worker, n_workers, &sender));
