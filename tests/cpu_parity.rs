@@ -5,7 +5,7 @@ mod common;
 
 use common::{Case, Values, cases, check_backend};
 use kohort::backend::Backend;
-use kohort::backend::cpu::CpuBackend;
+use kohort::backend::cpu::{CpuBackend, Pruning};
 use kohort::backend::scalar::ScalarBackend;
 use kohort::tiles::Centroids;
 
@@ -37,4 +37,50 @@ fn sums_kept_over_many_passes_equal_a_recount() {
     let fewer = Centroids::new(4, centroids.values()[..5 * 4].to_vec());
     let (a, b) = (ours.assign(&fewer).unwrap(), reference.assign(&fewer).unwrap());
     assert_eq!((a.partial, a.n_moved), (b.partial, b.n_moved));
+}
+
+/// Bounds change nothing: in every iteration labels, sums and rows moved are those of a backend that looks at every
+/// row, while fewer rows are looked at.
+#[test]
+fn pruned_passes_equal_full_passes_in_every_iteration() {
+    for case in [
+        Case::new(6000, 2, 5, Values::Bell),
+        Case::new(20_000, 3, 12, Values::HeavyTail).weighted().chunks_of(9),
+        Case::new(5000, 4, 40, Values::Small),
+        Case::new(9000, 5, 33, Values::Bell).weighted(),
+        Case::new(7000, 3, 150, Values::Bell).chunks_of(50),
+        Case::new(1000, 64, 256, Values::HeavyTail).weighted(),
+        Case::new(1500, 64, 200, Values::Bell).chunks_of(5),
+        Case::new(700, 100, 650, Values::Small),
+    ] {
+        for pruned in CpuBackend::for_each_isa(3).unwrap() {
+            let description = pruned.description();
+            let data = case.data();
+            let pruned = pruned.with_pruning(Pruning::Always);
+            let full = CpuBackend::new(2).unwrap().with_pruning(Pruning::Never);
+            let (mut ours, mut plain) = (pruned.open(&data, 150).unwrap(), full.open(&data, 150).unwrap());
+            let mut centroids = case.centroids(&data);
+            let (mut n_read, mut n_passes) = (0, 0);
+            for iteration in 0..25 {
+                let (pass, expected) = (ours.assign(&centroids).unwrap(), plain.assign(&centroids).unwrap());
+                assert_eq!(
+                    pass.partial, expected.partial,
+                    "{case:?} on {description}, iteration {iteration}"
+                );
+                assert_eq!(
+                    pass.n_moved, expected.n_moved,
+                    "{case:?} on {description}, iteration {iteration}"
+                );
+                assert_eq!(ours.labels().unwrap(), plain.labels().unwrap());
+                assert_eq!(expected.n_read, data.n_rows() as u64);
+                n_read += pass.n_read;
+                n_passes += 1;
+                centroids = pass.partial.centroids(&centroids);
+            }
+            assert!(
+                n_read < n_passes * data.n_rows() as u64 * 9 / 10,
+                "{case:?}: {n_read} rows in {n_passes} passes"
+            );
+        }
+    }
 }

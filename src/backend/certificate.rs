@@ -17,12 +17,31 @@
 //! `ŝ_2 - ŝ_1 > a (3 (ŝ_1 + ŝ_2) + 8 |x|^2)`.
 //!
 //! For the runner-up the same test is made between the second and the third score.
+//!
+//! The CPU rounds to nearest, so that there `u = 2^-24`, and its kernels add `|x|^2 / 2` last and compare `t_k` itself:
+//! `|t̂_k - t_k| <= u (d + 4) (|c_k|^2 / 2 + |x| |c_k| + |x|^2 / 2) <= u (d + 4) (3 t_k + 3 |x|^2)`, and the nearest
+//! centroid is proven where
+//!
+//! `t̂_2 - t̂_1 > e`, `e = a (3 (t̂_1 + t̂_2) + 6 |x|^2)`, `a = u (d + 8) (1 + 2^-6)`.
+//!
+//! A computed `t̂` below zero then proves nothing for any centroid: `t` is not negative, so `|t̂|` is below the error,
+//! and two of them are closer to each other than `e`. That is why their order does not matter.
+//!
+//! *Margins.* With distances `D = sqrt(2 t)`, `D_2 - D_1 = 2 (t_2 - t_1) / (D_2 + D_1)` and `D_1 + D_2 <=
+//! 2 sqrt(t_1 + t_2)`, so that `D_2 - D_1 >= (t̂_2 - t̂_1 - e) / sqrt(t̂_1 + t̂_2 + e)`: by so much all other centroids
+//! are farther than the nearest one, at least.
 
 /// The factor `a` for `n_features` features.
 #[must_use]
 pub fn factor(n_features: usize) -> f32 {
     let u = 1.0 / f64::from(1 << 23);
     (u * (n_features as f64 + 8.0) * (1.0 + 1.0 / 64.0)) as f32
+}
+
+/// The factor `a` for the half squared distances of a device that rounds to nearest.
+#[must_use]
+pub fn nearest_even_factor(n_features: usize) -> f32 {
+    factor(n_features) / 2.0
 }
 
 /// Whether the centroid with the computed score `lower` is proven nearer than the one with `upper`.
@@ -41,9 +60,14 @@ mod tests {
     use crate::rng::Rng;
     use crate::tiles::Centroids;
 
+    /// Whether half squared distances prove the nearest centroid, as the vector kernels of the CPU do it.
+    fn halves_prove(lower: f32, upper: f32, half_sq_norm: f32, factor: f32) -> bool {
+        upper - lower > factor * (3.0 * (lower + upper) + 12.0 * half_sq_norm)
+    }
+
     /// Rows about half-way between two centroids, near and far from the origin, scored in `f32` with a fixed order
     /// of additions. How many were proven, and how many of these wrongly.
-    fn near_ties(slack: f32) -> (usize, usize) {
+    fn near_ties(slack: f32, halves: bool) -> (usize, usize) {
         let mut rng = Rng::new(3, 1);
         let (mut proven, mut wrong) = (0, 0);
         for case in 0..60_000 {
@@ -65,8 +89,21 @@ mod tests {
                 terms.fold(norms[k], |score, (&x, &c)| score - x as f32 * c)
             };
             let sq_norm = x.iter().fold(0.0, |sum, &x| sum + x as f32 * x as f32);
-            let best = usize::from(score(1) < score(0));
-            if proves(score(best), score(1 - best), sq_norm, slack * factor(d)) {
+            let half_sq_norm = 0.5 * sq_norm;
+            let half_sq_dist = |k: usize| half_sq_norm + score(k);
+            let best = if halves {
+                usize::from(half_sq_dist(1) < half_sq_dist(0))
+            } else {
+                usize::from(score(1) < score(0))
+            };
+            let other = 1 - best;
+            let proven_here = if halves {
+                let factor = slack * nearest_even_factor(d);
+                halves_prove(half_sq_dist(best), half_sq_dist(other), half_sq_norm, factor)
+            } else {
+                proves(score(best), score(other), sq_norm, slack * factor(d))
+            };
+            if proven_here {
                 proven += 1;
                 wrong += usize::from(scalar::two_nearest(&x, &centroids).0 as usize != best);
             }
@@ -76,14 +113,16 @@ mod tests {
 
     #[test]
     fn what_is_proven_is_true() {
-        let (proven, wrong) = near_ties(1.0);
-        assert_eq!(wrong, 0);
-        assert!(proven > 10_000, "only {proven} proven: the test proves little");
+        for halves in [false, true] {
+            let (proven, wrong) = near_ties(1.0, halves);
+            assert_eq!(wrong, 0);
+            assert!(proven > 10_000, "only {proven} proven: the test proves little");
+        }
     }
 
     #[test]
     fn a_bound_too_small_is_found_out() {
-        assert!(near_ties(0.01).1 > 0);
+        assert!(near_ties(0.01, false).1 > 0 && near_ties(0.01, true).1 > 0);
     }
 
     #[test]

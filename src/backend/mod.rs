@@ -76,6 +76,8 @@ pub struct Pass {
     pub n_moved: u64,
     /// Rows that floating point could not decide, and exact arithmetic did. Diagnostic: may differ between backends.
     pub n_doubtful: u64,
+    /// Rows that were looked at; bounds proved of the others that their labels stay. Diagnostic as well.
+    pub n_read: u64,
 }
 
 /// Nearest and second-nearest centroid of every row, in row order.

@@ -47,6 +47,7 @@ impl Session for ScalarSession<'_> {
             partial,
             n_moved,
             n_doubtful: 0,
+            n_read: self.data.n_rows() as u64,
         })
     }
 

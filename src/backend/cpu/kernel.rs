@@ -1,186 +1,606 @@
-//! Scores of one block of 64 rows against all centroids: best, runner-up and (where wanted) third per row.
+//! Distances of a tile of up to 64 rows to a list of centroids, and what follows from them for each row: the nearest
+//! centroid, whether that is proven, and by how much the others are farther.
 
+use super::groups::{Grouping, VECTOR};
 use super::lanes::{Lanes, Portable};
+use crate::backend::certificate;
 use crate::tiles::{BLOCK, Centroids};
 
-/// Centroids scored together, each in a register of its own.
-const GROUP: usize = 8;
-/// Score of the centroids that fill up the last group: above every real one, and far from overflow in the certificate.
+/// Centroids scored together: with the rows of a tile side by side they fill the registers.
+pub(super) const GROUP: usize = 4;
+/// Half the squared norm of the centroid that fills up the last group: its score stands behind every real one, and is
+/// far from overflow in the certificate.
 const PADDING_SCORE: f32 = 1e30;
 
-/// Centroids in the order in which the kernel reads them: groups of 8, feature by feature.
-pub(super) struct PackedCentroids {
+/// Centroids as the kernels read them, filled up to whole groups with one that stands behind all others.
+pub(super) struct CentroidTable {
     n_features: usize,
-    /// `groups x n_features x GROUP`, negated.
+    /// Whole groups times `n_features`, row-major, negated.
     coords: Vec<f32>,
-    /// `groups x GROUP`.
     half_sq_norms: Vec<f32>,
+    /// Factor of the certificate.
+    factor: f32,
 }
 
-impl PackedCentroids {
+impl CentroidTable {
     pub(super) fn new(centroids: &Centroids) -> Self {
         let (k, d) = (centroids.n_clusters(), centroids.n_features());
-        let groups = k.div_ceil(GROUP);
-        let (values, norms) = (centroids.to_f32(), centroids.half_sq_norms_f32());
-        let mut coords = vec![0.0; groups * d * GROUP];
-        let mut half_sq_norms = vec![PADDING_SCORE; groups * GROUP];
-        for cluster in 0..k {
-            let (group, slot) = (cluster / GROUP, cluster % GROUP);
-            half_sq_norms[cluster] = norms[cluster];
-            for feature in 0..d {
-                coords[(group * d + feature) * GROUP + slot] = -values[cluster * d + feature];
-            }
-        }
+        let places = k.next_multiple_of(GROUP);
+        let mut coords = centroids.to_f32();
+        coords.iter_mut().for_each(|c| *c = -*c);
+        coords.resize(places * d, 0.0);
+        let mut half_sq_norms = centroids.half_sq_norms_f32();
+        half_sq_norms.resize(places, PADDING_SCORE);
         Self {
             n_features: d,
             coords,
             half_sq_norms,
+            factor: certificate::nearest_even_factor(d),
         }
+    }
+
+    fn n_groups(&self) -> usize {
+        self.half_sq_norms.len() / GROUP
+    }
+
+    #[inline(always)]
+    fn group(&self, index: usize) -> [u32; GROUP] {
+        std::array::from_fn(|slot| (index * GROUP + slot) as u32)
+    }
+
+    #[inline(always)]
+    fn row(&self, cluster: u32) -> &[f32] {
+        &self.coords[cluster as usize * self.n_features..][..self.n_features]
     }
 }
 
-/// What the kernel finds for each of the 64 rows of a block.
-pub(super) struct BlockScores {
-    /// `|x|^2`, for the certificate.
-    pub(super) sq_norm: [f32; BLOCK],
-    /// Scores `|c|^2 / 2 - x.c`, least first.
-    pub(super) best: [f32; BLOCK],
-    pub(super) second: [f32; BLOCK],
-    /// Filled only where three are wanted.
-    pub(super) third: [f32; BLOCK],
-    /// Centroids with the best and (where three are wanted) the second score; the lower index on equal scores.
-    pub(super) nearest: [u32; BLOCK],
-    pub(super) runner_up: [u32; BLOCK],
+/// Centroids in groups, one in each lane of a few vectors: for rows that are measured against some groups only.
+pub(super) struct GroupTable {
+    n_features: usize,
+    /// Centroids of a group, with those that fill it up.
+    width: usize,
+    /// `n_groups x (width / 16) x n_features x 16`, negated.
+    coords: Vec<f32>,
+    /// `n_groups x width`.
+    half_sq_norms: Vec<f32>,
+    /// The place of each centroid in its group.
+    places: Vec<u32>,
+    /// Error of a half squared distance `t` of a row `x`: `error_of_t * t + error_of_norm * |x|^2 / 2`.
+    error_of_t: f32,
+    error_of_norm: f32,
 }
 
-impl BlockScores {
+impl GroupTable {
+    pub(super) fn new(centroids: &Centroids, grouping: &Grouping) -> Self {
+        let d = centroids.n_features();
+        let (values, norms) = (centroids.to_f32(), centroids.half_sq_norms_f32());
+        let mut coords = vec![0.0; grouping.clusters.len() * d];
+        let mut half_sq_norms = vec![PADDING_SCORE; grouping.clusters.len()];
+        for (place, &cluster) in grouping.clusters.iter().enumerate() {
+            let Some(&norm) = norms.get(cluster as usize) else {
+                continue;
+            };
+            half_sq_norms[place] = norm;
+            for feature in 0..d {
+                let to = (place / VECTOR * d + feature) * VECTOR + place % VECTOR;
+                coords[to] = -values[cluster as usize * d + feature];
+            }
+        }
+        let factor = certificate::nearest_even_factor(d);
+        // The place of a centroid in its group takes the last bits of its score: at most `width` units in the last
+        // place, each at most 2^-23 of the score.
+        let packing = 1.01 * grouping.width.next_power_of_two() as f32 * f32::EPSILON;
+        Self {
+            n_features: d,
+            width: grouping.width,
+            coords,
+            half_sq_norms,
+            places: (0..grouping.width as u32).collect(),
+            error_of_t: 3.0 * factor + packing,
+            error_of_norm: 6.0 * factor,
+        }
+    }
+
+    /// Bits of a score that hold the place of its centroid in the group.
+    fn place_bits(&self) -> u32 {
+        self.width.next_power_of_two() as u32 - 1
+    }
+
+    /// The place in its group of the centroid with this score.
+    #[inline]
+    pub(super) fn place(&self, score: f32) -> usize {
+        (score.to_bits() & self.place_bits()) as usize
+    }
+
+    /// Error of the score of a row with this half squared norm. See [`certificate`].
+    #[inline]
+    pub(super) fn error(&self, score: f32, half_sq_norm: f32) -> f32 {
+        self.error_of_t * score.max(0.0) + self.error_of_norm * half_sq_norm
+    }
+}
+
+/// What [`Kernels::group`] finds for the rows of a block.
+pub(super) struct GroupScores {
+    /// `|x|^2 / 2`.
+    pub(super) half_sq_norm: [f32; BLOCK],
+    /// The least score of the group, with its place in the last bits.
+    pub(super) least: [f32; BLOCK],
+    /// The second-least.
+    pub(super) second: [f32; BLOCK],
+}
+
+impl GroupScores {
     pub(super) fn new() -> Self {
         Self {
-            sq_norm: [0.0; BLOCK],
-            best: [0.0; BLOCK],
+            half_sq_norm: [0.0; BLOCK],
+            least: [0.0; BLOCK],
             second: [0.0; BLOCK],
-            third: [0.0; BLOCK],
-            nearest: [0; BLOCK],
-            runner_up: [0; BLOCK],
         }
     }
 }
 
-/// A kernel for one instruction set: block (`n_features x 64`), centroids, scores.
-pub(super) type Kernel = fn(&[f32], &PackedCentroids, &mut BlockScores);
+/// A tile of rows: value `(row, feature)` at `feature * 64 + row`, rows past `n_rows` anything finite.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'t> {
+    pub(super) values: &'t [f32],
+    pub(super) n_rows: usize,
+    /// What is read next, fetched while this tile is worked on.
+    pub(super) ahead: &'t [f32],
+}
 
-/// `THREE`: keep the third score and the runner-up's index as well.
+/// What the kernels find for each row of a tile.
+pub(super) struct TileScores {
+    /// The nearest centroid.
+    pub(super) nearest: [u32; BLOCK],
+    /// The second-nearest, where it is asked for.
+    pub(super) runner_up: [u32; BLOCK],
+    /// By how much all other centroids are farther than the nearest, in grid units, at least (0: unknown).
+    pub(super) margin: [f32; BLOCK],
+    /// Rows (one bit each) whose answer is not proven.
+    pub(super) doubtful: u64,
+}
+
+impl TileScores {
+    pub(super) fn new() -> Self {
+        Self {
+            nearest: [0; BLOCK],
+            runner_up: [0; BLOCK],
+            margin: [0.0; BLOCK],
+            doubtful: 0,
+        }
+    }
+}
+
+/// Scores a tile against all centroids.
+type ScoreKernel = fn(Tile<'_>, &CentroidTable, &mut TileScores);
+
+/// An instruction set that this processor has, with its kernels.
+#[derive(Clone, Copy)]
+pub(super) struct Kernels {
+    pub(super) name: &'static str,
+    /// Fills `nearest`, `margin`, `doubtful`.
+    pub(super) nearest: ScoreKernel,
+    /// Fills `nearest`, `runner_up`, `doubtful` (of either).
+    pub(super) two_nearest: ScoreKernel,
+    /// Fills `half_sq_norm` for all rows of a block.
+    pub(super) norms: fn(&[f32], &mut GroupScores),
+    /// Scores some rows of a block (values, rows), whose norms are there, against a group, into the rows' places.
+    pub(super) group: fn(&[f32], &[u8], &GroupTable, usize, &mut GroupScores),
+    /// Exchanges the labels of a tile and the nearest centroids found; gives the rows (one bit each) that differed.
+    pub(super) exchange: fn(&mut [u32], &mut [u32; BLOCK]) -> u64,
+    /// Squared distance of two centroids, in centroid units squared, with a relative error below 2^-30.
+    pub(super) centroid_sq_dist: fn(&[i32], &[i32]) -> f64,
+}
+
+/// Half the squared distances of `VECS` vectors of rows, from `first` on, to a group of centroids. `NORMS`: computes
+/// half the squared norms of the rows beside them, else takes those given.
+///
+/// # Safety
+/// The instruction set of `V` must be present; `first + VECS * V::WIDTH <= 64`.
+#[inline(always)]
+unsafe fn half_sq_dists<V: Lanes, const VECS: usize, const NORMS: bool>(
+    tile: Tile<'_>,
+    first: usize,
+    half_sq_norms: &mut [V; VECS],
+    table: &CentroidTable,
+    group: [u32; GROUP],
+) -> [[V; VECS]; GROUP] {
+    // SAFETY: the caller's promise, for every call of `V`'s functions.
+    unsafe {
+        let norm = |slot: usize| V::splat(table.half_sq_norms[group[slot] as usize]);
+        let mut sums: [[V; VECS]; GROUP] = std::array::from_fn(|slot| [norm(slot); VECS]);
+        let mut norms = [V::splat(0.0); VECS];
+        let [c0, c1, c2, c3] = group.map(|cluster| table.row(cluster));
+        let coords = c0.iter().zip(c1).zip(c2).zip(c3);
+        for (lane, (((&c0, &c1), &c2), &c3)) in tile.values.chunks_exact(BLOCK).zip(coords) {
+            let x: [V; VECS] = std::array::from_fn(|v| V::load(&lane[first + v * V::WIDTH..]));
+            for (sums, c) in sums.iter_mut().zip([c0, c1, c2, c3]) {
+                let c = V::splat(c);
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = x.mul_add(c, *sum);
+                }
+            }
+            if NORMS {
+                for (norm, x) in norms.iter_mut().zip(x) {
+                    *norm = x.mul_add(x, *norm);
+                }
+            }
+        }
+        if NORMS {
+            *half_sq_norms = norms.map(|norm| norm.mul(V::splat(0.5)));
+        }
+        for sums in &mut sums {
+            for (sum, &half_sq_norm) in sums.iter_mut().zip(half_sq_norms.iter()) {
+                *sum = sum.add(half_sq_norm);
+            }
+        }
+        sums
+    }
+}
+
+/// What a comparison needs of two half squared distances: the proven part of their difference, and an upper bound of
+/// their exact sum. See [`certificate`].
+#[inline(always)]
+unsafe fn gap<V: Lanes>(lower: V, upper: V, half_sq_norm: V, factor: V) -> (V, V) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sum = lower.add(upper);
+        let error = factor.mul(V::splat(3.0).mul_add(sum, V::splat(12.0).mul(half_sq_norm)));
+        (upper.sub(lower).sub(error), sum.add(error))
+    }
+}
+
+/// The nearest few centroids of `VECS` vectors of rows, as far as they are known.
+struct Ranking<V: Lanes, const VECS: usize> {
+    best: [V; VECS],
+    second: [V; VECS],
+    third: [V; VECS],
+    nearest: [V::Index; VECS],
+    runner_up: [V::Index; VECS],
+}
+
+impl<V: Lanes, const VECS: usize> Ranking<V, VECS> {
+    /// # Safety
+    /// The instruction set of `V` must be present.
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        // SAFETY: the caller's promise.
+        let (none, first) = unsafe { (V::splat(f32::MAX), V::splat_index(0)) };
+        Self {
+            best: [none; VECS],
+            second: [none; VECS],
+            third: [none; VECS],
+            nearest: [first; VECS],
+            runner_up: [first; VECS],
+        }
+    }
+
+    /// Takes in the scores of a group. `THREE`: keeps the third score and the runner-up's index as well.
+    ///
+    /// # Safety
+    /// The instruction set of `V` must be present.
+    #[inline(always)]
+    unsafe fn add<const THREE: bool>(&mut self, scores: [[V; VECS]; GROUP], group: [u32; GROUP]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for (scores, cluster) in scores.into_iter().zip(group) {
+                let cluster = V::splat_index(cluster);
+                for (v, score) in scores.into_iter().enumerate() {
+                    if THREE {
+                        self.third[v] = self.third[v].min(self.second[v].max(score));
+                        // The old best where this one is better, this one where it only beats the second.
+                        self.runner_up[v] = score.select_index_lt(self.second[v], cluster, self.runner_up[v]);
+                        self.runner_up[v] = score.select_index_lt(self.best[v], self.nearest[v], self.runner_up[v]);
+                    }
+                    self.second[v] = self.second[v].min(self.best[v].max(score));
+                    self.nearest[v] = score.select_index_lt(self.best[v], cluster, self.nearest[v]);
+                    self.best[v] = self.best[v].min(score);
+                }
+            }
+        }
+    }
+}
+
+/// [`Kernels::nearest`] (`THREE` false) and [`Kernels::two_nearest`] (`THREE` true) for `VECS` vectors of rows.
+///
+/// # Safety
+/// As [`half_sq_dists`].
+#[inline(always)]
+unsafe fn score<V: Lanes, const VECS: usize, const THREE: bool>(
+    tile: Tile<'_>,
+    first: usize,
+    table: &CentroidTable,
+    out: &mut TileScores,
+) {
+    // SAFETY: the caller's promise, for every call of `V`'s functions.
+    unsafe {
+        let mut norms = [V::splat(0.0); VECS];
+        let mut ranking = Ranking::<V, VECS>::new();
+        let n_groups = table.n_groups();
+        let share = (tile.ahead.len() * VECS * V::WIDTH / BLOCK).div_ceil(n_groups);
+        let mut ahead = tile.ahead[tile.ahead.len() / BLOCK * first..].chunks(share.max(1));
+        let group = table.group(0);
+        ranking.add::<THREE>(
+            half_sq_dists::<V, VECS, true>(tile, first, &mut norms, table, group),
+            group,
+        );
+        for index in 1..n_groups {
+            for line in ahead.next().unwrap_or_default().chunks(LINE) {
+                V::prefetch(line);
+            }
+            let group = table.group(index);
+            let scores = half_sq_dists::<V, VECS, false>(tile, first, &mut norms, table, group);
+            ranking.add::<THREE>(scores, group);
+        }
+        for line in ahead.next().unwrap_or_default().chunks(LINE) {
+            V::prefetch(line);
+        }
+        let factor = V::splat(table.factor);
+        let zero = V::splat(0.0);
+        for (v, norm) in norms.into_iter().enumerate() {
+            let at = first + v * V::WIDTH;
+            let (difference, sum) = gap(ranking.best[v], ranking.second[v], norm, factor);
+            let mut proven = difference.gt_bits(zero);
+            V::store_index(ranking.nearest[v], &mut out.nearest[at..]);
+            if THREE {
+                let (difference, _) = gap(ranking.second[v], ranking.third[v], norm, factor);
+                proven &= difference.gt_bits(zero);
+                V::store_index(ranking.runner_up[v], &mut out.runner_up[at..]);
+            } else {
+                // Rounded downwards by more than all that was rounded on the way, see `certificate`.
+                let least = V::splat(1e-30);
+                let margin = difference
+                    .max(zero)
+                    .mul(sum.max(least).rsqrt())
+                    .mul(V::splat(MARGIN_SHRINK));
+                margin.store(&mut out.margin[at..]);
+            }
+            let rows = (1u64 << V::WIDTH) - 1;
+            out.doubtful = out.doubtful & !(rows << at) | (!proven & rows) << at;
+        }
+    }
+}
+
+/// From so many features on, fewer rows at a time: those of a whole tile no longer stay in the first-level cache.
+const WIDE: usize = 64;
+/// Floats in a cache line.
+const LINE: usize = 16;
+
+/// Covers the error of [`Lanes::rsqrt`] and the roundings around it.
+const MARGIN_SHRINK: f32 = 1.0 - 1.0 / 1024.0;
+/// [`score`] for all rows of a tile: as many at a time as the registers hold, then vector by vector.
+///
+/// # Safety
+/// The instruction set of `V` must be present; `VECS * V::WIDTH` divides 64.
+#[inline(always)]
+unsafe fn score_tile<V: Lanes, const VECS: usize, const HALF: usize, const THREE: bool>(
+    tile: Tile<'_>,
+    table: &CentroidTable,
+    out: &mut TileScores,
+) {
+    let mut first = 0;
+    // SAFETY: the caller's promise; `first` stays below 64 in steps that divide it.
+    unsafe {
+        while HALF < VECS && table.n_features > WIDE && tile.n_rows > first + (HALF - 1) * V::WIDTH {
+            score::<V, HALF, THREE>(tile, first, table, out);
+            first += HALF * V::WIDTH;
+        }
+        while tile.n_rows > first + (VECS - 1) * V::WIDTH {
+            score::<V, VECS, THREE>(tile, first, table, out);
+            first += VECS * V::WIDTH;
+        }
+        while tile.n_rows > first {
+            score::<V, 1, THREE>(tile, first, table, out);
+            first += V::WIDTH;
+        }
+    }
+    if tile.n_rows < BLOCK {
+        out.doubtful &= (1 << tile.n_rows) - 1;
+    }
+}
+
+/// [`Kernels::group`], for `ROWS` rows at a time, then `HALF` as many, in `VECS` vectors of centroids each.
+///
+/// # Safety
+/// The instruction set of `V` must be present; `VECS * V::WIDTH` is [`VECTOR`].
+#[inline(always)]
+unsafe fn group<V: Lanes, const VECS: usize, const ROWS: usize, const HALF: usize>(
+    block: &[f32],
+    rows: &[u8],
+    table: &GroupTable,
+    group: usize,
+    out: &mut GroupScores,
+) {
+    let full = rows.len() - rows.len() % ROWS;
+    let (full, rest) = rows.split_at(full);
+    // SAFETY (both): the caller's promise.
+    for rows in full.chunks_exact(ROWS) {
+        let rows = std::array::from_fn(|i| usize::from(rows[i]));
+        unsafe { group_of_rows::<V, VECS, ROWS>(block, rows, table, group, out) };
+    }
+    for rows in rest.chunks(HALF) {
+        // The last row is repeated where there are too few.
+        let rows = std::array::from_fn(|i| usize::from(rows[i.min(rows.len() - 1)]));
+        unsafe { group_of_rows::<V, VECS, HALF>(block, rows, table, group, out) };
+    }
+}
+
+/// [`Kernels::norms`].
+#[inline(always)]
+fn norms(block: &[f32], out: &mut GroupScores) {
+    let mut sums = [0.0f32; BLOCK];
+    for lane in block.chunks_exact(BLOCK) {
+        for (sum, &x) in sums.iter_mut().zip(lane) {
+            *sum += x * x;
+        }
+    }
+    out.half_sq_norm = sums.map(|sum| 0.5 * sum);
+}
+
+/// # Safety
+/// As [`group`].
+#[inline(always)]
+unsafe fn group_of_rows<V: Lanes, const VECS: usize, const ROWS: usize>(
+    block: &[f32],
+    rows: [usize; ROWS],
+    table: &GroupTable,
+    group: usize,
+    out: &mut GroupScores,
+) {
+    let len = table.n_features * VECTOR;
+    let n_vectors = table.width / VECTOR;
+    // SAFETY: the caller's promise, for every call of `V`'s functions.
+    unsafe {
+        let mut least = [V::splat(f32::MAX); ROWS];
+        let mut second = least;
+        for vector in 0..n_vectors {
+            let coords = &table.coords[(group * n_vectors + vector) * len..][..len];
+            let norms = &table.half_sq_norms[group * table.width + vector * VECTOR..][..VECTOR];
+            let places = &table.places[vector * VECTOR..][..VECTOR];
+            let norms: [V; VECS] = std::array::from_fn(|v| V::load(&norms[v * V::WIDTH..]));
+            let mut sums = [norms; ROWS];
+            for (lane, coords) in block.chunks_exact(BLOCK).zip(coords.chunks_exact(VECTOR)) {
+                let coords: [V; VECS] = std::array::from_fn(|v| V::load(&coords[v * V::WIDTH..]));
+                for (sums, row) in sums.iter_mut().zip(rows) {
+                    let x = V::splat(lane[row % BLOCK]);
+                    for (sum, c) in sums.iter_mut().zip(coords) {
+                        *sum = x.mul_add(c, *sum);
+                    }
+                }
+            }
+            for (i, sums) in sums.into_iter().enumerate() {
+                let norm = V::splat(out.half_sq_norm[rows[i]]);
+                for (v, sum) in sums.into_iter().enumerate() {
+                    let score = sum.add(norm).with_index(table.place_bits(), &places[v * V::WIDTH..]);
+                    second[i] = second[i].min(least[i].max(score));
+                    least[i] = least[i].min(score);
+                }
+            }
+        }
+        for (i, row) in rows.into_iter().enumerate() {
+            let first = least[i].least();
+            out.least[row] = first;
+            out.second[row] = least[i].without(first).min(second[i]).least();
+        }
+    }
+}
+
+/// [`Kernels::exchange`].
 ///
 /// # Safety
 /// The instruction set of `V` must be present.
 #[inline(always)]
-unsafe fn score<V: Lanes, const THREE: bool>(block: &[f32], centroids: &PackedCentroids, out: &mut BlockScores) {
-    // SAFETY: the caller's promise, for every call of `V`'s functions.
-    unsafe {
-        for first in (0..BLOCK).step_by(V::WIDTH) {
-            let (mut best, mut second, mut third) = (V::splat(f32::MAX), V::splat(f32::MAX), V::splat(f32::MAX));
-            let (mut nearest, mut runner_up) = (V::splat_index(0), V::splat_index(0));
-            let group_len = centroids.n_features * GROUP;
-            for (group, norms) in centroids.half_sq_norms.chunks_exact(GROUP).enumerate() {
-                let mut scores = [V::splat(0.0); GROUP];
-                for (score, &norm) in scores.iter_mut().zip(norms) {
-                    *score = V::splat(norm);
-                }
-                let coords = &centroids.coords[group * group_len..(group + 1) * group_len];
-                for (lane, coords) in block.chunks_exact(BLOCK).zip(coords.chunks_exact(GROUP)) {
-                    let x = V::load(&lane[first..]);
-                    for (score, &c) in scores.iter_mut().zip(coords) {
-                        *score = x.mul_add(V::splat(c), *score);
-                    }
-                }
-                for (slot, &score) in scores.iter().enumerate() {
-                    let cluster = V::splat_index((group * GROUP + slot) as u32);
-                    if THREE {
-                        third = third.min(second.max(score));
-                        // The runner-up is the old best where this one is better, this one where it only beats the second.
-                        runner_up = score.select_index_lt(second, cluster, runner_up);
-                        runner_up = score.select_index_lt(best, nearest, runner_up);
-                    }
-                    second = second.min(best.max(score));
-                    nearest = score.select_index_lt(best, cluster, nearest);
-                    best = best.min(score);
-                }
-            }
-            best.store(&mut out.best[first..]);
-            second.store(&mut out.second[first..]);
-            V::store_index(nearest, &mut out.nearest[first..]);
-            if THREE {
-                third.store(&mut out.third[first..]);
-                V::store_index(runner_up, &mut out.runner_up[first..]);
-            }
-            let mut sq_norm = V::splat(0.0);
-            for lane in block.chunks_exact(BLOCK) {
-                let x = V::load(&lane[first..]);
-                sq_norm = x.mul_add(x, sq_norm);
-            }
-            sq_norm.store(&mut out.sq_norm[first..]);
+unsafe fn exchange<V: Lanes>(labels: &mut [u32], found: &mut [u32; BLOCK]) -> u64 {
+    let Ok(labels) = <&mut [u32; BLOCK]>::try_from(&mut *labels) else {
+        let mut differ = 0;
+        for (row, (label, found)) in labels.iter_mut().zip(found).enumerate() {
+            differ |= u64::from(label != found) << row;
+            std::mem::swap(label, found);
+        }
+        return differ;
+    };
+    let mut differ = 0;
+    for first in (0..BLOCK).step_by(V::WIDTH) {
+        // SAFETY: the caller's promise.
+        differ |= unsafe { V::differ_bits(&labels[first..], &found[first..]) } << first;
+    }
+    std::mem::swap(labels, found);
+    differ
+}
+
+/// [`Kernels::centroid_sq_dist`]: differences are exact, squares and sums in `f64`.
+#[inline(always)]
+fn centroid_sq_dist(a: &[i32], b: &[i32]) -> f64 {
+    const LANES: usize = 16;
+    let sq = |a: i32, b: i32| {
+        let diff = f64::from(a) - f64::from(b);
+        diff * diff
+    };
+    let mut sums = [0.0; LANES];
+    let (a_runs, b_runs) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f64 = a_runs
+        .remainder()
+        .iter()
+        .zip(b_runs.remainder())
+        .map(|(&a, &b)| sq(a, b))
+        .sum();
+    for (a, b) in a_runs.zip(b_runs) {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += sq(a[lane], b[lane]);
         }
     }
+    sums.iter().sum::<f64>() + rest
 }
 
-/// An instruction set that this processor has, with its two kernels.
-#[derive(Clone, Copy)]
-pub(super) struct Isa {
-    pub(super) name: &'static str,
-    /// Best and second score.
-    pub(super) two: Kernel,
-    /// Best, second and third score.
-    pub(super) three: Kernel,
+/// The kernels of one instruction set; its functions are compiled with `$enable`.
+macro_rules! kernels {
+    ($module:ident, $lanes:ty, $vecs:literal, $group_rows:literal, $name:expr $(, $enable:literal)?) => {
+        mod $module {
+            use super::*;
+
+            // SAFETY (this function and those below): `available` asks the processor for the instruction set before it
+            // gives these out.
+            $(#[target_feature(enable = $enable)])?
+            fn exchange_(labels: &mut [u32], found: &mut [u32; BLOCK]) -> u64 {
+                unsafe { exchange::<$lanes>(labels, found) }
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn nearest_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
+                unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, false>(tile, table, out) }
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn two_nearest_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
+                unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, true>(tile, table, out) }
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn norms_(block: &[f32], out: &mut GroupScores) {
+                norms(block, out)
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn group_(block: &[f32], rows: &[u8], table: &GroupTable, index: usize, out: &mut GroupScores) {
+                const VECS: usize = VECTOR / <$lanes as Lanes>::WIDTH;
+                unsafe { group::<$lanes, VECS, $group_rows, { $group_rows / 2 }>(block, rows, table, index, out) }
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn centroid_sq_dist_(a: &[i32], b: &[i32]) -> f64 {
+                centroid_sq_dist(a, b)
+            }
+
+            #[allow(unused_unsafe, reason = "without a target feature the calls are safe")]
+            pub(super) const KERNELS: Kernels = Kernels {
+                name: $name,
+                nearest: |tile, table, out| unsafe { nearest_(tile, table, out) },
+                two_nearest: |tile, table, out| unsafe { two_nearest_(tile, table, out) },
+                norms: |block, out| unsafe { norms_(block, out) },
+                group: |block, rows, table, index, out| unsafe { group_(block, rows, table, index, out) },
+                exchange: |labels, found| unsafe { exchange_(labels, found) },
+                centroid_sq_dist: |a, b| unsafe { centroid_sq_dist_(a, b) },
+            };
+        }
+    };
 }
+
+#[cfg(target_arch = "x86_64")]
+kernels!(avx512, super::super::lanes::Avx512, 4, 8, "AVX-512", "avx512f");
+#[cfg(target_arch = "x86_64")]
+kernels!(avx2, super::super::lanes::Avx2, 2, 4, "AVX2", "avx2,fma");
+#[cfg(target_arch = "aarch64")]
+kernels!(portable, Portable, 4, 4, "NEON");
+#[cfg(not(target_arch = "aarch64"))]
+kernels!(portable, Portable, 2, 2, "portable");
 
 /// The instruction sets that this processor has, best first.
-pub(super) fn available() -> Vec<Isa> {
+pub(super) fn available() -> Vec<Kernels> {
     let mut found = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
-            found.push(Isa {
-                name: "AVX-512",
-                // SAFETY: AVX-512F was just detected.
-                two: |block, centroids, out| unsafe { score_avx512::<false>(block, centroids, out) },
-                // SAFETY: as above.
-                three: |block, centroids, out| unsafe { score_avx512::<true>(block, centroids, out) },
-            });
+            found.push(avx512::KERNELS);
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            found.push(Isa {
-                name: "AVX2",
-                // SAFETY: AVX2 and FMA were just detected.
-                two: |block, centroids, out| unsafe { score_avx2::<false>(block, centroids, out) },
-                // SAFETY: as above.
-                three: |block, centroids, out| unsafe { score_avx2::<true>(block, centroids, out) },
-            });
+            found.push(avx2::KERNELS);
         }
     }
-    found.push(Isa {
-        name: if cfg!(target_arch = "aarch64") {
-            "NEON"
-        } else {
-            "portable"
-        },
-        // SAFETY: the portable lanes need nothing that the build target lacks.
-        two: |block, centroids, out| unsafe { score::<Portable, false>(block, centroids, out) },
-        // SAFETY: as above.
-        three: |block, centroids, out| unsafe { score::<Portable, true>(block, centroids, out) },
-    });
+    found.push(portable::KERNELS);
     found
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn score_avx512<const THREE: bool>(block: &[f32], centroids: &PackedCentroids, out: &mut BlockScores) {
-    // SAFETY: this function runs only where AVX-512F is present.
-    unsafe { score::<super::lanes::Avx512, THREE>(block, centroids, out) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn score_avx2<const THREE: bool>(block: &[f32], centroids: &PackedCentroids, out: &mut BlockScores) {
-    // SAFETY: this function runs only where AVX2 and FMA are present.
-    unsafe { score::<super::lanes::Avx2, THREE>(block, centroids, out) }
 }

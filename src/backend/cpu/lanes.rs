@@ -1,6 +1,10 @@
 //! A few rows side by side in one vector register, for each instruction set.
 
-/// `WIDTH` rows' worth of `f32`, with what the score kernel needs of an instruction set.
+/// `WIDTH` rows' worth of `f32`, with what the kernels need of an instruction set.
+///
+/// *The order of scores* is that of numbers where both are at least `+0`; a number with a minus sign stands before all
+/// of these; two with a minus sign stand in any order. Comparing bits as integers has this order, and leaves the
+/// floating-point pipes to the distances.
 ///
 /// # Safety
 /// The functions of an implementation may only run where its instruction set is present. They are inlined into the
@@ -23,12 +27,32 @@ pub(super) trait Lanes: Copy {
     unsafe fn store_index(index: Self::Index, to: &mut [u32]);
     /// `self * factor + addend`, fused or not.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
-    /// The lesser of each lane; no lane is NaN.
+    /// `self + other`.
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    unsafe fn sub(self, other: Self) -> Self;
+    /// `self * other`.
+    unsafe fn mul(self, other: Self) -> Self;
+    /// The lesser of each lane in [the order of scores](Lanes).
     unsafe fn min(self, other: Self) -> Self;
-    /// The greater of each lane; no lane is NaN.
+    /// The greater of each lane in [the order of scores](Lanes).
     unsafe fn max(self, other: Self) -> Self;
-    /// `if_less` in lanes where `self < other`, else `otherwise`.
+    /// `if_less` in lanes where `self` stands before `other` in [the order of scores](Lanes), else `otherwise`.
     unsafe fn select_index_lt(self, other: Self, if_less: Self::Index, otherwise: Self::Index) -> Self::Index;
+    /// Bit `i` is set where `self > other` in lane `i`, as numbers; not set for NaN.
+    unsafe fn gt_bits(self, other: Self) -> u64;
+    /// Bit `i` is set where number `i` of the first `WIDTH` of `a` and of `b`, which have at least so many, differ.
+    unsafe fn differ_bits(a: &[u32], b: &[u32]) -> u64;
+    /// Has the first cache line of `line` fetched, where the instruction set can.
+    unsafe fn prefetch(line: &[f32]);
+    /// The bits of each lane with those of `clear` replaced by `index`, which has no others.
+    unsafe fn with_index(self, clear: u32, index: &[u32]) -> Self;
+    /// The first of all lanes in [the order of scores](Lanes).
+    unsafe fn least(self) -> f32;
+    /// `f32::MAX` in lanes that have the bits of `value`.
+    unsafe fn without(self, value: f32) -> Self;
+    /// `1 / sqrt(self)` for positive normal numbers, with a relative error below 2^-11.
+    unsafe fn rsqrt(self) -> Self;
 }
 
 /// Plain arrays, which the compiler turns into whatever the build target has (SSE2, NEON).
@@ -71,6 +95,18 @@ impl Lanes for Portable {
         }))
     }
     #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] - other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] * other.0[i]))
+    }
+    #[inline(always)]
     unsafe fn min(self, other: Self) -> Self {
         Self(std::array::from_fn(|i| {
             if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] }
@@ -91,6 +127,39 @@ impl Lanes for Portable {
                 otherwise[i]
             }
         })
+    }
+    #[inline(always)]
+    unsafe fn gt_bits(self, other: Self) -> u64 {
+        (0..4).map(|i| u64::from(self.0[i] > other.0[i]) << i).sum()
+    }
+    #[inline(always)]
+    unsafe fn differ_bits(a: &[u32], b: &[u32]) -> u64 {
+        (0..4).map(|i| u64::from(a[i] != b[i]) << i).sum()
+    }
+    #[inline(always)]
+    unsafe fn prefetch(_line: &[f32]) {}
+    #[inline(always)]
+    unsafe fn with_index(self, clear: u32, index: &[u32]) -> Self {
+        Self(std::array::from_fn(|i| {
+            f32::from_bits(self.0[i].to_bits() & !clear | index[i])
+        }))
+    }
+    #[inline(always)]
+    unsafe fn least(self) -> f32 {
+        self.0
+            .into_iter()
+            .fold(f32::MAX, |least, x| if x < least { x } else { least })
+    }
+    #[inline(always)]
+    unsafe fn without(self, value: f32) -> Self {
+        Self(
+            self.0
+                .map(|x| if x.to_bits() == value.to_bits() { f32::MAX } else { x }),
+        )
+    }
+    #[inline(always)]
+    unsafe fn rsqrt(self) -> Self {
+        Self(std::array::from_fn(|i| 1.0 / self.0[i].sqrt()))
     }
 }
 
@@ -137,18 +206,89 @@ mod x86 {
             unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, addend.0)) }
         }
         #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
         unsafe fn min(self, other: Self) -> Self {
-            unsafe { Self(_mm256_min_ps(self.0, other.0)) }
+            unsafe {
+                let (a, b) = (_mm256_castps_si256(self.0), _mm256_castps_si256(other.0));
+                Self(_mm256_castsi256_ps(_mm256_min_epi32(a, b)))
+            }
         }
         #[inline(always)]
         unsafe fn max(self, other: Self) -> Self {
-            unsafe { Self(_mm256_max_ps(self.0, other.0)) }
+            unsafe {
+                let (a, b) = (_mm256_castps_si256(self.0), _mm256_castps_si256(other.0));
+                Self(_mm256_castsi256_ps(_mm256_max_epi32(a, b)))
+            }
         }
         #[inline(always)]
         unsafe fn select_index_lt(self, other: Self, if_less: __m256i, otherwise: __m256i) -> __m256i {
             unsafe {
-                let less = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_LT_OQ>(self.0, other.0));
+                let less = _mm256_cmpgt_epi32(_mm256_castps_si256(other.0), _mm256_castps_si256(self.0));
                 _mm256_blendv_epi8(otherwise, if_less, less)
+            }
+        }
+        #[inline(always)]
+        unsafe fn gt_bits(self, other: Self) -> u64 {
+            unsafe { u64::from(_mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0)) as u32) }
+        }
+        #[inline(always)]
+        unsafe fn differ_bits(a: &[u32], b: &[u32]) -> u64 {
+            unsafe {
+                let (a, b) = (a[..8].as_ptr().cast(), b[..8].as_ptr().cast());
+                let same = _mm256_cmpeq_epi32(_mm256_loadu_si256(a), _mm256_loadu_si256(b));
+                u64::from(!_mm256_movemask_ps(_mm256_castsi256_ps(same)) as u32 & 0xff)
+            }
+        }
+        #[inline(always)]
+        unsafe fn prefetch(line: &[f32]) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        }
+        #[inline(always)]
+        unsafe fn with_index(self, clear: u32, index: &[u32]) -> Self {
+            unsafe {
+                let index = _mm256_loadu_si256(index[..Self::WIDTH].as_ptr().cast());
+                let kept = _mm256_andnot_si256(_mm256_set1_epi32(clear as i32), _mm256_castps_si256(self.0));
+                Self(_mm256_castsi256_ps(_mm256_or_si256(kept, index)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn least(self) -> f32 {
+            unsafe {
+                let bits = _mm256_castps_si256(self.0);
+                let four = _mm_min_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256::<1>(bits));
+                let two = _mm_min_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+                let one = _mm_min_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two));
+                f32::from_bits(_mm_cvtsi128_si32(one) as u32)
+            }
+        }
+        #[inline(always)]
+        unsafe fn without(self, value: f32) -> Self {
+            unsafe {
+                let bits = _mm256_castps_si256(self.0);
+                let same = _mm256_cmpeq_epi32(bits, _mm256_set1_epi32(value.to_bits() as i32));
+                Self(_mm256_blendv_ps(
+                    self.0,
+                    _mm256_set1_ps(f32::MAX),
+                    _mm256_castsi256_ps(same),
+                ))
+            }
+        }
+        #[inline(always)]
+        unsafe fn rsqrt(self) -> Self {
+            unsafe {
+                // 1.5 * 2^-12 at most.
+                Self(_mm256_rsqrt_ps(self.0))
             }
         }
     }
@@ -187,18 +327,78 @@ mod x86 {
             unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, addend.0)) }
         }
         #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
         unsafe fn min(self, other: Self) -> Self {
-            unsafe { Self(_mm512_min_ps(self.0, other.0)) }
+            unsafe {
+                let (a, b) = (_mm512_castps_si512(self.0), _mm512_castps_si512(other.0));
+                Self(_mm512_castsi512_ps(_mm512_min_epi32(a, b)))
+            }
         }
         #[inline(always)]
         unsafe fn max(self, other: Self) -> Self {
-            unsafe { Self(_mm512_max_ps(self.0, other.0)) }
+            unsafe {
+                let (a, b) = (_mm512_castps_si512(self.0), _mm512_castps_si512(other.0));
+                Self(_mm512_castsi512_ps(_mm512_max_epi32(a, b)))
+            }
         }
         #[inline(always)]
         unsafe fn select_index_lt(self, other: Self, if_less: __m512i, otherwise: __m512i) -> __m512i {
             unsafe {
-                let less = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, other.0);
+                let less = _mm512_cmplt_epi32_mask(_mm512_castps_si512(self.0), _mm512_castps_si512(other.0));
                 _mm512_mask_blend_epi32(less, otherwise, if_less)
+            }
+        }
+        #[inline(always)]
+        unsafe fn gt_bits(self, other: Self) -> u64 {
+            unsafe { u64::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn differ_bits(a: &[u32], b: &[u32]) -> u64 {
+            unsafe {
+                let (a, b) = (a[..16].as_ptr().cast(), b[..16].as_ptr().cast());
+                u64::from(_mm512_cmpneq_epi32_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn prefetch(line: &[f32]) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        }
+        #[inline(always)]
+        unsafe fn with_index(self, clear: u32, index: &[u32]) -> Self {
+            unsafe {
+                let index = _mm512_loadu_si512(index[..Self::WIDTH].as_ptr().cast());
+                let kept = _mm512_andnot_si512(_mm512_set1_epi32(clear as i32), _mm512_castps_si512(self.0));
+                Self(_mm512_castsi512_ps(_mm512_or_si512(kept, index)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn least(self) -> f32 {
+            unsafe { f32::from_bits(_mm512_reduce_min_epi32(_mm512_castps_si512(self.0)) as u32) }
+        }
+        #[inline(always)]
+        unsafe fn without(self, value: f32) -> Self {
+            unsafe {
+                let bits = _mm512_castps_si512(self.0);
+                let same = _mm512_cmpeq_epi32_mask(bits, _mm512_set1_epi32(value.to_bits() as i32));
+                Self(_mm512_mask_blend_ps(same, self.0, _mm512_set1_ps(f32::MAX)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn rsqrt(self) -> Self {
+            unsafe {
+                // 2^-14 at most.
+                Self(_mm512_rsqrt14_ps(self.0))
             }
         }
     }

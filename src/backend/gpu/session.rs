@@ -184,7 +184,7 @@ impl<'d> GpuSession<'d> {
             self.record(&plan, &mut recording, part, &labels, &no_runners_up)?;
         }
         let words = self.read(&mut recording, &self.shared.totals, plan.totals.n_words())?;
-        Ok(pass(&plan.totals, &words))
+        Ok(pass(&plan.totals, &words, self.data.n_rows()))
     }
 
     fn run_labels(&self) -> Result<Vec<u32>> {
@@ -258,7 +258,7 @@ fn clusters(words: Vec<u32>) -> impl Iterator<Item = u32> {
 }
 
 /// A pass from its totals.
-fn pass(totals: &TotalsLayout, words: &[u32]) -> Pass {
+fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass {
     let mut partial = ClusterPartial::zero(totals.n_clusters, totals.n_features);
     for cluster in 0..totals.n_clusters {
         let (count, weight, sums) = totals.cluster(words, cluster);
@@ -273,6 +273,7 @@ fn pass(totals: &TotalsLayout, words: &[u32]) -> Pass {
         partial,
         n_moved: totals.n_moved(words),
         n_doubtful: totals.n_doubtful(words),
+        n_read: n_rows as u64,
     }
 }
 

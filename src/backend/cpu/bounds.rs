@@ -1,0 +1,141 @@
+//! Which rows need not be looked at: a row keeps its centroid as long as the centroids have travelled less than the
+//! margin by which all others were farther.
+//!
+//! One bound per row, as in Hamerly ("Making k-means even faster", 2010), in a form that is not touched while it holds:
+//! let `R_k` add up, pass by pass, how far centroid `k` moved and how far the farthest-moving other one did. A row of
+//! cluster `k` with margin `m` at a time when `R_k` was `r` is safe as long as `m + r > R_k`. That number is kept per
+//! row, and for each block of 64 rows the least of the rows' margins against the largest step of any cluster, so that
+//! a block whose every row is safe is passed over without a look. All roundings go to the safe side.
+
+use super::kernel::Kernels;
+use crate::grid::CENTROID_SCALE;
+use crate::tiles::Centroids;
+
+/// The bound of a block whose rows have no valid bounds.
+pub(super) const UNKNOWN: f32 = f32::NAN;
+
+/// What a session remembers of its earlier passes.
+pub(super) struct Bounds {
+    /// Centroids of the last pass.
+    centroids: Centroids,
+    /// `R_k` of each cluster, in grid units.
+    travelled: Vec<f64>,
+    /// Sum of the largest steps: no `R_k` grows by more.
+    most_travelled: f64,
+    /// `m + r` of each row.
+    pub(super) rows: Vec<f32>,
+    /// The same of each block against `most_travelled`; minus infinity where rows have to be checked, [`UNKNOWN`] where
+    /// those of the rows are out of date.
+    pub(super) blocks: Vec<f32>,
+}
+
+impl Bounds {
+    pub(super) fn new(centroids: &Centroids, n_rows: usize, n_blocks: usize) -> Self {
+        Self {
+            centroids: centroids.clone(),
+            travelled: vec![0.0; centroids.n_clusters()],
+            most_travelled: 0.0,
+            rows: vec![f32::NEG_INFINITY; n_rows],
+            blocks: vec![UNKNOWN; n_blocks],
+        }
+    }
+
+    /// Follows the centroids to where they are now.
+    pub(super) fn follow(&mut self, centroids: &Centroids, kernels: &Kernels) {
+        let steps = steps(&self.centroids, centroids, kernels);
+        let (farthest, others) = two_largest(&steps);
+        for (k, travelled) in self.travelled.iter_mut().enumerate() {
+            let other = if k == farthest { others } else { steps[farthest] };
+            *travelled = (*travelled + steps[k] + other) * GROWTH;
+        }
+        self.most_travelled = (self.most_travelled + steps[farthest] + others) * GROWTH;
+        self.centroids.clone_from(centroids);
+    }
+
+    /// The state of the travelled ways, for the tasks of a pass.
+    pub(super) fn ways(&self) -> Ways {
+        Ways {
+            below: self
+                .travelled
+                .iter()
+                .map(|&way| way as f32 * (1.0 - F32_SLACK))
+                .collect(),
+            above: self
+                .travelled
+                .iter()
+                .map(|&way| way as f32 * (1.0 + F32_SLACK))
+                .collect(),
+            most_below: self.most_travelled as f32 * (1.0 - F32_SLACK),
+            most_above: self.most_travelled as f32 * (1.0 + F32_SLACK),
+        }
+    }
+}
+
+/// How far each centroid went, in grid units, rounded upwards.
+pub(super) fn steps(from: &Centroids, to: &Centroids, kernels: &Kernels) -> Vec<f64> {
+    (0..to.n_clusters())
+        .map(|k| (kernels.centroid_sq_dist)(from.row(k), to.row(k)).sqrt() * (GROWTH / CENTROID_SCALE as f64))
+        .collect()
+}
+
+/// Covers the roundings of distances between centroids and of their sums.
+pub(super) const GROWTH: f64 = 1.0 + 1.0 / (1u64 << 28) as f64;
+/// Covers a few roundings in `f32`.
+const F32_SLACK: f32 = 1.0 / (1 << 21) as f32;
+
+/// Index of the largest step, and the largest step of all others (0 if there are none).
+fn two_largest(steps: &[f64]) -> (usize, f64) {
+    let mut farthest = 0;
+    let mut others = 0.0;
+    for (k, &step) in steps.iter().enumerate().skip(1) {
+        if step > steps[farthest] {
+            others = steps[farthest];
+            farthest = k;
+        } else if step > others {
+            others = step;
+        }
+    }
+    (farthest, others)
+}
+
+/// The ways that centroids have travelled up to now, rounded both ways.
+#[derive(Default)]
+pub(super) struct Ways {
+    below: Vec<f32>,
+    above: Vec<f32>,
+    most_below: f32,
+    most_above: f32,
+}
+
+impl Ways {
+    /// Whether the block with this bound needs no look.
+    #[inline]
+    pub(super) fn is_block_safe(&self, bound: f32) -> bool {
+        bound > self.most_above
+    }
+
+    /// The rows (one bit each) of a block that need a look, and the least margin that any row has left.
+    #[inline]
+    pub(super) fn unsafe_rows(&self, bounds: &[f32], labels: &[u32]) -> (u64, f32) {
+        let mut rows = 0;
+        let mut least = f32::MAX;
+        for (at, (&bound, &label)) in bounds.iter().zip(labels).enumerate() {
+            let left = bound - self.above[label as usize];
+            rows |= u64::from(left <= 0.0) << at;
+            least = least.min(left);
+        }
+        (rows, least * (1.0 - F32_SLACK))
+    }
+
+    /// The bound of a row with the margin `margin` now.
+    #[inline]
+    pub(super) fn row_bound(&self, margin: f32, label: u32) -> f32 {
+        (margin + self.below[label as usize]) * (1.0 - F32_SLACK)
+    }
+
+    /// The bound of a block with the least margin `margin` now.
+    #[inline]
+    pub(super) fn block_bound(&self, margin: f32) -> f32 {
+        (margin + self.most_below) * (1.0 - F32_SLACK)
+    }
+}

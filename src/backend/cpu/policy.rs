@@ -1,0 +1,195 @@
+//! When bounds pay. A pass that keeps bounds and looks at the rows they do not clear gives the same answer as one that
+//! looks at all rows; which is faster depends on how many rows they clear.
+
+use super::Pruning;
+use super::groups;
+use super::task::Tally;
+use crate::tiles::BLOCK;
+
+/// Where bounds do not pay, one block in so many keeps them, to tell when they would.
+const SAMPLE: usize = 64;
+/// Bounds of groups are first tried once a smaller share of the rows moves in a pass.
+const GROUPS_FROM: f64 = 0.12;
+
+/// What a pass does about bounds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Mode {
+    /// Looks at every row, keeps no bounds.
+    Plain,
+    /// Looks at every row, keeps the bounds of a sample of the blocks.
+    Watch,
+    /// Passes over the rows that bounds clear. Where so many rows of a block need a look, all of it is done in place:
+    /// gathering rows costs more.
+    Prune { in_place_from: u32 },
+    /// Measures rows against those groups of centroids only that bounds leave open. `all`: there are no bounds yet.
+    Groups { all: bool },
+}
+
+impl Mode {
+    /// Whether the block with this number keeps bounds of its rows.
+    #[inline]
+    pub(super) fn keeps_bounds(self, block: usize) -> bool {
+        match self {
+            Self::Plain | Self::Groups { .. } => false,
+            Self::Watch => block.is_multiple_of(SAMPLE),
+            Self::Prune { .. } => true,
+        }
+    }
+}
+
+/// Chooses the mode of each pass by what came of the one before.
+#[derive(Debug)]
+pub(super) struct Policy {
+    pruning: Pruning,
+    mode: Mode,
+    costs: Costs,
+    /// Groups are tried once a smaller share of the rows moves.
+    groups_from: f64,
+}
+
+impl Policy {
+    pub(super) fn new(pruning: Pruning, n_clusters: usize, n_features: usize) -> Self {
+        let costs = Costs::new(n_clusters, n_features);
+        Self {
+            pruning,
+            mode: match pruning {
+                Pruning::Never => Mode::Plain,
+                Pruning::Auto => Mode::Watch,
+                Pruning::Always => costs.prune(),
+            },
+            costs,
+            groups_from: if pruning == Pruning::Always { 1.0 } else { GROUPS_FROM },
+        }
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The coming pass makes bounds of groups anew.
+    pub(super) fn start_groups(&mut self) {
+        self.mode = Mode::Groups { all: true };
+    }
+
+    /// Decides on the next pass.
+    pub(super) fn learn(&mut self, tally: &Tally, n_rows: usize) {
+        let moved = tally.n_moved as f64 / n_rows as f64;
+        self.mode = match self.mode {
+            Mode::Plain => Mode::Plain,
+            Mode::Groups { all: true } => Mode::Groups { all: false },
+            Mode::Groups { all: false } => {
+                let pairs = tally.n_pairs as f64 / n_rows as f64;
+                if self.pruning == Pruning::Always || self.costs.groups_pay(pairs) {
+                    Mode::Groups { all: false }
+                } else {
+                    self.groups_from = moved / 2.0;
+                    Mode::Watch
+                }
+            }
+            Mode::Watch | Mode::Prune { .. } if self.costs.has_groups() && moved < self.groups_from => {
+                Mode::Groups { all: true }
+            }
+            mode if self.pruning == Pruning::Always => mode,
+            _ => self.costs.mode(tally.n_unsafe as f64 / tally.n_watched.max(1) as f64),
+        };
+    }
+}
+
+/// Estimated cycles of a pass per row, from the shape alone.
+#[derive(Debug, Clone, Copy)]
+struct Costs {
+    /// A row among all rows of a block.
+    in_place: f64,
+    /// A row gathered from its block.
+    gathered: f64,
+    /// Keeping and checking a row's bound.
+    bound: f64,
+    /// A row against a group, and a row's part beside that; `None` where there are no groups.
+    group: Option<[f64; 2]>,
+}
+
+impl Costs {
+    fn new(n_clusters: usize, n_features: usize) -> Self {
+        let (k, d) = (n_clusters as f64, n_features as f64);
+        // Sixteen rows at a time: a multiply-add per centroid and feature, four operations per centroid; or memory.
+        let in_place = (k * (d + 4.0) / 16.0).max(1.5 * d) + 4.0;
+        let group = groups::shape(n_clusters, n_features).and_then(|(n_groups, width)| {
+            let pair = 1.25 * (width / groups::VECTOR) as f64 * d + 40.0;
+            let row = 2.5 * n_groups as f64 + 120.0;
+            // Well into a run a row is measured against a quarter of the groups.
+            let late = row + 0.25 * n_groups as f64 * pair;
+            (late < 0.9 * in_place).then_some([pair, row])
+        });
+        Self {
+            in_place,
+            gathered: in_place + 2.0 * d + 20.0,
+            bound: 5.0,
+            group,
+        }
+    }
+
+    fn has_groups(self) -> bool {
+        self.group.is_some()
+    }
+
+    /// Whether measuring `n_pairs` groups per row was faster than measuring everything.
+    fn groups_pay(self, n_pairs: f64) -> bool {
+        self.group
+            .is_some_and(|[pair, row]| n_pairs * pair + row < 0.95 * self.in_place)
+    }
+
+    fn prune(self) -> Mode {
+        Mode::Prune {
+            in_place_from: (BLOCK as f64 * self.in_place / self.gathered).ceil() as u32,
+        }
+    }
+
+    /// The mode in which `unsafe_share` of the rows, as in the last pass, are dealt with fastest.
+    fn mode(self, unsafe_share: f64) -> Mode {
+        let pruned = self.bound + unsafe_share * self.gathered;
+        if pruned < 0.9 * self.in_place {
+            self.prune()
+        } else {
+            Mode::Watch
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_kept_where_they_pay() {
+        let (small, large) = (Costs::new(8, 8), Costs::new(256, 64));
+        assert_eq!(small.mode(1.0), Mode::Watch);
+        assert_eq!(large.mode(1.0), Mode::Watch);
+        assert!(matches!(small.mode(0.02), Mode::Prune { .. }));
+        assert!(matches!(large.mode(0.6), Mode::Prune { in_place_from: 40..=64 }));
+        assert!(Mode::Watch.keeps_bounds(0) && !Mode::Watch.keeps_bounds(1));
+    }
+
+    #[test]
+    fn groups_are_tried_when_few_rows_move_and_left_when_they_do_not_pay() {
+        let moved = |n_moved| Tally {
+            n_moved,
+            n_watched: 100,
+            n_unsafe: 100,
+            ..Tally::default()
+        };
+        let mut policy = Policy::new(Pruning::Auto, 256, 64);
+        policy.learn(&moved(500), 1000);
+        assert_eq!(policy.mode(), Mode::Watch);
+        policy.learn(&moved(100), 1000);
+        assert_eq!(policy.mode(), Mode::Groups { all: true });
+        policy.learn(&moved(90), 1000);
+        assert_eq!(policy.mode(), Mode::Groups { all: false });
+        let pairs = |n_pairs| Tally { n_pairs, ..moved(80) };
+        policy.learn(&pairs(4000), 1000);
+        assert_eq!(policy.mode(), Mode::Groups { all: false });
+        policy.learn(&pairs(16_000), 1000);
+        assert_eq!(policy.mode(), Mode::Watch);
+        policy.learn(&moved(70), 1000);
+        assert_eq!(policy.mode(), Mode::Watch, "not again before fewer rows move");
+    }
+}

@@ -1,0 +1,202 @@
+//! A data set in the hands of the CPU: what is kept from pass to pass.
+
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::bounds::{Bounds, UNKNOWN, Ways};
+use super::groups::{GroupBounds, Grouping};
+use super::kernel::CentroidTable;
+use super::policy::{Mode, Policy};
+use super::sums;
+use super::task::{PassPlan, Places, Tally, Task, Worker, cut};
+use super::{CpuBackend, Pruning};
+use crate::backend::{NO_CLUSTER, Pass, Session, TwoNearest};
+use crate::error::Result;
+use crate::partial::ClusterPartial;
+use crate::tiles::{BLOCK, Centroids, TileSet};
+
+pub(super) struct CpuSession<'d> {
+    backend: &'d CpuBackend,
+    data: &'d TileSet,
+    labels: Vec<u32>,
+    /// What later passes have of earlier ones with centroids of the same shape; `None` before the first pass.
+    kept: Option<Kept>,
+}
+
+/// What is kept between passes, beside the labels.
+struct Kept {
+    /// Exact sums under the labels.
+    sums: ClusterPartial,
+    /// One per thread.
+    workers: Vec<Mutex<Worker>>,
+    policy: Policy,
+    /// `None` where nothing is ever pruned.
+    bounds: Option<Bounds>,
+    /// There in [`Mode::Groups`].
+    groups: Option<GroupBounds>,
+}
+
+impl<'d> CpuSession<'d> {
+    pub(super) fn new(backend: &'d CpuBackend, data: &'d TileSet) -> Self {
+        Self {
+            backend,
+            data,
+            labels: vec![NO_CLUSTER; data.n_rows()],
+            kept: None,
+        }
+    }
+
+    /// Begins with centroids of a shape.
+    fn start(&self, centroids: &Centroids) -> Kept {
+        let (k, d) = (centroids.n_clusters(), centroids.n_features());
+        let n_rows = self.data.n_rows();
+        let pruning = if k == 1 { Pruning::Never } else { self.backend.pruning };
+        let workers = 0..self.backend.threads();
+        Kept {
+            sums: ClusterPartial::zero(k, d),
+            workers: workers.map(|_| Mutex::new(Worker::new(k, d))).collect(),
+            policy: Policy::new(pruning, k, d),
+            bounds: (pruning != Pruning::Never).then(|| Bounds::new(centroids, n_rows, n_rows.div_ceil(BLOCK))),
+            groups: None,
+        }
+    }
+}
+
+impl Session for CpuSession<'_> {
+    fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
+        let shape = (centroids.n_clusters(), centroids.n_features());
+        let kept = self.kept.take();
+        let kept = kept.filter(|kept| (kept.sums.n_clusters(), kept.sums.n_features()) == shape);
+        let from_scratch = kept.is_none();
+        let mut kept = kept.unwrap_or_else(|| self.start(centroids));
+        if !from_scratch {
+            kept.follow(centroids, self.data, &self.labels, self.backend);
+        }
+        let tally = kept.pass(centroids, self.data, &mut self.labels, self.backend, from_scratch);
+        let partial = kept.sums.clone();
+        self.kept = Some(kept);
+        Ok(Pass {
+            partial,
+            n_moved: tally.n_moved,
+            n_doubtful: tally.n_doubtful,
+            n_read: tally.n_read,
+        })
+    }
+
+    fn labels(&mut self) -> Result<Vec<u32>> {
+        Ok(self.labels.clone())
+    }
+
+    fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
+        let n = self.data.n_rows();
+        let (mut labels, mut runners_up) = (vec![NO_CLUSTER; n], vec![NO_CLUSTER; n]);
+        let plan = PassPlan {
+            kernels: self.backend.kernels,
+            centroids,
+            table: CentroidTable::new(centroids),
+            ways: Ways::default(),
+            mode: Mode::Plain,
+            groups: None,
+            from_scratch: true,
+        };
+        let places = Places {
+            labels: &mut labels,
+            runners_up: &mut runners_up,
+            ..Places::default()
+        };
+        let tasks = cut(self.data, self.backend.threads(), places);
+        let n_doubtful = self.backend.install(|| {
+            let of_task = |worker: &mut Worker, mut task: Task<'_>| {
+                plan.two_nearest(worker, &mut task);
+                std::mem::take(&mut worker.tally).n_doubtful
+            };
+            tasks
+                .into_par_iter()
+                .map_init(|| Worker::new(1, centroids.n_features()), of_task)
+                .sum()
+        });
+        Ok(TwoNearest {
+            labels,
+            runners_up,
+            n_doubtful,
+        })
+    }
+}
+
+impl Kept {
+    /// Takes the bounds to where the centroids are now, those of groups first if the mode has become theirs.
+    fn follow(&mut self, centroids: &Centroids, data: &TileSet, labels: &[u32], backend: &CpuBackend) {
+        let Some(bounds) = &mut self.bounds else {
+            return;
+        };
+        bounds.follow(centroids, &backend.kernels);
+        let worn = self.groups.as_ref().is_some_and(GroupBounds::is_worn);
+        match self.policy.mode() {
+            Mode::Groups { all } if all || worn => {
+                // Both kinds of bounds share their places.
+                bounds.blocks.fill(UNKNOWN);
+                self.groups = Grouping::new(centroids)
+                    .map(|grouping| GroupBounds::new(grouping, centroids, data, labels, &backend.kernels));
+                self.policy.start_groups();
+            }
+            Mode::Groups { .. } => {
+                let groups = self.groups.as_mut().expect("there in this mode");
+                groups.follow(centroids, &backend.kernels);
+            }
+            _ => self.groups = None,
+        }
+    }
+
+    fn pass(
+        &mut self,
+        centroids: &Centroids,
+        data: &TileSet,
+        labels: &mut [u32],
+        backend: &CpuBackend,
+        from_scratch: bool,
+    ) -> Tally {
+        let plan = PassPlan {
+            kernels: backend.kernels,
+            centroids,
+            table: CentroidTable::new(centroids),
+            ways: self.bounds.as_ref().map(Bounds::ways).unwrap_or_default(),
+            mode: self.policy.mode(),
+            groups: self.groups.as_ref().map(GroupBounds::view),
+            from_scratch,
+        };
+        let mut places = Places {
+            labels,
+            ..Places::default()
+        };
+        if let Some(bounds) = &mut self.bounds {
+            (places.row_bounds, places.block_bounds) = (&mut bounds.rows, &mut bounds.blocks);
+        }
+        if let Some(groups) = &mut self.groups {
+            places.lower = &mut groups.lower;
+        }
+        let tasks = cut(data, backend.threads(), places);
+        let sums = Mutex::new(&mut self.sums);
+        backend.install(|| {
+            tasks.into_par_iter().for_each(|mut task| {
+                let mut worker = lock(&self.workers[rayon::current_thread_index().unwrap_or(0)]);
+                if worker.delta.n_rows() + task.labels.len() > sums::MAX_ROWS {
+                    worker.delta.settle(&mut lock(&sums));
+                }
+                plan.assign(&mut worker, &mut task);
+            });
+        });
+        let mut tally = Tally::default();
+        for worker in &self.workers {
+            let mut worker = lock(worker);
+            worker.delta.settle(&mut self.sums);
+            tally.add(std::mem::take(&mut worker.tally));
+        }
+        self.policy.learn(&tally, data.n_rows());
+        tally
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,112 @@
+//! What the rows of a pass add to the exact sums of the clusters.
+
+use crate::partial::ClusterPartial;
+use crate::tiles::BLOCK;
+
+/// Most rows between two calls of [`Delta::settle`], so that the `i64` sums hold even with the largest weights
+/// (2^23 * 2^16 * 2^23 = 2^62).
+pub(super) const MAX_ROWS: usize = 1 << 23;
+
+/// Copies of the sums, taken in turn, where there are few: an addition need not wait for the one before it.
+const COPIES: usize = 4;
+/// Up to so many sums there are copies.
+const FEW_SUMS: usize = 1 << 10;
+
+/// Changes of sums, weights and counts, kept by one thread over a pass.
+pub(super) struct Delta {
+    n_features: usize,
+    /// One or [`COPIES`] times `n_clusters x n_features`.
+    sums: Vec<i64>,
+    cluster_weights: Vec<i64>,
+    counts: Vec<i64>,
+    /// Rows since the last call of [`Delta::settle`].
+    n_rows: usize,
+}
+
+impl Delta {
+    pub(super) fn new(n_clusters: usize, n_features: usize) -> Self {
+        let n_sums = n_clusters * n_features;
+        Self {
+            n_features,
+            sums: vec![0; n_sums * if n_sums <= FEW_SUMS { COPIES } else { 1 }],
+            cluster_weights: vec![0; n_clusters],
+            counts: vec![0; n_clusters],
+            n_rows: 0,
+        }
+    }
+
+    pub(super) fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Adds the row at `values[0]`, `values[64]`, … (grid values) to a cluster.
+    #[inline]
+    pub(super) fn add(&mut self, cluster: u32, values: &[f32], weight: u32) {
+        let (cluster, weight) = (cluster as usize, i64::from(weight));
+        let n_sums = self.counts.len() * self.n_features;
+        let copy = if self.sums.len() > n_sums {
+            self.n_rows % COPIES * n_sums
+        } else {
+            0
+        };
+        self.n_rows += 1;
+        self.cluster_weights[cluster] += weight;
+        self.counts[cluster] += 1;
+        let sums = &mut self.sums[copy + cluster * self.n_features..][..self.n_features];
+        let values = values.chunks(BLOCK).map(|lane| integer(lane[0]));
+        if weight == 1 {
+            sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += x);
+        } else {
+            sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += weight * x);
+        }
+    }
+
+    /// Takes such a row out of the cluster `from` and adds it to `to`, which is another.
+    #[inline]
+    pub(super) fn shift(&mut self, from: u32, to: u32, values: &[f32], weight: u32) {
+        let (from, to, weight, d) = (from as usize, to as usize, i64::from(weight), self.n_features);
+        self.n_rows += 1;
+        self.cluster_weights[from] -= weight;
+        self.cluster_weights[to] += weight;
+        self.counts[from] -= 1;
+        self.counts[to] += 1;
+        let [from, to] = self
+            .sums
+            .get_disjoint_mut([from * d..(from + 1) * d, to * d..(to + 1) * d])
+            .expect("two clusters");
+        for ((from, to), lane) in from.iter_mut().zip(to).zip(values.chunks(BLOCK)) {
+            let x = weight * integer(lane[0]);
+            *from -= x;
+            *to += x;
+        }
+    }
+
+    /// Adds all changes to `partial` and starts anew.
+    pub(super) fn settle(&mut self, partial: &mut ClusterPartial) {
+        if self.n_rows == 0 {
+            return;
+        }
+        self.n_rows = 0;
+        for sums in self.sums.chunks_mut(partial.sums.len()) {
+            for (sum, delta) in partial.sums.iter_mut().zip(sums) {
+                *sum += i128::from(std::mem::take(delta));
+            }
+        }
+        let add = |totals: &mut [u64], deltas: &mut [i64]| {
+            // What threads add and take out comes in any order: totals may pass below zero on the way.
+            for (total, delta) in totals.iter_mut().zip(deltas) {
+                *total = total.wrapping_add_signed(std::mem::take(delta));
+            }
+        };
+        add(&mut partial.cluster_weights, &mut self.cluster_weights);
+        add(&mut partial.counts, &mut self.counts);
+    }
+}
+
+/// A grid value as an integer.
+#[inline(always)]
+fn integer(x: f32) -> i64 {
+    debug_assert!(x.abs() <= crate::grid::MAX_GRID as f32);
+    // SAFETY: tiles hold integers below 2^23.
+    i64::from(unsafe { x.to_int_unchecked::<i32>() })
+}

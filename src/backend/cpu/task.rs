@@ -1,0 +1,344 @@
+//! A run of blocks in the hands of one thread.
+
+use super::bounds::{UNKNOWN, Ways};
+use super::exact::Exact;
+use super::group_task::GroupWorker;
+use super::groups::GroupView;
+use super::kernel::{CentroidTable, Kernels, Tile, TileScores};
+use super::policy::Mode;
+use super::sums::Delta;
+use crate::backend::NO_CLUSTER;
+use crate::tiles::{BLOCK, Centroids, Chunk, TileSet, tile_index};
+
+/// A run of blocks of one chunk, with the places for what is found out about their rows.
+pub(super) struct Task<'t> {
+    pub(super) chunk: &'t Chunk,
+    pub(super) first_block: usize,
+    pub(super) labels: &'t mut [u32],
+    /// Empty where no runners-up are wanted.
+    pub(super) runners_up: &'t mut [u32],
+    /// Empty where no bounds are kept.
+    pub(super) row_bounds: &'t mut [f32],
+    pub(super) block_bounds: &'t mut [f32],
+    /// Rows times groups, empty where no bounds of groups are kept.
+    pub(super) lower: &'t mut [u16],
+}
+
+/// Most rows of a task.
+const MAX_TASK_ROWS: usize = 1 << 22;
+/// Tasks per thread and pass: enough to even out, few enough that they cost nothing.
+const TASKS_PER_THREAD: usize = 8;
+
+/// Where what is found out about all rows goes; empty what is not wanted.
+#[derive(Default)]
+pub(super) struct Places<'t> {
+    pub(super) labels: &'t mut [u32],
+    pub(super) runners_up: &'t mut [u32],
+    pub(super) row_bounds: &'t mut [f32],
+    pub(super) block_bounds: &'t mut [f32],
+    pub(super) lower: &'t mut [u16],
+}
+
+/// Cuts the data into tasks of about equal size.
+pub(super) fn cut<'t>(data: &'t TileSet, threads: usize, mut places: Places<'t>) -> Vec<Task<'t>> {
+    let wanted = data.n_rows().div_ceil(threads * TASKS_PER_THREAD).div_ceil(BLOCK) * BLOCK;
+    let task_rows = wanted.clamp(BLOCK, MAX_TASK_ROWS);
+    let n_groups = places.lower.len() / data.n_rows().max(1);
+    let mut tasks = Vec::new();
+    for chunk in data.chunks() {
+        for first in (0..chunk.n_rows()).step_by(task_rows) {
+            let rows = task_rows.min(chunk.n_rows() - first);
+            tasks.push(Task {
+                chunk,
+                first_block: first / BLOCK,
+                labels: take(&mut places.labels, rows),
+                runners_up: take(&mut places.runners_up, rows),
+                row_bounds: take(&mut places.row_bounds, rows),
+                block_bounds: take(&mut places.block_bounds, rows.div_ceil(BLOCK)),
+                lower: take(&mut places.lower, rows * n_groups),
+            });
+        }
+    }
+    tasks
+}
+
+/// The first `n` of the rest, or nothing where there is nothing.
+fn take<'t, T>(rest: &mut &'t mut [T], n: usize) -> &'t mut [T] {
+    rest.split_off_mut(..n.min(rest.len())).unwrap_or_default()
+}
+
+impl<'t> Task<'t> {
+    fn n_blocks(&self) -> usize {
+        self.labels.len().div_ceil(BLOCK)
+    }
+
+    /// Rows of a block of this task, as places in `labels`.
+    pub(super) fn rows_of(&self, block: usize) -> std::ops::Range<usize> {
+        block * BLOCK..((block + 1) * BLOCK).min(self.labels.len())
+    }
+
+    /// A block as it stands; what comes after it is fetched meanwhile.
+    fn tile(&self, block: usize) -> Tile<'t> {
+        let next = self.first_block + block + 1;
+        Tile {
+            values: self.chunk.block(next - 1),
+            n_rows: self.rows_of(block).len(),
+            ahead: if next < self.chunk.n_blocks() {
+                self.chunk.block(next)
+            } else {
+                &[]
+            },
+        }
+    }
+
+    pub(super) fn weight(&self, row: usize) -> u32 {
+        self.chunk.weight(self.first_block * BLOCK + row)
+    }
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) n_moved: u64,
+    pub(super) n_doubtful: u64,
+    /// Rows that were looked at.
+    pub(super) n_read: u64,
+    /// Pairs of rows and groups that were measured.
+    pub(super) n_pairs: u64,
+    /// Rows that keep bounds, and those of them that the bounds did not clear.
+    pub(super) n_watched: u64,
+    pub(super) n_unsafe: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: Self) {
+        self.n_moved += other.n_moved;
+        self.n_doubtful += other.n_doubtful;
+        self.n_read += other.n_read;
+        self.n_pairs += other.n_pairs;
+        self.n_watched += other.n_watched;
+        self.n_unsafe += other.n_unsafe;
+    }
+}
+
+/// What one thread keeps over all tasks of all passes.
+pub(super) struct Worker {
+    pub(super) delta: Delta,
+    pub(super) tally: Tally,
+    pub(super) exact: Exact,
+    pub(super) groups: GroupWorker,
+    scores: TileScores,
+    /// Rows gathered from several blocks.
+    tile: Vec<f32>,
+    /// Rows that need a look, as places in the task.
+    pending: Vec<u32>,
+}
+
+impl Worker {
+    pub(super) fn new(n_clusters: usize, n_features: usize) -> Self {
+        Self {
+            delta: Delta::new(n_clusters, n_features),
+            tally: Tally::default(),
+            exact: Exact::default(),
+            groups: GroupWorker::new(),
+            scores: TileScores::new(),
+            tile: vec![0.0; n_features * BLOCK],
+            pending: Vec::with_capacity(2 * BLOCK),
+        }
+    }
+}
+
+/// What all tasks of a pass share.
+pub(super) struct PassPlan<'p> {
+    pub(super) kernels: Kernels,
+    pub(super) centroids: &'p Centroids,
+    pub(super) table: CentroidTable,
+    pub(super) ways: Ways,
+    pub(super) mode: Mode,
+    /// There in [`Mode::Groups`].
+    pub(super) groups: Option<GroupView>,
+    /// No sums are kept from an earlier pass: every row is added, none taken out.
+    pub(super) from_scratch: bool,
+}
+
+impl PassPlan<'_> {
+    /// Labels the rows of a task and adds up what moved.
+    pub(super) fn assign(&self, worker: &mut Worker, task: &mut Task<'_>) {
+        for block in 0..task.n_blocks() {
+            match self.mode {
+                Mode::Groups { all } => {
+                    let view = self.groups.as_ref().expect("there in this mode");
+                    self.assign_block_by_groups(worker, task, block, view, all);
+                }
+                Mode::Prune { in_place_from } => self.prune_block(worker, task, block, in_place_from),
+                Mode::Watch if self.mode.keeps_bounds(task.first_block + block) => {
+                    let (open, _) = self.check(task, block);
+                    worker.tally.n_watched += task.rows_of(block).len() as u64;
+                    worker.tally.n_unsafe += u64::from(open.count_ones());
+                    self.assign_block(worker, task, block);
+                }
+                Mode::Watch | Mode::Plain => self.assign_block(worker, task, block),
+            }
+        }
+        let rest = worker.pending.len();
+        self.assign_pending(worker, task, rest);
+    }
+
+    /// The rows (one bit each) of a block that need a look, and the least margin that any row has left.
+    fn check(&self, task: &Task<'_>, block: usize) -> (u64, f32) {
+        let rows = task.rows_of(block);
+        if task.block_bounds[block].is_nan() {
+            return (u64::MAX >> (BLOCK - rows.len()), f32::NEG_INFINITY);
+        }
+        self.ways
+            .unsafe_rows(&task.row_bounds[rows.clone()], &task.labels[rows])
+    }
+
+    /// Labels those rows of a block that need a look, or has them wait until there is a tile of them.
+    fn prune_block(&self, worker: &mut Worker, task: &mut Task<'_>, block: usize, in_place_from: u32) {
+        let rows = task.rows_of(block);
+        worker.tally.n_watched += rows.len() as u64;
+        if self.ways.is_block_safe(task.block_bounds[block]) {
+            return;
+        }
+        let (mut open, least) = self.check(task, block);
+        worker.tally.n_unsafe += u64::from(open.count_ones());
+        if open.count_ones() >= in_place_from.min(rows.len() as u32) {
+            self.assign_block(worker, task, block);
+            return;
+        }
+        // What the rows that wait will have left is not known yet: the next pass checks them one by one.
+        task.block_bounds[block] = if open == 0 {
+            self.ways.block_bound(least)
+        } else {
+            f32::NEG_INFINITY
+        };
+        while open != 0 {
+            worker.pending.push(rows.start as u32 + open.trailing_zeros());
+            open &= open - 1;
+        }
+        if worker.pending.len() >= BLOCK {
+            self.assign_pending(worker, task, BLOCK);
+        }
+    }
+
+    /// Labels all rows of a block where they stand.
+    fn assign_block(&self, worker: &mut Worker, task: &mut Task<'_>, block: usize) {
+        let tile = task.tile(block);
+        self.find(worker, tile);
+        let rows = task.rows_of(block);
+        let mut moved = (self.kernels.exchange)(&mut task.labels[rows.clone()], &mut worker.scores.nearest);
+        worker.tally.n_moved += u64::from(moved.count_ones());
+        if self.mode.keeps_bounds(task.first_block + block) {
+            let margins = &worker.scores.margin[..rows.len()];
+            let bounds = task.row_bounds[rows.clone()].iter_mut();
+            for ((bound, &margin), &label) in bounds.zip(margins).zip(&task.labels[rows.clone()]) {
+                *bound = self.ways.row_bound(margin, label);
+            }
+            task.block_bounds[block] = self.ways.block_bound(least(margins));
+        } else if self.mode != Mode::Plain {
+            task.block_bounds[block] = UNKNOWN;
+        }
+        if self.from_scratch {
+            for (slot, row) in rows.enumerate() {
+                worker
+                    .delta
+                    .add(task.labels[row], &tile.values[slot..], task.weight(row));
+            }
+            return;
+        }
+        while moved != 0 {
+            let slot = moved.trailing_zeros() as usize;
+            moved &= moved - 1;
+            let row = rows.start + slot;
+            let (from, to) = (worker.scores.nearest[slot], task.labels[row]);
+            worker.delta.shift(from, to, &tile.values[slot..], task.weight(row));
+        }
+    }
+
+    /// Labels the first `n` of the waiting rows, at most 64.
+    fn assign_pending(&self, worker: &mut Worker, task: &mut Task<'_>, n: usize) {
+        if n == 0 {
+            return;
+        }
+        let mut values = std::mem::take(&mut worker.tile);
+        gather(task, &worker.pending[..n], &mut values);
+        let tile = Tile {
+            values: &values,
+            n_rows: n,
+            ahead: &[],
+        };
+        self.find(worker, tile);
+        for slot in 0..n {
+            let row = worker.pending[slot] as usize;
+            let nearest = worker.scores.nearest[slot];
+            let previous = std::mem::replace(&mut task.labels[row], nearest);
+            task.row_bounds[row] = self.ways.row_bound(worker.scores.margin[slot], nearest);
+            if previous != nearest {
+                worker.tally.n_moved += 1;
+                worker.delta.shift(previous, nearest, &values[slot..], task.weight(row));
+            }
+        }
+        worker.pending.drain(..n);
+        worker.tile = values;
+    }
+
+    /// The nearest centroids of a tile's rows, in the worker's scores.
+    fn find(&self, worker: &mut Worker, tile: Tile<'_>) {
+        (self.kernels.nearest)(tile, &self.table, &mut worker.scores);
+        worker.tally.n_read += tile.n_rows as u64;
+        self.decide(worker, tile);
+    }
+
+    /// Decides the doubtful rows of a tile exactly.
+    fn decide(&self, worker: &mut Worker, tile: Tile<'_>) {
+        let mut doubtful = worker.scores.doubtful;
+        while doubtful != 0 {
+            let slot = doubtful.trailing_zeros() as usize;
+            doubtful &= doubtful - 1;
+            let ranked = worker
+                .exact
+                .two_nearest(&tile.values[slot..], self.centroids, &self.kernels);
+            worker.scores.nearest[slot] = ranked.nearest;
+            worker.scores.runner_up[slot] = ranked.runner_up;
+            worker.scores.margin[slot] = ranked.margin;
+            worker.tally.n_doubtful += 1;
+        }
+    }
+
+    /// Fills the task's labels and runners-up.
+    pub(super) fn two_nearest(&self, worker: &mut Worker, task: &mut Task<'_>) {
+        for block in 0..task.n_blocks() {
+            let tile = task.tile(block);
+            (self.kernels.two_nearest)(tile, &self.table, &mut worker.scores);
+            self.decide(worker, tile);
+            let rows = task.rows_of(block);
+            task.labels[rows.clone()].copy_from_slice(&worker.scores.nearest[..rows.len()]);
+            let runners_up = &mut task.runners_up[rows.clone()];
+            if self.centroids.n_clusters() == 1 {
+                runners_up.fill(NO_CLUSTER);
+            } else {
+                runners_up.copy_from_slice(&worker.scores.runner_up[..rows.len()]);
+            }
+        }
+    }
+}
+
+/// The least margin.
+fn least(margins: &[f32]) -> f32 {
+    margins
+        .iter()
+        .fold(f32::MAX, |least, &margin| if margin < least { margin } else { least })
+}
+
+/// Copies rows of a task side by side into a tile; what stands behind them stays as it was.
+fn gather(task: &Task<'_>, rows: &[u32], tile: &mut [f32]) {
+    let d = tile.len() / BLOCK;
+    let first_row = task.first_block * BLOCK;
+    for (slot, &row) in rows.iter().enumerate() {
+        let from = &task.chunk.values()[tile_index(first_row + row as usize, 0, d)..];
+        for (to, from) in tile[slot..].iter_mut().step_by(BLOCK).zip(from.iter().step_by(BLOCK)) {
+            *to = *from;
+        }
+    }
+}
