@@ -1,7 +1,7 @@
 //! Layer 5: what a run leaves behind: the run directory and its files, written whole or not at all.
 
 mod atomic;
-mod json;
+pub(crate) mod json;
 pub mod model_file;
 mod run_record;
 mod tables;
