@@ -24,8 +24,8 @@
 //! Tables can also be Arrow record batches ([`data::MemorySource::new`]) or Parquet files
 //! ([`data::ParquetSource`]). The modules are layers, see `ARCHITECTURE.md`; imports go downwards only:
 //!
-//! [`fit`], [`run`], [`bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`] → [`backend`] → [`features`], [`data`] →
-//! [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`].
+//! [`fit`], [`run`], [`bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`] → [`backend`] → [`features`],
+//! [`data`], [`workload`] → [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`].
 
 pub mod artifact;
 pub mod backend;
@@ -44,5 +44,6 @@ pub mod run;
 pub mod segments;
 pub mod sys;
 pub mod tiles;
+pub mod workload;
 
 pub use error::{Error, ErrorKind, Result};
