@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::FIT;
 use super::report::{CaseReport, DeviceReport, Report, Settings, Stage};
@@ -10,7 +10,8 @@ use crate::artifact::json::invalid;
 use crate::error::Result;
 
 /// What comparing with an earlier report gave.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Comparison {
     /// From here on, this many times the earlier seconds is too slow.
     pub slower_than: f64,
@@ -25,7 +26,8 @@ pub struct Comparison {
 }
 
 /// One stage, now and then: seconds of the fastest run, which other work on the machine touches least.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Compared {
     /// The shape.
     pub shape: String,
@@ -44,7 +46,8 @@ pub struct Compared {
 }
 
 /// The same rows, the same settings, other segments.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LabelsDiffer {
     /// The shape.
     pub shape: String,

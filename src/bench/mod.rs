@@ -8,6 +8,7 @@
 mod against;
 mod ceilings;
 mod fma;
+mod generated;
 mod report;
 
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +17,7 @@ use std::time::Instant;
 use crate::artifact::{write_assignments, write_atomic};
 use crate::backend::cpu::CpuBackend;
 use crate::backend::{Backend, Session};
-use crate::data::{BatchSource, MemorySource};
+use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::features::{self, FeatureOptions, Learned, Prepared};
 use crate::fit::{InitChoice, Observed};
@@ -27,6 +28,7 @@ use crate::tiles::{Centroids, RowKeys, TileSet};
 
 pub use against::{Compared, Comparison, LabelsDiffer};
 pub use ceilings::Ceilings;
+pub use generated::Generated;
 pub use report::{CaseReport, DeviceReport, Report, Settings, Spread, Stage};
 
 /// The stage that peers and gates are held against: the iterations and the final labels together.
@@ -70,10 +72,24 @@ pub struct Case<'c> {
     pub data: String,
     /// The rows.
     pub source: &'c dyn BatchSource,
-    /// Whether the rows come from files: then they are decoded, and the assignments written, on the clock as well.
-    pub on_disk: bool,
+    /// Where they come from.
+    pub origin: Origin,
     /// Number of clusters.
     pub n_clusters: usize,
+}
+
+/// Where the rows of a case come from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Origin {
+    /// Files: reading them, and writing the assignments, is on the clock as well.
+    Files,
+    /// They were generated, in so many seconds, and lie in memory.
+    Memory {
+        /// Seconds of generating.
+        generate_s: f64,
+    },
+    /// They are generated whenever they are read: on the clock of learning and preparing.
+    Generator,
 }
 
 /// A device under the name that it was asked for.
@@ -92,24 +108,8 @@ pub struct Bench<'b> {
     pub host: &'b CpuBackend,
     /// What is asked for.
     pub options: &'b BenchOptions,
-    /// What the CPU could do at best, for shares.
-    pub ceilings: Option<&'b Ceilings>,
     /// Hears of the stages, and may stop them.
     pub observer: &'b dyn Observer,
-}
-
-/// All batches of a source, held in memory, so that their making is not on the clock of what reads them.
-///
-/// # Errors
-/// Those of `source`.
-pub fn in_memory(source: &dyn BatchSource) -> Result<MemorySource> {
-    let all: Vec<usize> = (0..source.schema().fields().len()).collect();
-    let mut batches = Vec::new();
-    source.scan(&all, &mut |_, batch| {
-        batches.push(batch.clone());
-        Ok(())
-    })?;
-    MemorySource::new(batches)
 }
 
 impl Bench<'_> {
@@ -133,17 +133,27 @@ impl Bench<'_> {
             n_features: tiles.n_features(),
             n_clusters: case.n_clusters,
         };
-        let mut stages = vec![work.stage("learn", &learn, 1), work.stage("prepare", &prepare, 1)];
-        if case.on_disk {
-            stages.insert(0, work.stage("decode", &decode, 1));
-        }
+        let stage = |name, seconds: &[f64]| work.stage(name, seconds, 1);
+        let mut stages = match case.origin {
+            Origin::Files => vec![
+                stage("decode", &decode),
+                stage("learn", &learn),
+                stage("prepare", &prepare),
+            ],
+            Origin::Memory { generate_s } => vec![
+                stage("generate", &[generate_s]),
+                stage("learn", &learn),
+                stage("prepare", &prepare),
+            ],
+            Origin::Generator => vec![stage("generate+learn", &learn), stage("generate+prepare", &prepare)],
+        };
         let params = self.params(case, &learned, tiles)?;
         let mut devices = Vec::new();
         for (n, device) in self.devices.iter().enumerate() {
             let (report, fit) = self.run_device(device, &learned, &prepared, &params, work)?;
             devices.push(report);
-            if n == 0 && case.on_disk {
-                stages.push(work.stage("write", &self.write(source, &learned, &prepared, &fit)?, 1));
+            if n == 0 && case.origin == Origin::Files {
+                stages.push(stage("write", &self.write(source, &learned, &prepared, &fit)?));
             }
         }
         Ok(CaseReport {
@@ -169,7 +179,7 @@ impl Bench<'_> {
                 features::learn(source, &self.options.features)
             })?;
             let columns = learned.preparation.columns_in(source.schema())?;
-            if case.on_disk {
+            if case.origin == Origin::Files {
                 self.timed("decode", &mut seconds[0], || source.scan(&columns, &mut |_, _| Ok(())))?;
             }
             let weight = self.options.features.weight.as_deref();
@@ -244,10 +254,7 @@ impl Bench<'_> {
             last = Some(fit);
         }
         let fit = last.ok_or_else(|| Error::Internal("a bench without rounds".into()))?;
-        // Ceilings are the CPU's.
-        let ceilings = self.ceilings.filter(|_| device.backend.name() == "cpu");
-        let pass =
-            |name: &str, seconds: &[f64], passes| work.stage(name, seconds, passes).with_distances(work, ceilings);
+        let pass = |name: &str, seconds: &[f64], passes| work.stage(name, seconds, passes).with_distances(work);
         let [open, seed, iterations, labels, both] = &seconds;
         let mut stages = vec![
             work.stage("open", open, 1),
@@ -260,6 +267,7 @@ impl Bench<'_> {
         }
         let report = DeviceReport {
             device: device.name.clone(),
+            backend: device.backend.name().into(),
             description: device.backend.description(),
             n_iter: fit.n_iter,
             stop_reason: fit.stop_reason,
@@ -363,11 +371,8 @@ impl Work {
 
 impl Stage {
     /// The same for a stage that finds the nearest of all centroids for every row.
-    fn with_distances(mut self, work: Work, ceilings: Option<&Ceilings>) -> Self {
-        let flop_per_s = 2.0 * self.rows_per_s * work.n_features as f64 * work.n_clusters as f64;
-        self.flop_per_s = Some(flop_per_s);
-        self.share_of_read = ceilings.map(|best| self.bytes_per_s / best.read_bytes_per_s);
-        self.share_of_fma = ceilings.map(|best| flop_per_s / best.fma_flop_per_s);
+    fn with_distances(mut self, work: Work) -> Self {
+        self.flop_per_s = Some(2.0 * self.rows_per_s * work.n_features as f64 * work.n_clusters as f64);
         self
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::against::Comparison;
 use super::ceilings::Ceilings;
 use crate::artifact::json;
 use crate::error::Result;
@@ -29,6 +30,9 @@ pub struct Report {
     pub ceilings: Option<Ceilings>,
     /// One entry per data set and number of clusters.
     pub cases: Vec<CaseReport>,
+    /// How it compares with an earlier one, where there was one to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Comparison>,
 }
 
 /// What decides the result of a bench, besides the data: two reports with other settings cannot be compared.
@@ -65,7 +69,8 @@ pub struct CaseReport {
     pub n_clusters: usize,
     /// `n_rows` x `n_features` x 4, the bytes that a pass reads at least.
     pub matrix_bytes: u64,
-    /// Stages that no device takes part in: `generate` or `decode`, `learn`, `prepare`, `write`.
+    /// Stages that no device takes part in: `generate` or `decode`, `learn`, `prepare`, and, of files,
+    /// `write`.
     pub stages: Vec<Stage>,
     /// One entry per device.
     pub devices: Vec<DeviceReport>,
@@ -77,6 +82,8 @@ pub struct CaseReport {
 pub struct DeviceReport {
     /// As it was asked for: `cpu`, `gpu`, `gpu:1`, …
     pub device: String,
+    /// `cpu` or `gpu`.
+    pub backend: String,
     /// What it is.
     pub description: String,
     /// Iterations made.
@@ -179,6 +186,21 @@ impl Report {
     /// reading.
     pub fn load(path: &Path) -> Result<Self> {
         json::read(path, Self::FORMAT, Self::VERSION)
+    }
+
+    /// Takes in what the CPU could do at best, and how much of that its passes made of it.
+    pub fn set_ceilings(&mut self, ceilings: Ceilings) {
+        let on_cpu = self.cases.iter_mut().flat_map(|case| &mut case.devices);
+        for stage in on_cpu
+            .filter(|device| device.backend == "cpu")
+            .flat_map(|device| &mut device.stages)
+        {
+            if let Some(flop_per_s) = stage.flop_per_s {
+                stage.share_of_read = Some(stage.bytes_per_s / ceilings.read_bytes_per_s);
+                stage.share_of_fma = Some(flop_per_s / ceilings.fma_flop_per_s);
+            }
+        }
+        self.ceilings = Some(ceilings);
     }
 
     /// A case whose devices do not agree: two devices and their labels' hashes.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::backend::scalar::ScalarBackend;
+use crate::data::MemorySource;
 
 fn source(n_rows: usize) -> MemorySource {
     let table = ndarray::Array2::from_shape_fn((n_rows, 2), |(row, j)| {
@@ -21,7 +22,7 @@ fn options() -> BenchOptions {
     }
 }
 
-fn run(n_rows: usize, on_disk: bool, options: &BenchOptions) -> CaseReport {
+fn run(n_rows: usize, origin: Origin, options: &BenchOptions) -> CaseReport {
     let host = CpuBackend::new(2).unwrap();
     let devices = [
         Device {
@@ -33,25 +34,17 @@ fn run(n_rows: usize, on_disk: bool, options: &BenchOptions) -> CaseReport {
             backend: Box::new(ScalarBackend),
         },
     ];
-    let ceilings = Ceilings {
-        threads: 2,
-        instruction_set: "none".into(),
-        copy_bytes_per_s: 1e9,
-        read_bytes_per_s: 1e9,
-        fma_flop_per_s: 1e9,
-    };
     let bench = Bench {
         devices: &devices,
         host: &host,
         options,
-        ceilings: Some(&ceilings),
         observer: &(),
     };
     let case = Case {
         shape: "small".into(),
         data: "small".into(),
         source: &source(n_rows),
-        on_disk,
+        origin,
         n_clusters: 3,
     };
     bench.run(&case).unwrap()
@@ -74,6 +67,7 @@ fn report(case: CaseReport) -> Report {
         rounds: 2,
         ceilings: None,
         cases: vec![case],
+        against: None,
     }
 }
 
@@ -83,7 +77,7 @@ fn names(stages: &[Stage]) -> Vec<&str> {
 
 #[test]
 fn every_stage_is_measured_and_the_answer_is_that_of_a_fit() {
-    let case = run(600, true, &options());
+    let case = run(600, Origin::Files, &options());
     assert_eq!(names(&case.stages), ["decode", "learn", "prepare", "write"]);
     assert_eq!((case.n_rows, case.n_features, case.matrix_bytes), (600, 2, 4800));
     for device in &case.devices {
@@ -92,7 +86,6 @@ fn every_stage_is_measured_and_the_answer_is_that_of_a_fit() {
         assert_eq!(both.passes, device.n_iter + 1);
         assert!((both.cold_s - iterations.cold_s - labels.cold_s).abs() < 1e-9);
         assert!((labels.flop_per_s.unwrap() - labels.rows_per_s * 12.0).abs() < 1.0);
-        assert_eq!(labels.share_of_fma.is_some(), device.device == "cpu");
         assert!(
             device
                 .stages
@@ -135,8 +128,8 @@ fn seeding_is_a_stage_only_where_there_is_one() {
         rounds: 1,
         ..options()
     };
-    let case = run(300, false, &seeded);
-    assert_eq!(names(&case.stages), ["learn", "prepare"]);
+    let case = run(300, Origin::Generator, &seeded);
+    assert_eq!(names(&case.stages), ["generate+learn", "generate+prepare"]);
     assert_eq!(
         names(&case.devices[0].stages),
         ["open", "seed", "iterations", "labels", FIT]
@@ -145,8 +138,29 @@ fn seeding_is_a_stage_only_where_there_is_one() {
 }
 
 #[test]
+fn shares_are_those_of_passes_on_the_cpu() {
+    let mut report = report(run(300, Origin::Memory { generate_s: 1.0 }, &options()));
+    report.set_ceilings(Ceilings {
+        threads: 2,
+        instruction_set: "none".into(),
+        copy_bytes_per_s: 1e9,
+        read_bytes_per_s: 2e9,
+        fma_flop_per_s: 4e9,
+    });
+    let [cpu, scalar] = [0, 1].map(|n| &report.cases[0].devices[n]);
+    let labels = &cpu.stages[2];
+    assert_eq!(labels.share_of_read, Some(labels.bytes_per_s / 2e9));
+    assert_eq!(labels.share_of_fma, labels.flop_per_s.map(|rate| rate / 4e9));
+    assert_eq!(
+        (cpu.stages[0].share_of_read, scalar.stages[2].share_of_read),
+        (None, None)
+    );
+    assert_eq!(names(&report.cases[0].stages), ["generate", "learn", "prepare"]);
+}
+
+#[test]
 fn devices_that_disagree_are_found() {
-    let mut report = report(run(300, false, &options()));
+    let mut report = report(run(300, Origin::Generator, &options()));
     assert!(report.disagreement().is_none());
     report.cases[0].devices[1].inertia_exact += "0";
     let (case, first, other) = report.disagreement().unwrap();
@@ -158,7 +172,7 @@ fn devices_that_disagree_are_found() {
 
 #[test]
 fn a_report_equals_itself_and_planted_changes_are_found() {
-    let then = report(run(300, false, &options()));
+    let then = report(run(300, Origin::Generator, &options()));
     let compare = |now: &Report| Comparison::new(now, &then, "then.json".as_ref(), 1.1);
     let same = compare(&then).unwrap();
     assert_eq!(

@@ -9,6 +9,7 @@ use clap::Parser;
 use kohort::{Error, ErrorKind, Result};
 
 mod args;
+mod bench;
 mod columns;
 mod devices;
 mod fit;
@@ -54,6 +55,7 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Devices(_) => devices::run(output),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),
+        Command::Bench(args) => bench::run(args, output).map_err(|error| error.about(&args.data)),
     }
 }
 
@@ -72,6 +74,7 @@ fn exit_code(kind: ErrorKind) -> u8 {
         ErrorKind::Internal => 1,
         ErrorKind::Input => 2,
         ErrorKind::Device => 3,
+        ErrorKind::Gate => 4,
         ErrorKind::Mismatch => 5,
         ErrorKind::Interrupted => 130,
     }
