@@ -115,7 +115,8 @@ pub struct Stage {
     pub cold_s: f64,
     /// The others; `None` where there was only one.
     pub warm: Option<Spread>,
-    /// Times that the stage looks at every row: 1, or the number of iterations. Rates are per look.
+    /// Times that the stage looks at every row: 1, the number of iterations, or 0 where it looks at a sample or at none
+    /// and rates mean nothing.
     pub passes: usize,
     /// Rows x passes per second.
     pub rows_per_s: f64,

@@ -24,7 +24,7 @@ use super::progress::{Progress, check_interrupt};
 
 pub(crate) fn run(args: &BenchArgs, output: Output) -> Result<ExitCode> {
     let earlier = match &args.against {
-        Some(path) => Some((Report::load(path)?, path)),
+        Some(path) => Some((Report::load(path).map_err(about_earlier)?, path)),
         None => None,
     };
     let threads = plan::count_threads(args.threads);
@@ -57,10 +57,19 @@ pub(crate) fn run(args: &BenchArgs, output: Output) -> Result<ExitCode> {
         report.set_ceilings(ceilings.or_better(&Ceilings::measure(&host)));
     }
     if let Some((earlier, path)) = &earlier {
-        report.against = Some(Comparison::new(&report, earlier, path, args.slower_than)?);
+        let comparison = Comparison::new(&report, earlier, path, args.slower_than);
+        report.against = Some(comparison.map_err(about_earlier)?);
     }
     show(&report, output)?;
     Ok(verdict(&report, output))
+}
+
+/// An error about the file of `--against`, which is no run and has no place for the hints of one.
+fn about_earlier(error: Error) -> Error {
+    match error {
+        Error::ArtifactInvalid { path, reason } => invalid("--against", &path.to_string_lossy(), &reason),
+        other => other,
+    }
 }
 
 /// What a report says of the arguments.
@@ -325,13 +334,14 @@ fn stage_table(case: &CaseReport) -> Table {
         ("GB/s", Right),
         ("of read", Right),
         ("GFLOP/s", Right),
-        ("of best", Right),
+        ("of FMA", Right),
     ];
     let mut table = Table::new(&heads, Some("what is timed"));
     let mut add = |stage: &Stage, device: &str| {
         let share = |share: Option<f64>| share.map_or_else(String::new, percent);
         let warm =
             |pick: fn(&kohort::bench::Spread) -> f64| stage.warm.as_ref().map_or_else(String::new, |w| time(pick(w)));
+        let rate = |text: String| if stage.passes == 0 { String::new() } else { text };
         let cells = [
             stage.stage.clone(),
             device.to_owned(),
@@ -339,8 +349,8 @@ fn stage_table(case: &CaseReport) -> Table {
             warm(|w| w.median_s),
             warm(|w| w.min_s),
             warm(|w| w.max_s),
-            number(stage.rows_per_s / 1e6),
-            giga(stage.bytes_per_s),
+            rate(number(stage.rows_per_s / 1e6)),
+            rate(giga(stage.bytes_per_s)),
             share(stage.share_of_read),
             stage.flop_per_s.map_or_else(String::new, giga),
             share(stage.share_of_fma),
