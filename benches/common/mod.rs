@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection};
 use kohort::backend::{Backend, scalar::ScalarBackend};
-use kohort::rng::Rng;
 use kohort::tiles::{Centroids, MAX_CHUNK_BYTES, TileSet};
+use kohort::workload::Workload;
 
 /// One size: rows, features, clusters.
 #[derive(Clone, Copy)]
@@ -24,32 +24,24 @@ impl std::fmt::Display for Shape {
     }
 }
 
-/// Overlapping groups of very unequal size: rows on the grid, and centroids near their centres.
+/// Synthetic accounts on the grid, and centroids near where k-means ends: the means of the first rows of each cluster.
 pub fn workload(shape: Shape) -> (TileSet, Centroids) {
     let Shape { n, d, k } = shape;
-    let mut rng = Rng::new(11, 0);
-    let mut noise = |width: i64| rng.below(2 * width as u128 + 1) as i64 - width;
-    let centres: Vec<i64> = (0..k * d).map(|_| noise(2_000_000)).collect();
-    let mut tiles = TileSet::zeros(n, d, false, MAX_CHUNK_BYTES);
-    const RUN: usize = 1 << 14;
-    for first in (0..n).step_by(RUN) {
-        let rows = RUN.min(n - first);
-        // The square of a uniform number prefers the first groups.
-        let groups: Vec<usize> = (0..rows)
-            .map(|_| (noise(1000).pow(2) as usize * k / 1_000_001).min(k - 1))
-            .collect();
-        let columns: Vec<Vec<f32>> = (0..d)
-            .map(|j| {
-                groups
-                    .iter()
-                    .map(|group| (centres[group * d + j] + noise(1_500_000)) as f32)
-                    .collect()
-            })
-            .collect();
-        tiles.fill_rows(first, &columns);
+    let accounts = Workload::new(n, d, k).build().expect("a shape that can be generated");
+    let tiles = accounts.tiles(MAX_CHUNK_BYTES).expect("memory for the tiles");
+    let mut truth = vec![0; n.min(1 << 16)];
+    accounts.fill_truth(0, &mut truth);
+    let (mut sums, mut counts) = (vec![0i64; k * d], vec![0i64; k]);
+    let mut row = vec![0; d];
+    for (i, &cluster) in truth.iter().enumerate() {
+        let cluster = cluster as usize;
+        tiles.read_row(i, &mut row);
+        counts[cluster] += 1;
+        let sum = &mut sums[cluster * d..(cluster + 1) * d];
+        sum.iter_mut().zip(&row).for_each(|(sum, &x)| *sum += i64::from(x));
     }
-    let values = centres.iter().map(|&c| ((c + noise(300_000)) * 256) as i32).collect();
-    (tiles, Centroids::new(d, values))
+    let mean = |(i, &sum): (usize, &i64)| (sum * 256 / counts[i / d].max(1)) as i32;
+    (tiles, Centroids::new(d, sums.iter().enumerate().map(mean).collect()))
 }
 
 /// The CPU backend, and a GPU where there is one (a software adapter only where `KOHORT_BENCH_SOFTWARE_GPU` is set).

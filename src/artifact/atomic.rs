@@ -69,14 +69,45 @@ pub fn check_output_file(path: &Path, overwrite: bool) -> Result<()> {
 /// As [`check_output_file`]; with `overwrite`, [`Error::OutputForeign`] where anything but an empty folder or a run
 /// directory with nothing added to it stands there.
 pub fn check_output_dir(path: &Path, overwrite: bool) -> Result<()> {
+    check_output_folder(path, overwrite, Content::Run)
+}
+
+/// [`check_output_dir`] for a folder of part files.
+///
+/// # Errors
+/// As [`check_output_file`]; with `overwrite`, [`Error::OutputForeign`] where anything but a folder of part files
+/// alone stands there.
+pub fn check_output_parts(path: &Path, overwrite: bool) -> Result<()> {
+    check_output_folder(path, overwrite, Content::Parts)
+}
+
+fn check_output_folder(path: &Path, overwrite: bool, content: Content) -> Result<()> {
     let (folder, _) = folder_and_name(path)?;
     if kind_of(path)?.is_some() {
         if !overwrite {
             return Err(exists(path));
         }
-        check_replaceable(path, path)?;
+        check_replaceable(path, path, content)?;
     }
     check_folder(&folder)
+}
+
+/// What a folder that is written here holds: no other is ever replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// The files in [`names::ALL`], [`names::RUN`] among them.
+    Run,
+    /// The files that [`names::part`] names.
+    Parts,
+}
+
+impl Content {
+    fn owns(self, name: &OsStr) -> bool {
+        match self {
+            Self::Run => names::ALL.iter().any(|ours| name == *ours),
+            Self::Parts => name.to_str().is_some_and(names::is_part),
+        }
+    }
 }
 
 /// Writes a file under a temporary name and gives it its own once `write` has succeeded and all is on disk.
@@ -111,13 +142,15 @@ pub fn write_atomic<T>(path: &Path, overwrite: bool, write: impl FnOnce(&mut Out
     Ok(value)
 }
 
-/// A run directory in the making: a hidden folder beside its place, removed unless [`RunDir::commit`] is reached.
+/// A run directory, or a folder of part files, in the making: a hidden folder beside its place, removed unless
+/// [`RunDir::commit`] is reached.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
     folder: PathBuf,
     name: OsString,
     overwrite: bool,
+    content: Content,
     temporary: TempDir,
     /// Held while the directory is made: what a killed run left is locked by nobody.
     _lock: Option<File>,
@@ -129,9 +162,21 @@ impl RunDir {
     /// # Errors
     /// Those of [`check_output_dir`].
     pub fn create(path: &Path, overwrite: bool) -> Result<Self> {
-        check_output_dir(path, overwrite)?;
+        Self::create_with(path, overwrite, Content::Run)
+    }
+
+    /// Begins the folder `path` of part files, see [`names::part`].
+    ///
+    /// # Errors
+    /// Those of [`check_output_parts`].
+    pub fn create_parts(path: &Path, overwrite: bool) -> Result<Self> {
+        Self::create_with(path, overwrite, Content::Parts)
+    }
+
+    fn create_with(path: &Path, overwrite: bool, content: Content) -> Result<Self> {
+        check_output_folder(path, overwrite, content)?;
         let (folder, name) = folder_and_name(path)?;
-        remove_left(&folder, &name);
+        remove_left(&folder, &name, content);
         let temporary = temporary_dir(&folder, &name, "tmp").map_err(Error::io("create", path))?;
         let lock = locked(temporary.path());
         Ok(Self {
@@ -139,6 +184,7 @@ impl RunDir {
             folder,
             name,
             overwrite,
+            content,
             temporary,
             _lock: lock,
         })
@@ -150,15 +196,18 @@ impl RunDir {
         &self.path
     }
 
-    /// Writes one of the files in [`names::ALL`]; on disk when this returns.
+    /// Writes one of the files in [`names::ALL`], or a part; on disk when this returns.
     ///
     /// # Errors
     /// Those of `write` and of the system.
     ///
     /// # Panics
-    /// If `name` is not one of those: the directory could not be replaced later.
+    /// If `name` is no file of such a directory: it could not be replaced later.
     pub fn write<T>(&self, name: &str, write: impl FnOnce(&mut OutFile) -> Result<T>) -> Result<T> {
-        assert!(names::ALL.contains(&name), "{name} is no file of a run directory");
+        assert!(
+            self.content.owns(OsStr::new(name)),
+            "{name} is no file of such a directory"
+        );
         let path = self.path.join(name);
         let file = File::create_new(self.temporary.path().join(name)).map_err(Error::io("create", &path))?;
         let mut out = OutFile {
@@ -196,18 +245,18 @@ impl RunDir {
         let _ = self.temporary.keep();
         sync_folder(&self.folder)?;
         if let Some(old) = old {
-            remove_run(old);
+            remove_run(old, self.content);
         }
         Ok(())
     }
 
     /// Moves what stands at the target into a hidden folder beside it, if it may be replaced.
     fn set_aside(&self) -> Result<TempDir> {
-        check_replaceable(&self.path, &self.path)?;
+        check_replaceable(&self.path, &self.path, self.content)?;
         let aside = temporary_dir(&self.folder, &self.name, "old").map_err(Error::io("create", &self.path))?;
         fs::rename(&self.path, aside.path().join(OLD_RUN)).map_err(Error::io("replace", &self.path))?;
         // Looked at again now that nobody finds it under its name: it may have gained a file in between.
-        if let Err(error) = check_replaceable(&aside.path().join(OLD_RUN), &self.path) {
+        if let Err(error) = check_replaceable(&aside.path().join(OLD_RUN), &self.path, self.content) {
             put_back(aside, &self.path);
             return Err(error);
         }
@@ -226,33 +275,40 @@ fn put_back(aside: TempDir, path: &Path) {
 }
 
 /// Removes an earlier run.
-fn remove_run(aside: TempDir) {
-    if remove_ours(&aside.path().join(OLD_RUN)).is_err() {
+fn remove_run(aside: TempDir, content: Content) {
+    if remove_ours(&aside.path().join(OLD_RUN), content).is_err() {
         let _ = aside.keep();
     }
 }
 
 /// Removes a run directory, file by file by our own names: anything else keeps its folder alive.
-fn remove_ours(dir: &Path) -> io::Result<()> {
-    for name in names::ALL {
-        // What is not there needs no removal; what cannot be removed makes the next line fail.
-        let _ = fs::remove_file(dir.join(name));
+fn remove_ours(dir: &Path, content: Content) -> io::Result<()> {
+    for file in ours(dir, content) {
+        // What cannot be removed makes the next line fail.
+        let _ = fs::remove_file(file);
     }
     fs::remove_dir(dir)
 }
 
+/// The entries of a folder that have names of ours.
+fn ours(dir: &Path, content: Content) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_ours = |entry: &fs::DirEntry| content.owns(&entry.file_name());
+    entries.filter(is_ours).map(|entry| entry.path()).collect()
+}
+
 /// Removes what killed runs left in the making of the run directory `name`: hidden folders that hold files of a run
 /// and that nobody has locked. A folder is locked before it gets its first file, so no run at work loses one.
-fn remove_left(folder: &Path, name: &OsStr) {
+fn remove_left(folder: &Path, name: &OsStr, content: Content) {
     let prefix = hidden(name, "tmp");
     // Nothing depends on this: what cannot be read or removed stays.
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let left = entry.path();
         let is_ours = entry.file_name().to_string_lossy().starts_with(&prefix)
             && entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && names::ALL.iter().any(|name| left.join(name).is_file());
+            && ours(&left, content).iter().any(|file| file.is_file());
         if is_ours && let Some(_lock) = locked(&left) {
-            let _ = remove_ours(&left);
+            let _ = remove_ours(&left, content);
         }
     }
 }
@@ -263,8 +319,8 @@ fn locked(folder: &Path) -> Option<File> {
     file.try_lock().is_ok().then_some(file)
 }
 
-/// Refuses to replace anything but an empty folder or a run directory that holds our files alone.
-fn check_replaceable(dir: &Path, shown: &Path) -> Result<()> {
+/// Refuses to replace anything but an empty folder or one that holds our files alone.
+fn check_replaceable(dir: &Path, shown: &Path, content: Content) -> Result<()> {
     let kind = kind_of(dir)?.ok_or_else(|| Error::NotFound { path: shown.to_owned() })?;
     if !kind.is_dir() {
         return Err(foreign(shown, "it is not a folder"));
@@ -274,14 +330,14 @@ fn check_replaceable(dir: &Path, shown: &Path) -> Result<()> {
         let entry = entry.map_err(Error::io("read", shown))?;
         let is_file = entry.file_type().map_err(Error::io("read", shown))?.is_file();
         let name = entry.file_name();
-        if !is_file || !names::ALL.iter().any(|ours| name == *ours) {
+        if !is_file || !content.owns(&name) {
             let name = name.to_string_lossy();
             return Err(foreign(shown, &format!("it holds {name:?}, which no run writes")));
         }
         n_entries += 1;
         is_run |= name == names::RUN;
     }
-    if n_entries > 0 && !is_run {
+    if content == Content::Run && n_entries > 0 && !is_run {
         return Err(foreign(shown, &format!("it holds files but no {}", names::RUN)));
     }
     Ok(())
@@ -431,6 +487,27 @@ mod tests {
         run_dir(&path, true, "new").unwrap();
         assert_eq!(fs::read_to_string(path.join(names::RUN)).unwrap(), "new");
         assert_eq!(listing(folder.path()), ["run"]);
+    }
+
+    #[test]
+    fn a_folder_of_parts_replaces_parts_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let parts = |n: usize, overwrite: bool| {
+            let dir = RunDir::create_parts(&path, overwrite)?;
+            (0..n).try_for_each(|part| dir.write(&names::part(part), text("rows")))?;
+            dir.commit()
+        };
+        parts(3, false).unwrap();
+        assert!(matches!(parts(2, false), Err(Error::OutputExists { .. })));
+        assert!(matches!(run_dir(&path, true, "{}"), Err(Error::OutputForeign { .. })));
+        parts(2, true).unwrap();
+        assert_eq!(listing(&path), ["part-00000.parquet", "part-00001.parquet"]);
+        fs::write(path.join("part-00002.parquet.crc"), "").unwrap();
+        assert!(matches!(parts(1, true), Err(Error::OutputForeign { .. })));
+        assert_eq!(listing(&path).len(), 3);
+        assert_eq!(listing(folder.path()), ["data"]);
+        assert!(names::is_part(&names::part(99_999)) && !names::is_part("part-1.parquet"));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Layer 5: what a run leaves behind: the run directory and its files, written whole or not at all.
 
+mod accounts;
 mod atomic;
 pub(crate) mod json;
 pub mod model_file;
 mod run_record;
 mod tables;
 
-pub use atomic::{OutFile, RunDir, check_output_dir, check_output_file, write_atomic};
+pub use accounts::{AccountsOptions, AccountsOut, Written, write_accounts};
+pub use atomic::{OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, write_atomic};
 pub use run_record::{
     DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
     TimeRecord,
@@ -25,4 +27,19 @@ pub mod names {
     pub const PROFILE: &str = "profile.parquet";
     /// Everything that a run directory may hold: only a folder with nothing else in it is ever replaced.
     pub const ALL: [&str; 4] = [RUN, MODEL, ASSIGNMENTS, PROFILE];
+
+    /// File number `n` of a table in several files: `part-00000.parquet` and so on.
+    #[must_use]
+    pub fn part(n: usize) -> String {
+        format!("part-{n:05}.parquet")
+    }
+
+    /// Whether [`part`] gives this name for a number of up to five digits.
+    #[must_use]
+    pub fn is_part(name: &str) -> bool {
+        let number = name
+            .strip_prefix("part-")
+            .and_then(|rest| rest.strip_suffix(".parquet"));
+        number.is_some_and(|number| number.len() == 5 && number.bytes().all(|digit| digit.is_ascii_digit()))
+    }
 }

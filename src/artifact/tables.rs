@@ -257,7 +257,7 @@ impl<'a> Table<'a> {
 }
 
 /// An error of the writer: the system's where it was the system's, else a batch that does not fit its schema.
-fn write_error(path: &Path) -> impl FnOnce(ParquetError) -> Error + '_ {
+pub(super) fn write_error(path: &Path) -> impl FnOnce(ParquetError) -> Error + '_ {
     move |error| match error {
         ParquetError::External(inner) => match inner.downcast::<io::Error>() {
             Ok(error) => Error::io("write", path)(*error),

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Time the stages of a fit on any device, against the machine's best and an earlier bench
     Bench(BenchArgs),
+    /// Write synthetic accounts with known clusters, as many as you like
+    Generate(GenerateArgs),
 }
 
 impl Command {
@@ -43,6 +45,7 @@ impl Command {
             Self::Devices(args) => &args.talk,
             Self::Verify(args) => &args.talk,
             Self::Bench(args) => &args.talk,
+            Self::Generate(args) => &args.talk,
         }
     }
 }
@@ -221,7 +224,7 @@ pub(crate) struct VerifyArgs {
 
 const BENCH_EXAMPLE: &str = "Examples:
   kohort bench --shape A,C --device cpu,gpu
-  kohort bench --rows 1000000,10000000 --features 16 --clusters 4,16,64
+  kohort bench --rows 1M,10M --features 16 --clusters 4,16,64
   kohort bench customers.parquet -k 8 --exclude customer_id --json > before.json
   kohort bench customers.parquet -k 8 --exclude customer_id --against before.json
 
@@ -239,8 +242,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["rows", "clusters", "features"])]
     pub(crate) shape: Vec<String>,
 
-    /// Numbers of rows to generate [default: 1000000]
-    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = at_least_one)]
+    /// Numbers of rows to generate, such as 200k or 10M [default: 1M]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = some_rows)]
     pub(crate) rows: Vec<usize>,
 
     /// Numbers of features to generate [default: 16]; with DATA, the columns to cluster on, names or patterns
@@ -318,6 +321,66 @@ pub(crate) struct BenchArgs {
     pub(crate) talk: TalkArgs,
 }
 
+const GENERATE_HELP: &str = "Example: kohort generate --rows 10M --features 32 --clusters 100 --out accounts.parquet
+
+Columns: account_id, f01, f02, ... (float32), c01, ... (text, with --categorical), and truth, the cluster that a row \
+was drawn from (-1 for outliers): leave it out of a fit with --exclude truth. Rows depend on the seed, the shape and \
+their number alone; the files are the same for any number of threads.
+
+Counts may be written 5000, 10_000, 200k, 1M, 2.5M or 1B.";
+
+#[derive(Debug, Args)]
+#[command(after_help = GENERATE_HELP)]
+pub(crate) struct GenerateArgs {
+    /// Number of rows
+    #[arg(long, value_name = "N", value_parser = a_count)]
+    pub(crate) rows: usize,
+
+    /// Number of features
+    #[arg(long, value_name = "N", default_value = "16", value_parser = a_count)]
+    pub(crate) features: usize,
+
+    /// Number of clusters; the largest has more than 20 times the rows of the smallest
+    #[arg(long, value_name = "N", default_value = "8", value_parser = a_count)]
+    pub(crate) clusters: usize,
+
+    /// Write to this Parquet file; with --files, to this folder
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: PathBuf,
+
+    /// Replace what was written there earlier
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) kind: AccountKindArgs,
+
+    /// Write a folder with N files, part-00000.parquet and so on
+    #[arg(long, value_name = "N", value_parser = a_count, help_heading = "Files")]
+    pub(crate) files: Option<usize>,
+
+    /// Rows in a row group [default: 32 MiB of numbers, but 16,384 to 1,048,576 rows]
+    #[arg(long, value_name = "ROWS", value_parser = a_count, help_heading = "Files")]
+    pub(crate) row_group: Option<usize>,
+
+    /// Compression of the files
+    #[arg(
+        long,
+        value_enum,
+        value_name = "CODEC",
+        default_value = "snappy",
+        help_heading = "Files"
+    )]
+    pub(crate) codec: CodecArg,
+
+    /// Threads of the CPU [default: all]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024), help_heading = "Files")]
+    pub(crate) threads: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
 /// Where the first centroids of a bench come from, as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BenchInitArg {
@@ -339,12 +402,75 @@ impl FromStr for BenchInitArg {
     }
 }
 
+fn some_rows(text: &str) -> Result<usize, String> {
+    match a_count(text)? {
+        0 => Err("expected at least one row".into()),
+        n => Ok(n),
+    }
+}
+
 fn factor(text: &str) -> Result<f64, String> {
     let factor = text
         .parse()
         .ok()
         .filter(|factor: &f64| factor.is_finite() && *factor > 0.0);
     factor.ok_or_else(|| "expected a number above 0".to_owned())
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rows")]
+pub(crate) struct AccountKindArgs {
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Share of feature cells that are null
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) missing: f64,
+
+    /// Share of rows thrown far off
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) outliers: f64,
+
+    /// Added to every value, in standard deviations of the noise
+    #[arg(long, value_name = "SIGMA", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub(crate) offset: f64,
+
+    /// Number of text columns that go with the cluster
+    #[arg(long, value_name = "N", default_value = "0", value_parser = a_count)]
+    pub(crate) categorical: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CodecArg {
+    None,
+    Snappy,
+    Zstd,
+    Lz4,
+    Gzip,
+    Brotli,
+}
+
+/// A whole number such as 5000, 10_000, 200k, 2.5M or 1B.
+fn a_count(text: &str) -> Result<usize, String> {
+    let wrong = || "expected a whole number such as 5000, 10_000, 200k, 2.5M or 1B".to_owned();
+    let (number, zeros) = match text.chars().last() {
+        Some('k' | 'K') => (&text[..text.len() - 1], 3),
+        Some('m' | 'M') => (&text[..text.len() - 1], 6),
+        Some('b' | 'B' | 'g' | 'G') => (&text[..text.len() - 1], 9),
+        _ => (text, 0),
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let part = part.trim_end_matches('0');
+    if part.len() > zeros || !number.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let digits: String = whole.chars().filter(|&c| c != '_').chain(part.chars()).collect();
+    if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let digits = digits + &"0".repeat(zeros - part.len());
+    digits.parse().map_err(|_| "the number is too large".to_owned())
 }
 
 fn n_clusters(text: &str) -> Result<usize, String> {
@@ -475,6 +601,42 @@ mod tests {
         assert_eq!(Names::flatten(&args.columns.features), ["a", "b,c", "usage_*", "d"]);
         assert_eq!(Names::flatten(&args.columns.id), ["x", "y"]);
         assert!(parse("kohort fit a -k 2 --features a,,b").is_err());
+    }
+
+    #[test]
+    fn counts_are_written_as_people_do() {
+        let good = [
+            ("0", 0),
+            ("5000", 5000),
+            ("10_000", 10_000),
+            ("200k", 200_000),
+            ("1M", 1_000_000),
+            ("2.5M", 2_500_000),
+            ("2.50m", 2_500_000),
+            ("1B", 1_000_000_000),
+            ("1.0", 1),
+        ];
+        for (text, value) in good {
+            assert_eq!(a_count(text), Ok(value), "{text}");
+        }
+        for text in [
+            "",
+            "k",
+            "-1",
+            "+1",
+            "1.5",
+            "1.2345k",
+            "1e6",
+            ".5M",
+            "_1",
+            "1 M",
+            "M1",
+            "1.-5k",
+            "99999999999B",
+            "é",
+        ] {
+            assert!(a_count(text).is_err(), "{text}");
+        }
     }
 
     #[test]

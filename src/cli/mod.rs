@@ -13,6 +13,7 @@ mod bench;
 mod columns;
 mod devices;
 mod fit;
+mod generate;
 mod output;
 mod plan;
 mod progress;
@@ -54,6 +55,7 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Fit(args) => fit::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Devices(_) => devices::run(output),
+        Command::Generate(args) => generate::run(args, output),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Bench(args) => bench::run(args, output).map_err(|error| error.about(&args.data)),
     }

@@ -73,7 +73,7 @@ const MAX_EXPONENT: f32 = 6.4;
 pub(super) fn power_of_e(v: f32) -> f32 {
     // Adding it to a small number leaves the nearest whole number in the low bits.
     const TO_WHOLE: f32 = 12_582_912.0;
-    let t = v.max(-MAX_EXPONENT).min(MAX_EXPONENT) * std::f32::consts::LOG2_E;
+    let t = v.clamp(-MAX_EXPONENT, MAX_EXPONENT) * std::f32::consts::LOG2_E;
     let shifted = t + TO_WHOLE;
     let rest = t - (shifted - TO_WHOLE);
     let whole = shifted.to_bits().wrapping_sub(TO_WHOLE.to_bits());

@@ -6,5 +6,6 @@ mod bench;
 mod commands;
 mod errors;
 mod exit_codes;
+mod generate;
 mod interrupt;
 mod sandbox;
