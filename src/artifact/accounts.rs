@@ -47,7 +47,8 @@ pub enum AccountsOut {
 pub struct AccountsOptions {
     /// How pages are compressed.
     pub codec: Compression,
-    /// Rows in a row group; without, 2^23 values, but from 2^14 to 2^20 rows.
+    /// Rows in a row group; without, 2^23 values, but from 2^14 to 2^20 rows (more, where a file would have too many
+    /// row groups).
     pub group_rows: Option<usize>,
     /// Replace what was written there earlier.
     pub overwrite: bool,
@@ -70,7 +71,7 @@ pub struct Written {
 
 /// Writes all rows of `accounts`, whole or not at all. The bytes do not depend on the number of threads.
 ///
-/// Memory does not grow with the number of rows: at most two finished row groups wait per thread.
+/// Memory does not grow with the number of rows: one row group per thread is made or waits, and one is being written.
 ///
 /// # Errors
 /// [`Error::InvalidParam`] for numbers of files, rows or threads that cannot be; those of [`super::check_output_file`]
@@ -118,16 +119,19 @@ pub fn write_accounts(
 fn files(accounts: &Accounts, out: &AccountsOut, options: &AccountsOptions) -> Result<Vec<Vec<Range<usize>>>> {
     let n_rows = accounts.n_rows();
     let n_columns = accounts.schema().fields().len();
-    let group_rows = (GROUP_VALUES / n_columns).clamp(1 << 14, 1 << 20);
-    let group_rows = options.group_rows.unwrap_or(group_rows);
     let n_files = match *out {
         AccountsOut::File(_) => 1,
         AccountsOut::Folder(_, n_files) => n_files,
     };
     in_range("n_files", n_files, MAX_FILES.min(n_rows))?;
+    let file_rows = n_rows.div_ceil(n_files);
+    let group_rows = options.group_rows.unwrap_or_else(|| {
+        let group_rows = (GROUP_VALUES / n_columns).clamp(1 << 14, 1 << 20);
+        group_rows.max(file_rows.div_ceil(MAX_GROUPS))
+    });
     in_range("group_rows", group_rows, MAX_GROUP_ROWS)?;
     in_range("threads", options.threads, 1024)?;
-    let n_groups = n_rows.div_ceil(n_files).div_ceil(group_rows);
+    let n_groups = file_rows.div_ceil(group_rows);
     if n_groups > MAX_GROUPS {
         return Err(Error::InvalidParam {
             param: "group_rows",
@@ -209,7 +213,7 @@ impl Pipeline<'_> {
         let n_workers = self.n_workers.min(self.groups.len()).max(1);
         thread::scope(|scope| {
             let start = |worker: usize| -> Result<Receiver<Group>> {
-                let (sender, receiver) = sync_channel(1);
+                let (sender, receiver) = sync_channel(0);
                 let begun = thread::Builder::new()
                     .name(format!("generate-{worker}"))
                     .spawn_scoped(scope, move || self.work(worker, n_workers, &sender));
@@ -438,6 +442,13 @@ mod tests {
             assert_eq!(refused(file(), options(1, group_rows)), "group_rows");
         }
         assert_eq!(refused(file(), options(0, 1000)), "threads");
+        let large = Workload::new(1 << 40, 1, 1).build().unwrap();
+        let groups = AccountsOptions {
+            group_rows: None,
+            ..options(1, 1)
+        };
+        let files = files(&large, &AccountsOut::Folder(path.clone(), 10), &groups).unwrap();
+        assert!(files.iter().all(|groups| groups.len() <= MAX_GROUPS));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

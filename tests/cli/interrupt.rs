@@ -24,18 +24,44 @@ fn an_interrupted_fit_leaves_nothing() {
         &[("a", column(1)), ("b", column(2)), ("c", column(3)), ("d", column(4))],
     );
     let before = sandbox.names();
+    let args = "fit large.parquet -k 64 --tol 0 --n-init 1 --max-iter 100000 --device cpu --progress plain";
     for moment in ["learn ...", "seed ...", "iteration 1 "] {
-        let (code, said) = interrupt_at(&sandbox, moment);
+        let (code, said) = interrupt_at(&sandbox, args, moment);
         assert_eq!(code, Some(130), "{moment}: {said:?}");
         assert_eq!(said.last().unwrap(), "error: interrupted; nothing was written");
         assert_eq!(sandbox.names(), before, "{moment}");
     }
 }
 
+#[test]
+#[cfg(unix)]
+fn an_interrupted_generation_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let before = sandbox.names();
+    for (args, moment) in [
+        (
+            "generate --rows 1B --out accounts.parquet --progress plain",
+            "generate ...",
+        ),
+        (
+            "generate --rows 1B --row-group 40k --out accounts.parquet --progress plain",
+            " of ",
+        ),
+        (
+            "generate --rows 1B --row-group 40k --files 30k --out parts --progress plain",
+            " of ",
+        ),
+    ] {
+        let (code, said) = interrupt_at(&sandbox, args, moment);
+        assert_eq!(code, Some(130), "{args}: {said:?}");
+        assert_eq!(said.last().unwrap(), "error: interrupted; nothing was written");
+        assert_eq!(sandbox.names(), before, "{args}");
+    }
+}
+
 /// Exit code, and what stderr says from the line on that holds `moment`, when the signal comes after that line.
 #[cfg(unix)]
-fn interrupt_at(sandbox: &Sandbox, moment: &str) -> (Option<i32>, Vec<String>) {
-    let args = "fit large.parquet -k 64 --tol 0 --n-init 1 --max-iter 100000 --device cpu --progress plain";
+fn interrupt_at(sandbox: &Sandbox, args: &str, moment: &str) -> (Option<i32>, Vec<String>) {
     let mut child = sandbox
         .command(args)
         .stderr(Stdio::piped())
