@@ -24,7 +24,7 @@
 //! Tables can also be Arrow record batches ([`data::MemorySource::new`]) or Parquet files
 //! ([`data::ParquetSource`]). The modules are layers, see `ARCHITECTURE.md`; imports go downwards only:
 //!
-//! [`fit`], [`run`], [`bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`] → [`backend`] → [`features`],
+//! [`fit`], [`run`], [`mod@bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`] → [`backend`] → [`features`],
 //! [`data`], [`workload`] → [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`].
 
 pub mod artifact;
