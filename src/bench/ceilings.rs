@@ -33,7 +33,7 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    /// Measures on the threads of `cpu`. Takes about a second and twice [`BUFFER_BYTES`] of memory.
+    /// Measures on the threads of `cpu`. Takes about a second and 512 MiB of memory.
     #[must_use]
     pub fn measure(cpu: &CpuBackend) -> Self {
         cpu.install(|| {
