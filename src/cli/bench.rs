@@ -18,7 +18,7 @@ use kohort::workload::{ANCHORS, Shape, gpu_grid};
 use kohort::{Error, ErrorKind, Result};
 
 use super::args::{BenchArgs, BenchInitArg, InitArg, Names};
-use super::output::{Align, Output, Table, count, number, percent, plural, stdout_width};
+use super::output::{Align, Output, Table, number, percent, plural, stdout_width};
 use super::plan;
 use super::progress::{Progress, check_interrupt};
 
@@ -394,7 +394,7 @@ fn outcome(case: &CaseReport, device: &DeviceReport) -> String {
         let share = bytes as f64 / case.matrix_bytes.max(1) as f64;
         format!(
             ", {} MiB more at the peak ({} x the values)",
-            count(bytes >> 20),
+            number(bytes as f64 / f64::from(1 << 20)),
             number(share)
         )
     });
