@@ -498,3 +498,42 @@ fn time(elapsed_s: f64) -> String {
         s => format!("{} s", number(s)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, Command};
+
+    fn sizes_of(line: &str) -> Vec<(usize, usize, usize)> {
+        let Command::Bench(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else {
+            panic!("not a bench");
+        };
+        let size = |shape: &Shape| (shape.n_rows, shape.n_features, shape.n_clusters);
+        shapes(&args).unwrap().iter().map(size).collect()
+    }
+
+    #[test]
+    fn sizes_are_named_or_every_combination_of_numbers() {
+        assert_eq!(sizes_of("kohort bench"), [(1_000_000, 8, 8)]);
+        let named = sizes_of("kohort bench --shape c,gpu-grid --shape E");
+        assert_eq!(
+            (named.len(), named[0], named[61]),
+            (62, (5_000_000, 16, 16), (200_000, 128, 1024))
+        );
+        assert_eq!(
+            sizes_of("kohort bench --rows 10,2k --features 3 -k 2 -k 4"),
+            [(10, 3, 2), (10, 3, 4), (2000, 3, 2), (2000, 3, 4)]
+        );
+        assert_eq!(sizes_of("kohort bench -k 5"), [(1_000_000, 16, 5)]);
+    }
+
+    #[test]
+    fn times_have_a_unit_that_fits() {
+        assert_eq!(
+            [1.5e-6, 0.012, 3.0, 1234.0].map(time),
+            ["1.5 us", "12 ms", "3 s", "1,234 s"]
+        );
+    }
+}
