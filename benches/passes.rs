@@ -8,33 +8,28 @@ mod common;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use common::{Shape, backends, check_answer, copy_bandwidth, figures, workload};
+use common::{backends, check_answer, figures, workload};
 use criterion::{Criterion, Throughput};
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::{Backend, Session};
+use kohort::bench::Ceilings;
 use kohort::kmeans::{KMeansParams, fit};
 use kohort::tiles::{Centroids, RowKeys, TileSet};
+use kohort::workload::{ANCHORS, Shape};
 
+/// The shapes A and B of `kohort bench`, one between them, and a tenth of D.
 const SHAPES: [Shape; 4] = [
+    ANCHORS[0],
     Shape {
-        n: 1_000_000,
-        d: 8,
-        k: 8,
+        name: "AB",
+        n_clusters: 16,
+        ..ANCHORS[1]
     },
+    ANCHORS[1],
     Shape {
-        n: 1_000_000,
-        d: 16,
-        k: 16,
-    },
-    Shape {
-        n: 1_000_000,
-        d: 16,
-        k: 64,
-    },
-    Shape {
-        n: 100_000,
-        d: 64,
-        k: 256,
+        name: "D/10",
+        n_rows: 100_000,
+        ..ANCHORS[3]
     },
 ];
 
@@ -70,8 +65,13 @@ fn main() {
         .configure_from_args()
         .sample_size(10)
         .measurement_time(Duration::from_secs(4));
-    let copy = copy_bandwidth();
-    println!("copy bandwidth of this machine in this run: {:.1} GB/s", copy / 1e9);
+    let ceilings = Ceilings::measure(&CpuBackend::new(0).expect("threads"));
+    println!(
+        "at best in this run: read {:.1} GB/s, copy {:.1} GB/s, multiply-adds {:.1} GFLOP/s",
+        ceilings.read_bytes_per_s / 1e9,
+        ceilings.copy_bytes_per_s / 1e9,
+        ceilings.fma_flop_per_s / 1e9
+    );
     let backends = backends();
     for shape in SHAPES {
         backends.iter().for_each(|backend| check_answer(&**backend, shape));
@@ -84,11 +84,11 @@ fn main() {
         ];
         for (what, body) in bodies {
             let mut group = criterion.benchmark_group(what);
-            group.throughput(Throughput::Elements(shape.n as u64));
+            group.throughput(Throughput::Elements(shape.n_rows as u64));
             for backend in &backends {
-                let mut session = backend.open(&tiles, shape.k).expect("a session");
+                let mut session = backend.open(&tiles, shape.n_clusters).expect("a session");
                 let mut best = Duration::MAX;
-                group.bench_function(format!("{}/{shape}", backend.name()), |bencher| {
+                group.bench_function(format!("{}/{}", backend.name(), shape.name), |bencher| {
                     bencher.iter_custom(|iters| {
                         (0..iters)
                             .map(|_| {
@@ -102,7 +102,7 @@ fn main() {
                     });
                 });
                 if best < Duration::MAX {
-                    figures(what, &**backend, shape, best, copy);
+                    figures(what, &**backend, shape, best, &ceilings);
                 }
             }
             group.finish();

@@ -12,6 +12,8 @@ pub enum ErrorKind {
     Input,
     /// A device, or memory, that was demanded is not there.
     Device,
+    /// A demand that was made of the result is not met: too slow, for example.
+    Gate,
     /// Two runs that must agree do not.
     Mismatch,
     /// The user asked to stop.

@@ -365,7 +365,7 @@ impl InitCentroids {
     }
 
     /// The centroids on the grid of `preparation`.
-    fn on_grid(&self, preparation: &Preparation, n_clusters: usize) -> Result<Centroids> {
+    pub(crate) fn on_grid(&self, preparation: &Preparation, n_clusters: usize) -> Result<Centroids> {
         if self.rows.len() != n_clusters {
             let n_rows = self.rows.len();
             return Err(self.invalid(format!("{n_rows} rows for {n_clusters} clusters")));

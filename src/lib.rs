@@ -24,11 +24,12 @@
 //! Tables can also be Arrow record batches ([`data::MemorySource::new`]) or Parquet files
 //! ([`data::ParquetSource`]). The modules are layers, see `ARCHITECTURE.md`; imports go downwards only:
 //!
-//! [`fit`], [`run`] → [`model`], [`segments`], [`artifact`] → [`kmeans`] → [`backend`] → [`features`], [`data`],
-//! [`workload`] → [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`].
+//! [`fit`], [`run`], [`mod@bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`] → [`backend`] → [`features`],
+//! [`data`], [`workload`] → [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`].
 
 pub mod artifact;
 pub mod backend;
+pub mod bench;
 pub mod data;
 pub mod error;
 pub mod features;

@@ -1,33 +1,19 @@
-//! What the benches share: generated rows, the machine's copy bandwidth, and a line per figure.
+//! What the benches share: generated rows, backends, and a line per figure.
 #![allow(unreachable_pub, clippy::print_stdout, reason = "a module of a bench, not a library")]
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection};
 use kohort::backend::{Backend, scalar::ScalarBackend};
+use kohort::bench::Ceilings;
 use kohort::tiles::{Centroids, MAX_CHUNK_BYTES, TileSet};
-use kohort::workload::Workload;
-
-/// One size: rows, features, clusters.
-#[derive(Clone, Copy)]
-pub struct Shape {
-    pub n: usize,
-    pub d: usize,
-    pub k: usize,
-}
-
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{}_k{}", self.n, self.d, self.k)
-    }
-}
+use kohort::workload::Shape;
 
 /// Synthetic accounts on the grid, and centroids near where k-means ends: the means of the first rows of each cluster.
 pub fn workload(shape: Shape) -> (TileSet, Centroids) {
-    let Shape { n, d, k } = shape;
-    let accounts = Workload::new(n, d, k).build().expect("a shape that can be generated");
+    let (n, d, k) = (shape.n_rows, shape.n_features, shape.n_clusters);
+    let accounts = shape.workload().build().expect("a shape that can be generated");
     let tiles = accounts.tiles(MAX_CHUNK_BYTES).expect("memory for the tiles");
     let mut truth = vec![0; n.min(1 << 16)];
     accounts.fill_truth(0, &mut truth);
@@ -66,7 +52,7 @@ pub fn backends() -> Vec<Box<dyn Backend>> {
 /// Holds the first rows' answer of `backend` against the scalar reference.
 pub fn check_answer(backend: &dyn Backend, shape: Shape) {
     let (tiles, centroids) = workload(Shape {
-        n: shape.n.min(2000),
+        n_rows: shape.n_rows.min(2000),
         ..shape
     });
     let pass = |backend: &dyn Backend| {
@@ -81,34 +67,21 @@ pub fn check_answer(backend: &dyn Backend, shape: Shape) {
     );
 }
 
-/// Bytes per second of reading and writing a large buffer, with all threads.
-pub fn copy_bandwidth() -> f64 {
-    use rayon::prelude::*;
-    let from = vec![1.0f32; 1 << 26];
-    let mut to = vec![0.0f32; 1 << 26];
-    let once = |to: &mut Vec<f32>| {
-        let started = Instant::now();
-        to.par_chunks_mut(1 << 18)
-            .zip(from.par_chunks(1 << 18))
-            .for_each(|(to, from)| to.copy_from_slice(from));
-        black_box(to);
-        started.elapsed()
-    };
-    let best = (0..6).map(|_| once(&mut to)).min().expect("six runs");
-    2.0 * size_of_val(&from[..]) as f64 / best.as_secs_f64()
-}
-
-/// One line of figures from the fastest of the runs that criterion made.
-pub fn figures(what: &str, backend: &dyn Backend, shape: Shape, best: Duration, copy: f64) {
+/// One line of figures from the fastest of the runs that criterion made, beside what the CPU could do at best.
+pub fn figures(what: &str, backend: &dyn Backend, shape: Shape, best: Duration, ceilings: &Ceilings) {
     let seconds = best.as_secs_f64();
-    let bytes = (shape.n * shape.d * 4) as f64;
+    let (rows, bytes) = (shape.n_rows as f64, (shape.n_rows * shape.n_features * 4) as f64);
+    let flop = 2.0 * rows * (shape.n_features * shape.n_clusters) as f64;
     println!(
-        "    {what:<10} {:<4} {shape:<18} {:>9.3} ms {:>9.1} M rows/s {:>7.2} GB/s = {:>5.1} % of copy {:>7.1} GFLOP/s",
+        "    {what:<10} {:<4} {:<18} {:>9.3} ms {:>9.1} M rows/s {:>7.2} GB/s = {:>5.1} % of reading {:>7.1} GFLOP/s \
+         = {:>5.1} % of multiply-adds",
         backend.name(),
+        shape.to_string(),
         seconds * 1e3,
-        shape.n as f64 / seconds / 1e6,
+        rows / seconds / 1e6,
         bytes / seconds / 1e9,
-        100.0 * bytes / seconds / copy,
-        2.0 * (shape.n * shape.d * shape.k) as f64 / seconds / 1e9,
+        100.0 * bytes / seconds / ceilings.read_bytes_per_s,
+        flop / seconds / 1e9,
+        100.0 * flop / seconds / ceilings.fma_flop_per_s,
     );
 }

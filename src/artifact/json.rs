@@ -29,7 +29,7 @@ struct Header {
 /// # Errors
 /// [`Error::ArtifactVersion`] for another version, [`Error::ArtifactInvalid`] for anything else that is not as it
 /// must be, [`Error::NotFound`] and [`Error::Io`].
-pub(super) fn read<T: DeserializeOwned>(path: &Path, format: &str, version: u64) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path, format: &str, version: u64) -> Result<T> {
     let bytes = read_capped(path, MAX_BYTES)?;
     let parse_error = |error: serde_json::Error| {
         // The parser's own text may quote the file; where it stopped is enough.
@@ -97,7 +97,7 @@ pub(super) fn file_in(path: &Path, name: &str) -> PathBuf {
     }
 }
 
-pub(super) fn invalid(path: &Path, reason: impl Into<String>) -> Error {
+pub(crate) fn invalid(path: &Path, reason: impl Into<String>) -> Error {
     Error::ArtifactInvalid {
         path: path.to_owned(),
         reason: reason.into(),

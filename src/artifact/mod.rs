@@ -2,7 +2,7 @@
 
 mod accounts;
 mod atomic;
-mod json;
+pub(crate) mod json;
 pub mod model_file;
 mod run_record;
 mod tables;

@@ -14,7 +14,7 @@ use kohort::kmeans::MAX_CLUSTERS;
 #[command(name = "kohort", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 no device or memory, \
-                        5 a verification differs, 130 interrupted."
+                        4 a bench is too slow, 5 a verification differs, 130 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Fit a run again and check that every bit is the same
     Verify(VerifyArgs),
+    /// Time the stages of a fit on any device, against the machine's best and an earlier bench
+    Bench(BenchArgs),
     /// Write synthetic accounts with known clusters, as many as you like
     Generate(GenerateArgs),
 }
@@ -42,6 +44,7 @@ impl Command {
             Self::Score(args) => &args.talk,
             Self::Devices(args) => &args.talk,
             Self::Verify(args) => &args.talk,
+            Self::Bench(args) => &args.talk,
             Self::Generate(args) => &args.talk,
         }
     }
@@ -219,6 +222,105 @@ pub(crate) struct VerifyArgs {
     pub(crate) talk: TalkArgs,
 }
 
+const BENCH_EXAMPLE: &str = "Examples:
+  kohort bench --shape A,C --device cpu,gpu
+  kohort bench --rows 1M,10M --features 16 --clusters 4,16,64
+  kohort bench customers.parquet -k 8 --exclude customer_id --json > before.json
+  kohort bench customers.parquet -k 8 --exclude customer_id --against before.json
+
+Shapes: A 1M x 8 k=8, B 1M x 16 k=64, C 5M x 16 k=16, D 1M x 64 k=256, E 200k x 128 k=1024, F 10M x 32 k=100; \
+gpu-grid is 1M, 10M and 100M rows x 4 to 32 features x 4 to 64 clusters.";
+
+#[derive(Debug, Args)]
+#[command(after_help = BENCH_EXAMPLE)]
+pub(crate) struct BenchArgs {
+    /// Parquet files, folders of them, and globs [default: rows generated in memory]
+    #[arg(value_name = "DATA", requires = "clusters", conflicts_with_all = ["shape", "rows"])]
+    pub(crate) data: Vec<String>,
+
+    /// Sizes by name: A to F, gpu-grid, or a list of them [default: A]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["rows", "clusters", "features"])]
+    pub(crate) shape: Vec<String>,
+
+    /// Numbers of rows to generate, such as 200k or 10M [default: 1M]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = some_rows)]
+    pub(crate) rows: Vec<usize>,
+
+    /// Numbers of features to generate [default: 16]; with DATA, the columns to cluster on, names or patterns
+    #[arg(long, value_name = "N,...|COLS")]
+    pub(crate) features: Vec<Names>,
+
+    /// Numbers of clusters [default: 16]
+    #[arg(short = 'k', long, visible_alias = "k", value_name = "N,...", value_delimiter = ',', value_parser = n_clusters)]
+    pub(crate) clusters: Vec<usize>,
+
+    /// With DATA, columns to leave out, names or patterns
+    #[arg(long, value_name = "COLS", requires = "data")]
+    pub(crate) exclude: Vec<Names>,
+
+    /// How features are brought to one scale
+    #[arg(long, value_enum, value_name = "HOW", default_value = "zscore")]
+    pub(crate) scale: ScaleArg,
+
+    /// First centroids: rows (of the data, by hash: nothing is seeded), k-means++, random, or a Parquet file of rows
+    #[arg(long, value_name = "HOW", default_value = "rows")]
+    pub(crate) init: BenchInitArg,
+
+    /// Restarts of the seeding
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) n_init: usize,
+
+    /// Iterations: exactly so many, unless --tol or convergence ends them
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one)]
+    pub(crate) iters: usize,
+
+    /// As in a fit; 0 goes on until no centroid moves
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true, value_parser = tolerance)]
+    pub(crate) tol: f64,
+
+    /// Seed of the rows that are generated and of the first centroids
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Times that every stage runs: the first counts as cold, the others as warm
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
+    pub(crate) rounds: usize,
+
+    /// Do not measure what the CPU could do at best; what a GPU could is not measured at all
+    #[arg(long)]
+    pub(crate) no_ceilings: bool,
+
+    /// Compare with the --json output of an earlier bench; exit code 4 when slower, 5 when the labels differ
+    #[arg(long, value_name = "FILE")]
+    pub(crate) against: Option<PathBuf>,
+
+    /// Iterations and labels may take less than so many times the earlier seconds (the fastest runs of both)
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.1, value_parser = factor)]
+    pub(crate) slower_than: f64,
+
+    /// auto, gpu, gpu:N, cpu, or several: every case runs on each
+    #[arg(
+        long,
+        value_name = "DEVICES",
+        value_delimiter = ',',
+        default_value = "cpu",
+        help_heading = "Device"
+    )]
+    pub(crate) device: Vec<DeviceRequest>,
+
+    /// Threads of the CPU [default: all]
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Device",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024)
+    )]
+    pub(crate) threads: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
 const GENERATE_HELP: &str = "Example: kohort generate --rows 10M --features 32 --clusters 100 --out accounts.parquet
 
 Columns: account_id, f01, f02, ... (float32), c01, ... (text, with --categorical), and truth, the cluster that a row \
@@ -277,6 +379,42 @@ pub(crate) struct GenerateArgs {
 
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
+}
+
+/// Where the first centroids of a bench come from, as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BenchInitArg {
+    Rows,
+    AsInAFit(InitArg),
+}
+
+impl FromStr for BenchInitArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "rows" => Ok(Self::Rows),
+            _ => match text.parse() {
+                Ok(init) => Ok(Self::AsInAFit(init)),
+                Err(_) => Err("expected rows, k-means++, random or a .parquet file".into()),
+            },
+        }
+    }
+}
+
+fn some_rows(text: &str) -> Result<usize, String> {
+    match a_count(text)? {
+        0 => Err("expected at least one row".into()),
+        n => Ok(n),
+    }
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text
+        .parse()
+        .ok()
+        .filter(|factor: &f64| factor.is_finite() && *factor > 0.0);
+    factor.ok_or_else(|| "expected a number above 0".to_owned())
 }
 
 #[derive(Debug, Args)]

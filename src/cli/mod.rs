@@ -9,6 +9,7 @@ use clap::Parser;
 use kohort::{Error, ErrorKind, Result};
 
 mod args;
+mod bench;
 mod columns;
 mod devices;
 mod fit;
@@ -56,6 +57,7 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),
+        Command::Bench(args) => bench::run(args, output).map_err(|error| error.about(&args.data)),
     }
 }
 
@@ -74,6 +76,7 @@ fn exit_code(kind: ErrorKind) -> u8 {
         ErrorKind::Internal => 1,
         ErrorKind::Input => 2,
         ErrorKind::Device => 3,
+        ErrorKind::Gate => 4,
         ErrorKind::Mismatch => 5,
         ErrorKind::Interrupted => 130,
     }

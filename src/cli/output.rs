@@ -119,6 +119,7 @@ impl Output {
         let kind_name = match kind {
             ErrorKind::Input => "input",
             ErrorKind::Device => "device",
+            ErrorKind::Gate => "gate",
             ErrorKind::Mismatch => "mismatch",
             ErrorKind::Interrupted => "interrupted",
             ErrorKind::Internal => "internal",

@@ -31,9 +31,12 @@ pub(crate) fn open(data: &[String], compute: &ComputeArgs) -> Result<ParquetSour
 
 /// Threads to use: those asked for, or all.
 pub(crate) fn threads(compute: &ComputeArgs) -> usize {
-    compute
-        .threads
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get))
+    count_threads(compute.threads)
+}
+
+/// As many threads as asked for, or all.
+pub(crate) fn count_threads(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get))
 }
 
 /// A device that is ready to work.
@@ -96,25 +99,35 @@ pub(crate) fn fit_options(args: &FitArgs) -> Result<FitOptions> {
             features: Names::flatten(&columns.features),
             exclude: Names::flatten(&columns.exclude),
             weight: columns.weight.clone(),
-            scale: match columns.scale {
-                ScaleArg::Zscore => Scale::Zscore,
-                ScaleArg::Robust => Scale::Robust,
-                ScaleArg::Minmax => Scale::Minmax,
-                ScaleArg::None => Scale::None,
-            },
+            scale: scale(columns.scale),
         },
         n_clusters: args.n_clusters,
-        init: match &kmeans.init {
-            InitArg::KMeansPlusPlus => InitChoice::KMeansPlusPlus,
-            InitArg::Random => InitChoice::Random,
-            InitArg::File(path) => InitChoice::Centroids(read_centroids(path, args.n_clusters)?),
-        },
+        init: init(&kmeans.init, args.n_clusters)?,
         n_init: kmeans.n_init,
         max_iter: kmeans.max_iter,
         tol: kmeans.tol,
         seed: kmeans.seed,
         chunk_bytes: chunk_bytes(&args.compute),
         threads: threads(&args.compute),
+    })
+}
+
+/// How features are scaled.
+pub(crate) fn scale(arg: ScaleArg) -> Scale {
+    match arg {
+        ScaleArg::Zscore => Scale::Zscore,
+        ScaleArg::Robust => Scale::Robust,
+        ScaleArg::Minmax => Scale::Minmax,
+        ScaleArg::None => Scale::None,
+    }
+}
+
+/// Where the first of `n_clusters` centroids come from.
+pub(crate) fn init(arg: &InitArg, n_clusters: usize) -> Result<InitChoice> {
+    Ok(match arg {
+        InitArg::KMeansPlusPlus => InitChoice::KMeansPlusPlus,
+        InitArg::Random => InitChoice::Random,
+        InitArg::File(path) => InitChoice::Centroids(read_centroids(path, n_clusters)?),
     })
 }
 

@@ -16,6 +16,7 @@ mod thrift;
 
 pub use self::fingerprint::InputFile;
 pub use self::ids::read_keys;
+pub(crate) use self::limits::available_memory;
 pub use self::memory::MemorySource;
 pub use self::parquet::ParquetSource;
 pub use self::source::expand;

@@ -25,6 +25,13 @@ fn every_exit_code_has_its_case() {
     told("no such file", &mut sandbox.command("fit none.parquet -k 2"));
     told("the output is there", &mut sandbox.command(&format!("{fit} cpu")));
     told("no such GPU", &mut sandbox.command(&format!("{fit} gpu --overwrite")));
+    let bench = "bench --rows 500 -k 2 --rounds 1 --no-ceilings";
+    let earlier = File::create(sandbox.path("bench.json")).unwrap();
+    told("a bench", sandbox.command(&format!("{bench} --json")).stdout(earlier));
+    told(
+        "a bench that would have to be a million times faster",
+        &mut sandbox.command(&format!("{bench} --against bench.json --slower-than 0.000001")),
+    );
     plant_other_hash(&sandbox.path("run/run.json"));
     told("another labels_hash", &mut sandbox.command("verify run"));
     insta::assert_snapshot!("exit_codes", codes.join("\n"));
