@@ -4,6 +4,7 @@ pub mod exact_sum;
 pub mod moments;
 pub mod quantile;
 mod rounding;
+pub(crate) mod widest;
 
 pub use exact_sum::ExactSum;
 pub use moments::Moments;
