@@ -16,8 +16,6 @@ const MAX_PENDING: u32 = 512;
 const MANTISSA_BITS: usize = 53;
 /// Values that [`ExactSum::add_all`] adds up in `f64` before it turns to the wide integer.
 const RUN: usize = 1 << 10;
-/// Values side by side.
-const LANES: usize = 8;
 /// Bits of a value that one level of a run holds: `RUN` sums of so many stay below `2^53`.
 const LEVEL_BITS: i32 = 40;
 /// Magnitudes between which the parts of a square are exact in `f64`: `2^-480` and `2^480`.
@@ -79,7 +77,9 @@ impl ExactSum {
     /// 2015); the sum of a level is an integer below `2^53` times its unit, so `f64` holds it. What the levels do not
     /// hold, seldom anything, is added on its own.
     pub fn add_all(&mut self, values: &[f64]) {
-        values.chunks(RUN).for_each(|run| self.add_values(run, &Magnitudes::of(run)));
+        values
+            .chunks(RUN)
+            .for_each(|run| self.add_values(run, &Magnitudes::of(run)));
     }
 
     /// [`ExactSum::add_all`] of the values to `sum`, and of their squares to `sum_sq`.
@@ -262,54 +262,40 @@ struct Magnitudes {
 
 impl Magnitudes {
     fn of(run: &[f64]) -> Self {
-        let (largest, smallest, low) = widest(Extremes(run));
-        debug_assert!(largest.is_finite(), "only finite values can be added");
+        let (largest, smallest, bits) = widest(Extremes(run));
+        debug_assert!(f64::from_bits(largest).is_finite(), "only finite values can be added");
         Self {
-            top: (largest > 0.0).then(|| exponent(largest) + 1),
+            top: (largest > 0).then(|| exponent(largest) + 1),
             bottom: exponent(smallest),
-            wide: low > 0.0,
+            wide: bits & ((1 << 27) - 1) != 0,
         }
     }
 }
 
-/// `e` with `2^e <= v < 2^(e + 1)`, for positive normal `v`; -1023 below those.
-fn exponent(v: f64) -> i32 {
-    (v.to_bits() >> 52) as i32 - 1023
+/// `e` with `2^e <= v < 2^(e + 1)`, for the bits of a positive normal `v`; -1023 below those.
+fn exponent(bits: u64) -> i32 {
+    (bits >> 52) as i32 - 1023
 }
 
-/// Largest magnitude, smallest but 0, and whether a low half is not 0 (then the third is above 0).
+/// Of the magnitudes' bits, which rise with them: the most, the least but 0, and those that some value has.
+///
+/// Like the loop of [`AddUp`] this is integer arithmetic wherever values meet, which the compiler may reorder, and
+/// hence vectorise.
 struct Extremes<'v>(&'v [f64]);
 
 impl Kernel for Extremes<'_> {
-    type Output = (f64, f64, f64);
+    type Output = (u64, u64, u64);
 
     #[inline(always)]
     fn run(self) -> Self::Output {
-        let (mut largest, mut smallest, mut lows) = ([0.0; LANES], [f64::MAX; LANES], [0.0; LANES]);
-        each_lanes(self.0, |values| {
-            for i in 0..LANES {
-                let v = values[i].abs();
-                largest[i] = if v > largest[i] { v } else { largest[i] };
-                smallest[i] = if v < smallest[i] && v > 0.0 { v } else { smallest[i] };
-                // A value too large for halves gives NaN here, and is seen by its magnitude.
-                let (_, low) = halves(v);
-                lows[i] = if low == 0.0 { lows[i] } else { 1.0 };
-            }
-        });
-        let fold = |lanes: [f64; LANES], pick: fn(f64, f64) -> f64| lanes.into_iter().reduce(pick).unwrap_or(0.0);
-        (fold(largest, f64::max), fold(smallest, f64::min), fold(lows, f64::max))
-    }
-}
-
-/// Hands `values` on in groups of [`LANES`], the last one filled up with zeros.
-#[inline(always)]
-fn each_lanes(values: &[f64], mut consume: impl FnMut(&[f64; LANES])) {
-    let (groups, rest) = values.as_chunks::<LANES>();
-    groups.iter().for_each(&mut consume);
-    if !rest.is_empty() {
-        let mut last = [0.0; LANES];
-        last[..rest.len()].copy_from_slice(rest);
-        consume(&last);
+        let (mut largest, mut smallest_less_1, mut all) = (0, u64::MAX, 0);
+        for v in self.0 {
+            let bits = v.abs().to_bits();
+            largest = largest.max(bits);
+            smallest_less_1 = smallest_less_1.min(bits.wrapping_sub(1));
+            all |= bits;
+        }
+        (largest, smallest_less_1.saturating_add(1), all)
     }
 }
 
@@ -317,28 +303,30 @@ fn each_lanes(values: &[f64], mut consume: impl FnMut(&[f64; LANES])) {
 struct Levels<const LEVELS: usize> {
     /// Adding and taking away one of these rounds a value to a multiple of its level's unit.
     rounders: [f64; LEVELS],
+    units: [f64; LEVELS],
 }
 
 impl<const LEVELS: usize> Levels<LEVELS> {
     /// For values up to `2^top`.
     fn below(top: i32) -> Self {
-        let exponent = |level: usize| top - LEVEL_BITS * level as i32 + MANTISSA_BITS as i32 - 1 - LEVEL_BITS;
-        let rounder = |level| 1.5 * f64::from_bits(((exponent(level) + 1023) as u64) << 52);
+        let power = |exp: i32| f64::from_bits(((exp + 1023) as u64) << 52);
+        let unit = |level: usize| top - LEVEL_BITS * (level as i32 + 1);
         Self {
-            rounders: std::array::from_fn(rounder),
+            rounders: std::array::from_fn(|level| 1.5 * power(unit(level) + MANTISSA_BITS as i32 - 1)),
+            units: std::array::from_fn(|level| power(unit(level))),
         }
     }
 
-    /// The part of `v` in each level, and what is left of it.
+    /// For each level `v` in units, as the last bits of a number with those of its rounder before; and what is left.
     #[inline(always)]
-    fn split(&self, v: f64) -> ([f64; LEVELS], f64) {
+    fn split(&self, v: f64) -> ([u64; LEVELS], f64) {
         let mut rest = v;
-        let parts = self.rounders.map(|rounder| {
-            let part = (rest + rounder) - rounder;
-            rest -= part;
-            part
+        let bits = self.rounders.map(|rounder| {
+            let rounded = rest + rounder;
+            rest -= rounded - rounder;
+            rounded.to_bits()
         });
-        (parts, rest)
+        (bits, rest)
     }
 }
 
@@ -351,21 +339,20 @@ impl<const LEVELS: usize, F: Fn(f64) -> f64> Kernel for AddUp<'_, LEVELS, F> {
     #[inline(always)]
     fn run(self) -> Self::Output {
         let Self(levels, values, term) = self;
-        let (mut sums, mut left) = ([[0.0; LANES]; LEVELS], [0.0; LANES]);
-        each_lanes(values, |values| {
-            let mut rest: [f64; LANES] = std::array::from_fn(|i| term(values[i]));
-            for (sum, rounder) in sums.iter_mut().zip(&levels.rounders) {
-                for i in 0..LANES {
-                    let part = (rest[i] + rounder) - rounder;
-                    sum[i] += part;
-                    rest[i] -= part;
-                }
+        let (mut sums, mut left) = ([0u64; LEVELS], 0);
+        for &v in values {
+            let (bits, rest) = levels.split(term(v));
+            for level in 0..LEVELS {
+                sums[level] = sums[level].wrapping_add(bits[level]);
             }
-            for i in 0..LANES {
-                left[i] += rest[i].abs();
-            }
-        });
-        (sums.map(|lanes| lanes.iter().sum()), left == [0.0; LANES])
+            left |= rest.to_bits() << 1; // all but the sign
+        }
+        let n = values.len() as u64;
+        let sum = |level: usize| {
+            let of_rounders = n.wrapping_mul(levels.rounders[level].to_bits());
+            sums[level].wrapping_sub(of_rounders) as i64 as f64 * levels.units[level]
+        };
+        (std::array::from_fn(sum), left == 0)
     }
 }
 
