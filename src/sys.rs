@@ -1,10 +1,4 @@
-//! Layer 0: what the operating system says about this process.
-
-/// The most memory this process has held so far, in bytes; `None` where the system does not say.
-#[must_use]
-pub fn peak_memory_bytes() -> Option<u64> {
-    peak_of(&std::fs::read_to_string("/proc/self/status").ok()?)
-}
+//! Layer 0: what the operating system says about this process, and the memory it is asked for.
 
 /// Numbers whose bytes may all be 0, which is the number 0.
 pub(crate) trait Plain: Copy + private::Sealed {}
@@ -63,6 +57,12 @@ pub(crate) fn return_freed_memory() {
 /// Other allocators need no word.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn return_freed_memory() {}
+
+/// The most memory this process has held so far, in bytes; `None` where the system does not say.
+#[must_use]
+pub fn peak_memory_bytes() -> Option<u64> {
+    peak_of(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
 
 /// The high-water mark in the text of Linux's `/proc/PID/status`.
 fn peak_of(status: &str) -> Option<u64> {
