@@ -11,11 +11,17 @@ use crate::backend::Backend;
 use crate::backend::cpu::CpuBackend;
 use crate::data::{BatchSource, Consume, read_keys};
 use crate::error::{Error, Result};
-use crate::features::{self, ColumnReport, FeatureOptions, Learned, Preparation, Prepared};
+use crate::features::{
+    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, learn_and_keep, prepare_kept,
+};
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason};
 use crate::model::Model;
 use crate::segments::{Assignment, Profile, labels_hash, profile};
+use crate::sys::return_freed_memory;
 use crate::tiles::{Centroids, MAX_CHUNK_BYTES, RowKeys};
+
+/// Largest chunk where no device takes chunks as they are: memory is let go chunk by chunk at the end of a fit.
+const HOST_CHUNK_BYTES: usize = 128 << 20;
 
 /// Where the first centroids come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -219,7 +225,12 @@ impl Job<'_> {
         options.check(source.n_rows())?;
         let mut clock = Clock::new(self.observer);
         clock.stage("learn");
-        let learned = features::learn(source, &options.features)?;
+        let chunk_bytes = match self.backend.name() {
+            "gpu" => options.chunk_bytes,
+            _ => options.chunk_bytes.min(HOST_CHUNK_BYTES),
+        };
+        let mut kept = Kept::in_chunks(chunk_bytes, options.features.weight.is_some());
+        let learned = learn_and_keep(source, &options.features, &mut kept)?;
         let params = options.params(self.init(&learned.preparation)?);
         let id_columns = column_indices(source.schema(), &options.features.id)?;
         let keys = match id_columns[..] {
@@ -228,7 +239,8 @@ impl Job<'_> {
         };
         clock.stage("prepare");
         let weight = options.features.weight.as_deref();
-        let prepared = features::prepare(source, &learned.preparation, weight, options.chunk_bytes)?;
+        let prepared = prepare_kept(source, &learned.preparation, weight, chunk_bytes, kept)?;
+        return_freed_memory();
         clock.end();
         let unit = inertia_unit(&learned.preparation, &prepared);
         let tiles = &prepared.tiles;
@@ -259,12 +271,13 @@ impl Job<'_> {
             warnings.push(fewer_segments(n_segments, self.options.n_clusters));
         }
         warnings.extend(run.notices.iter().cloned());
+        clock.stage("profile");
         let labels_hash = labels_hash(&keys, &run.nearest.labels);
         let summary = self.summary(&preparation, &prepared, &run, labels_hash);
-        let tiles = &prepared.tiles;
-        let (grid, share_missing) = (preparation.grid, prepared.share_missing);
-        let assignment = Assignment::new(tiles, &run.centroids, grid, run.nearest, share_missing);
-        clock.stage("profile");
+        let Prepared {
+            tiles, share_missing, ..
+        } = prepared;
+        let assignment = Assignment::in_place_of(tiles, &run.centroids, preparation.grid, run.nearest, share_missing);
         let profile = profile(self.source, &preparation, &assignment.labels, n_segments)?;
         clock.end();
         Ok(Fit {
@@ -496,7 +509,7 @@ mod tests {
     fn first_centroids_are_looked_at_in_the_features_alone() {
         let table = ndarray::array![[1., 20.], [2., 25.], [40., 900.]];
         let source = MemorySource::from_array(table.view(), &["orders", "revenue"]).unwrap();
-        let preparation = features::learn(&source, &FeatureOptions::default())
+        let preparation = crate::features::learn(&source, &FeatureOptions::default())
             .unwrap()
             .preparation;
         let given = |columns: [&str; 3], rows: &[[f64; 3]]| InitCentroids {

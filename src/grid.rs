@@ -67,6 +67,7 @@ impl Grid {
     }
 
     /// `z` on the grid, as an integer-valued `f32`; values beyond the grid go to its edge.
+    #[inline]
     #[must_use]
     pub fn snap(self, z: f64) -> f32 {
         // A multiplication by a power of two is exact; both roundings below are to integers below 2^24.
@@ -75,6 +76,7 @@ impl Grid {
     }
 
     /// Whether `z` lies beyond the grid, so that [`Grid::snap`] moves it to the edge.
+    #[inline]
     #[must_use]
     pub fn clips(self, z: f64) -> bool {
         (z * exp2(-self.step_exp)).round_ties_even().abs() > f64::from(MAX_GRID)
@@ -97,12 +99,14 @@ impl Grid {
     /// A squared distance (or inertia) from centroid units squared to units of `z` squared.
     #[must_use]
     pub fn sq_dist_value(self, sq_dist: u128) -> f64 {
-        // u128 -> f64 rounds to nearest once; the power of two after it is exact.
-        sq_dist as f64 * exp2(2 * (self.step_exp - CENTROID_BITS as i32))
+        // u128 -> f64 rounds to nearest once, as u64 -> f64 does; the power of two after it is exact.
+        let rounded = u64::try_from(sq_dist).map_or_else(|_| sq_dist as f64, |small| small as f64);
+        rounded * exp2(2 * (self.step_exp - CENTROID_BITS as i32))
     }
 }
 
 /// `2^e` without rounding, for exponents of normal numbers.
+#[inline]
 fn exp2(e: i32) -> f64 {
     debug_assert!((-1022..=1023).contains(&e));
     f64::from_bits(((e + 1023) as u64) << 52)

@@ -7,6 +7,7 @@ use crate::artifact::{
     DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
     TimeRecord, model_file, names, write_assignments, write_profile,
 };
+use crate::backend::cpu::CpuBackend;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::features::Preparation;
@@ -47,8 +48,9 @@ pub fn write(
 ) -> Result<RunRecord> {
     let started = Instant::now();
     dir.write(names::MODEL, |out| model_file::write(out, &fit.model))?;
+    let host = CpuBackend::new(context.threads)?;
     dir.write(names::ASSIGNMENTS, |out| {
-        write_assignments(out, source, &fit.id_columns, &fit.assignment)
+        host.install(|| write_assignments(out, source, &fit.id_columns, &fit.assignment))
     })?;
     dir.write(names::PROFILE, |out| write_profile(out, &fit.profile))?;
     let record = record(fit, options, context, started.elapsed().as_secs_f64())?;

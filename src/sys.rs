@@ -1,4 +1,62 @@
-//! Layer 0: what the operating system says about this process.
+//! Layer 0: what the operating system says about this process, and the memory it is asked for.
+
+/// Numbers whose bytes may all be 0, which is the number 0.
+pub(crate) trait Plain: Copy + private::Sealed {}
+
+mod private {
+    pub(crate) trait Sealed {}
+}
+
+macro_rules! plain {
+    ($($number:ty),*) => { $(impl private::Sealed for $number {} impl Plain for $number {})* };
+}
+plain!(f32, f64, u32);
+
+/// `len` zeros that take no memory before they are written to, by whichever thread that is; `None` where there is no
+/// room.
+pub(crate) fn zeros<T: Plain>(len: usize) -> Option<Vec<T>> {
+    let layout = std::alloc::Layout::array::<T>(len).ok()?;
+    if layout.size() == 0 {
+        return Some(Vec::new());
+    }
+    // SAFETY: the layout has a size.
+    let start = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<T>();
+    if start.is_null() {
+        return None;
+    }
+    // SAFETY: `start` comes from the global allocator with the layout of `len` values, all of which are 0.
+    Some(unsafe { Vec::from_raw_parts(start, len, len) })
+}
+
+/// Lets the allocator keep memory that was freed: decoders take and free buffers of a megabyte for every page, and
+/// handing each back to the system and getting it again, zeroed, costs more than the decoding.
+///
+/// For the start of a program; a library's host decides for itself.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn keep_freed_memory() {
+    /// The most that glibc takes for it.
+    const LARGE: libc::c_int = 32 << 20;
+    // SAFETY: both are settings of the allocator that change no memory in use.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 8 * LARGE);
+    }
+}
+
+/// Other allocators need no word.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn keep_freed_memory() {}
+
+/// Hands freed memory that the allocator kept back to the system: after the decoding, whose buffers nothing else needs.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn return_freed_memory() {
+    // SAFETY: this touches no memory in use.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other allocators need no word.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn return_freed_memory() {}
 
 /// The most memory this process has held so far, in bytes; `None` where the system does not say.
 #[must_use]
@@ -37,6 +95,15 @@ fn field_of(status: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_are_zeros() {
+        for len in [0, 1, 1000, 5 << 20] {
+            assert!(zeros::<f32>(len).unwrap().iter().all(|v| v.to_bits() == 0));
+            assert_eq!(zeros::<u32>(len).unwrap().len(), len);
+        }
+        assert!(zeros::<f64>(usize::MAX / 4).is_none() && zeros::<f64>(usize::MAX / 32).is_none());
+    }
 
     #[test]
     fn the_high_water_mark_is_read() {

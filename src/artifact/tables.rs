@@ -8,10 +8,14 @@ use arrow::array::{ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array,
 use arrow::compute::{BatchCoalescer, cast};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+use rayon::prelude::*;
 
 use super::OutFile;
 use crate::backend::NO_CLUSTER;
@@ -67,7 +71,12 @@ pub fn write_assignments(
     check_id_columns(source.schema(), id_columns)?;
     let mut fields: Vec<FieldRef> = id_fields(source.schema(), id_columns);
     fields.extend(result_fields().into_iter().map(Arc::new));
-    let mut table = Table::new(out, Arc::new(Schema::new(fields)))?;
+    let mut distinct = vec!["distance", "distance_2", "margin"];
+    let id = fields[0].name().clone();
+    if id_columns.len() <= 1 {
+        distinct.push(&id);
+    }
+    let mut table = Table::new(out, Arc::new(Schema::new(fields)), &distinct)?;
     let mut n_written = 0;
     if id_columns.is_empty() {
         for first_row in (0..assignment.n_rows()).step_by(BATCH_ROWS) {
@@ -114,7 +123,7 @@ pub fn write_profile(out: &mut OutFile, profile: &Profile) -> Result<()> {
         Field::new("share_missing", DataType::Float32, false),
         nullable("difference_sd"),
     ]));
-    let mut table = Table::new(out, schema)?;
+    let mut table = Table::new(out, schema, &[])?;
     for segment in &profile.segments {
         let features = &segment.features;
         let n = features.len();
@@ -171,26 +180,27 @@ fn id_fields(schema: &Schema, id_columns: &[usize]) -> Vec<FieldRef> {
 fn results(assignment: &Assignment, first_row: usize, n_rows: usize) -> Vec<ArrayRef> {
     let rows = first_row..first_row + n_rows;
     let segment = |label: u32| label as i32 + 1;
-    let segments: Int32Array = assignment.labels[rows.clone()]
-        .iter()
-        .map(|&label| segment(label))
-        .collect();
-    let distances = assignment.distances[rows.clone()].to_vec();
-    let runners_up: Int32Array = assignment.runners_up[rows.clone()]
-        .iter()
-        .map(|&label| (label != NO_CLUSTER).then(|| segment(label)))
-        .collect();
-    let distances_2: Float64Array = rows.clone().map(|row| assignment.distance_2(row)).collect();
-    let margins: Float64Array = rows.clone().map(|row| assignment.margin(row)).collect();
-    let share_missing = assignment.share_missing[rows].to_vec();
-    vec![
-        Arc::new(segments),
-        Arc::new(Float64Array::from(distances)),
-        Arc::new(runners_up),
-        Arc::new(distances_2),
-        Arc::new(margins),
-        Arc::new(Float32Array::from(share_missing)),
-    ]
+    let column = |field: usize| -> ArrayRef {
+        let rows = rows.clone();
+        match field {
+            0 => Arc::new(
+                assignment.labels[rows]
+                    .iter()
+                    .map(|&label| segment(label))
+                    .collect::<Int32Array>(),
+            ),
+            1 => Arc::new(Float64Array::from(assignment.distances[rows].to_vec())),
+            2 => {
+                let runners_up = assignment.runners_up[rows].iter();
+                let runners_up = runners_up.map(|&label| (label != NO_CLUSTER).then(|| segment(label)));
+                Arc::new(runners_up.collect::<Int32Array>())
+            }
+            3 => Arc::new(rows.map(|row| assignment.distance_2(row)).collect::<Float64Array>()),
+            4 => Arc::new(rows.map(|row| assignment.margin(row)).collect::<Float64Array>()),
+            _ => Arc::new(Float32Array::from(assignment.share_missing[rows].to_vec())),
+        }
+    };
+    (0..result_fields().len()).into_par_iter().map(column).collect()
 }
 
 fn row_count_error() -> Error {
@@ -198,27 +208,41 @@ fn row_count_error() -> Error {
 }
 
 /// A Parquet file being written in batches of one size, whatever comes in: its bytes do not show how the input was cut.
+/// The columns are encoded side by side.
 struct Table<'a> {
     path: PathBuf,
-    writer: ArrowWriter<&'a mut OutFile>,
+    writer: SerializedFileWriter<&'a mut OutFile>,
+    factory: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
     coalescer: BatchCoalescer,
+    /// The columns of the row group being made, and its rows so far.
+    group: Vec<ArrowColumnWriter>,
+    group_rows: usize,
+    n_groups: usize,
 }
 
 impl<'a> Table<'a> {
-    fn new(out: &'a mut OutFile, schema: SchemaRef) -> Result<Self> {
+    /// A table in which no value of the columns `distinct` is expected to stand twice.
+    fn new(out: &'a mut OutFile, schema: SchemaRef, distinct: &[&str]) -> Result<Self> {
         let path = out.path().to_owned();
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_created_by(concat!("kohort ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .build();
-        let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(write_error(&path))?;
+            .set_created_by(concat!("kohort ", env!("CARGO_PKG_VERSION")).to_owned());
+        for &column in distinct {
+            let column = ColumnPath::new(vec![column.to_owned()]);
+            properties = properties.set_column_dictionary_enabled(column, false);
+        }
+        let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties.build())).map_err(write_error(&path))?;
+        let (writer, factory) = writer.into_serialized_writer().map_err(write_error(&path))?;
         Ok(Self {
             path,
             writer,
+            factory,
             coalescer: BatchCoalescer::new(schema.clone(), BATCH_ROWS),
             schema,
+            group: Vec::new(),
+            group_rows: 0,
+            n_groups: 0,
         })
     }
 
@@ -238,8 +262,41 @@ impl<'a> Table<'a> {
 
     fn write_completed(&mut self) -> Result<()> {
         while let Some(batch) = self.coalescer.next_completed_batch() {
-            self.writer.write(&batch).map_err(write_error(&self.path))?;
+            self.write(&batch).map_err(write_error(&self.path))?;
         }
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        if self.group.is_empty() {
+            self.group = self.factory.create_column_writers(self.n_groups)?;
+        }
+        let columns = self
+            .group
+            .par_iter_mut()
+            .zip(batch.columns())
+            .zip(self.schema.fields().as_ref());
+        columns.try_for_each(|((writer, array), field)| {
+            let leaves = compute_leaves(field, array)?;
+            leaves.iter().try_for_each(|leaf| writer.write(leaf))
+        })?;
+        self.group_rows += batch.num_rows();
+        if self.group_rows < GROUP_ROWS {
+            return Ok(());
+        }
+        self.end_group()
+    }
+
+    fn end_group(&mut self) -> Result<(), ParquetError> {
+        let columns = std::mem::take(&mut self.group).into_par_iter();
+        let columns: Vec<_> = columns.map(ArrowColumnWriter::close).collect::<Result<_, _>>()?;
+        let mut group = self.writer.next_row_group()?;
+        for column in columns {
+            column.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
+        self.group_rows = 0;
+        self.n_groups += 1;
         Ok(())
     }
 
@@ -247,6 +304,9 @@ impl<'a> Table<'a> {
         let flushed = self.coalescer.finish_buffered_batch();
         flushed.map_err(|error| self.error(error))?;
         self.write_completed()?;
+        if self.group_rows > 0 {
+            self.end_group().map_err(write_error(&self.path))?;
+        }
         self.writer.close().map_err(write_error(&self.path))?;
         Ok(())
     }

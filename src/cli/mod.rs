@@ -27,6 +27,7 @@ use output::Output;
 pub(crate) fn main() -> ExitCode {
     keep_panics();
     quiet_drivers();
+    kohort::sys::keep_freed_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

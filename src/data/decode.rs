@@ -19,7 +19,7 @@ use super::pages::{GuardedPages, Limits, OneChunk};
 use crate::error::{Error, Result};
 
 /// Most rows of a batch.
-pub(crate) const MAX_BATCH_ROWS: usize = 1 << 16;
+pub(crate) const MAX_BATCH_ROWS: usize = 1 << 14;
 /// Bytes a batch should take; rows that are wider come in batches of fewer rows.
 const BATCH_BYTES: u64 = 16 << 20;
 

@@ -16,6 +16,8 @@ use crate::num::round_ratio;
 
 /// Largest magnitude of a value: the square of a difference of two such values is far inside the range of `f64`.
 pub const MAX_ABS: f64 = 1e150;
+/// Rows of a piece of [`decode_pieces`].
+const PIECE_ROWS: usize = 1 << 12;
 const SECONDS_PER_DAY: i64 = 86_400;
 const NANOSECONDS_PER_DAY: f64 = 86_400e9;
 
@@ -172,17 +174,47 @@ pub fn decode(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> 
         ValueKind::HoursOfDay => times(array),
         ValueKind::Days => durations(array),
     };
-    match values.iter().position(|v| v.abs() > MAX_ABS) {
-        None => Ok(values),
-        Some(index) => {
-            let problem = if values[index].is_infinite() {
-                "is infinite"
-            } else {
-                "is too large"
-            };
-            Err(BadCell { index, problem })
-        }
+    // Without an early end the compiler looks at many values at once.
+    if !values.iter().fold(false, |bad, v| bad | (v.abs() > MAX_ABS)) {
+        return Ok(values);
     }
+    let index = values.iter().position(|v| v.abs() > MAX_ABS).expect("just seen");
+    let problem = if values[index].is_infinite() {
+        "is infinite"
+    } else {
+        "is too large"
+    };
+    Err(BadCell { index, problem })
+}
+
+/// Hands the values of `array` on as [`decode`] gives them, in pieces that stay in the cache, with the place of each
+/// piece's first value.
+///
+/// # Errors
+/// That of [`decode`].
+pub(crate) fn decode_pieces(
+    array: &dyn Array,
+    kind: &ValueKind,
+    mut consume: impl FnMut(usize, Vec<f64>),
+) -> Result<(), BadCell> {
+    for first in (0..array.len()).step_by(PIECE_ROWS) {
+        let piece = array.slice(first, PIECE_ROWS.min(array.len() - first));
+        let values = decode(&piece, kind).map_err(|bad| BadCell {
+            index: first + bad.index,
+            ..bad
+        })?;
+        consume(first, values);
+    }
+    Ok(())
+}
+
+/// Whether every value of a type is an `f32` without error, whatever it means.
+pub(crate) fn fits_f32(data_type: &DataType) -> bool {
+    use DataType as T;
+    matches!(
+        plain_type(data_type),
+        T::Float32 | T::Float16 | T::Int8 | T::Int16 | T::UInt8 | T::UInt16 | T::Boolean
+    )
 }
 
 /// The points in time of a column of dates or timestamps.
@@ -269,10 +301,11 @@ fn floats<T: ArrowPrimitiveType>(array: &dyn Array, value: impl Fn(T::Native) ->
     match array.nulls() {
         None => array.values().iter().map(value).collect(),
         Some(nulls) => {
-            let cells = array.values().iter().zip(nulls);
-            cells
-                .map(|(v, valid)| if valid { value(v) } else { f64::NAN })
-                .collect()
+            // What stands in the place of a null is some number as well.
+            let mut values: Vec<f64> = array.values().iter().map(value).collect();
+            let missing = !nulls.inner();
+            missing.set_indices().for_each(|row| values[row] = f64::NAN);
+            values
         }
     }
 }

@@ -5,7 +5,10 @@ use arrow::datatypes::{DataType, FieldRef, Schema};
 use rayon::prelude::*;
 
 use super::columns::{ColumnReport, Part, plan, unusable};
-use super::decode::{BadCell, Instant, TypeClass, ValueKind, decode, each_integer, instants, plain_type};
+use super::decode::{
+    BadCell, Instant, TypeClass, ValueKind, decode, decode_pieces, each_integer, instants, plain_type,
+};
+use super::kept::Kept;
 use super::options::{FeatureOptions, Scale};
 use super::preparation::{FeaturePreparation, Preparation};
 use super::report::{coarse_steps, reports};
@@ -13,11 +16,11 @@ use super::{all_or_first_bad, room_for, scan};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, MAX_FEATURES};
-use crate::num::Moments;
 use crate::num::quantile::{median, quantile};
+use crate::num::{Moments, range};
 
 /// Values gathered at once for exact quantiles, in bytes (one column at least).
-const GATHER_BYTES: usize = 1 << 30;
+const GATHER_BYTES: usize = 128 << 20;
 /// Fewer rows than this say nothing about whether integers number the rows.
 const MIN_ROWS_OF_AN_ID: u64 = 100;
 /// Largest magnitude of a prepared value.
@@ -48,11 +51,16 @@ pub struct Learned {
 /// No rows, no usable column, a column asked for by name that cannot be used, a value that cannot be used (with file
 /// and row), names and patterns that fit nothing, no memory, and those of reading.
 pub fn learn(source: &dyn BatchSource, options: &FeatureOptions) -> Result<Learned> {
+    learn_and_keep(source, options, &mut Kept::nothing())
+}
+
+/// [`learn`], which leaves in `kept` what it read of the candidates, where that is exact.
+pub(crate) fn learn_and_keep(source: &dyn BatchSource, options: &FeatureOptions, kept: &mut Kept) -> Result<Learned> {
     if source.n_rows() == 0 {
         return Err(Error::NoRows);
     }
     let mut parts = plan(source.schema(), options)?;
-    let candidates = measured(source, &parts)?;
+    let candidates = measured(source, &parts, kept)?;
     let numbering = numbering(source, &candidates)?;
     let mut features = Vec::new();
     for (candidate, numbers_rows) in candidates.into_iter().zip(numbering) {
@@ -76,7 +84,8 @@ pub fn learn(source: &dyn BatchSource, options: &FeatureOptions) -> Result<Learn
         }
         _ => {}
     }
-    let quantiles = quantiles(source, &features, options.scale)?;
+    kept.check(features.iter().map(|feature| feature.index));
+    let quantiles = quantiles(source, &features, options.scale, kept)?;
     finish(source, options.scale, &parts, &features, &quantiles)
 }
 
@@ -109,23 +118,36 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn add(&mut self, array: &dyn Array) -> std::result::Result<(), BadCell> {
-        for v in decode(array, &self.kind)? {
-            if v.is_nan() {
-                self.n_missing += 1;
-            } else {
-                self.min = self.min.min(v);
-                self.max = self.max.max(v);
-                self.moments.add(v);
+    /// Adds the values of a batch; gives them as `f32`, in which nothing is lost, or `None` where `keep` is not asked
+    /// for or cannot be had.
+    fn add(&mut self, array: &dyn Array, keep: bool) -> std::result::Result<Option<Vec<f32>>, BadCell> {
+        let mut narrow = keep.then(|| Vec::with_capacity(array.len()));
+        let kind = self.kind;
+        decode_pieces(array, &kind, |_, mut values| {
+            if let Some(kept) = &mut narrow {
+                kept.extend(values.iter().map(|&v| v as f32));
+                let lost = |v: &f64| f64::from(*v as f32) != *v && !v.is_nan();
+                if values.iter().fold(false, |some, v| some | lost(v)) {
+                    narrow = None;
+                }
             }
-        }
+            let n_missing = values.iter().filter(|v| v.is_nan()).count();
+            if n_missing > 0 {
+                self.n_missing += n_missing as u64;
+                values.retain(|v| !v.is_nan());
+            }
+            let (min, max) = range(&values);
+            self.min = self.min.min(min);
+            self.max = self.max.max(max);
+            self.moments.add_all(&values);
+        })?;
         if self.class == TypeClass::Integer && !self.named {
             each_integer(array, |v| {
                 let (min, max) = self.integers.unwrap_or((v, v));
                 self.integers = Some((min.min(v), max.max(v)));
             });
         }
-        Ok(())
+        Ok(narrow)
     }
 
     /// Why this column cannot be a feature, if it cannot.
@@ -167,7 +189,7 @@ fn noise_of(data_type: &DataType) -> f64 {
 }
 
 /// All candidates with their statistics over all rows.
-fn measured(source: &dyn BatchSource, parts: &[Part]) -> Result<Vec<Candidate>> {
+fn measured(source: &dyn BatchSource, parts: &[Part], kept: &mut Kept) -> Result<Vec<Candidate>> {
     let newest = newest(source, parts)?;
     let candidate = |(index, part): (usize, &Part)| {
         let Part::Candidate { class, named } = *part else {
@@ -203,13 +225,18 @@ fn measured(source: &dyn BatchSource, parts: &[Part]) -> Result<Vec<Candidate>> 
         .iter()
         .map(|&index| source.schema().field(index).name().as_str())
         .collect();
+    kept.make_room(source.n_rows(), &columns);
     scan(source, &columns, |first_row, batch| {
+        let keeps = kept.keeps();
         let added = candidates
             .par_iter_mut()
             .zip(batch.columns())
-            .map(|(one, array)| one.add(array))
+            .enumerate()
+            .map(|(at, (one, array))| one.add(array, keeps.get(at) == Some(&true)))
             .collect();
-        all_or_first_bad(source, first_row, &names, added).map(drop)
+        let narrow = all_or_first_bad(source, first_row, &names, added)?;
+        kept.put(first_row, batch.num_rows(), &narrow);
+        Ok(())
     })?;
     Ok(candidates)
 }
@@ -286,45 +313,67 @@ struct Quantiles {
 }
 
 /// Per feature, its quantiles where they are needed. Values are gathered for as many columns at a time as fit
-/// [`GATHER_BYTES`].
-fn quantiles(source: &dyn BatchSource, features: &[Candidate], scale: Scale) -> Result<Vec<Option<Quantiles>>> {
+/// [`GATHER_BYTES`]; those that were kept are not read again.
+fn quantiles(
+    source: &dyn BatchSource,
+    features: &[Candidate],
+    scale: Scale,
+    kept: &Kept,
+) -> Result<Vec<Option<Quantiles>>> {
     let mut quantiles = vec![None; features.len()];
-    let needed: Vec<usize> = (0..features.len())
-        .filter(|&feature| scale == Scale::Robust || features[feature].n_missing > 0)
-        .collect();
+    let needed = (0..features.len()).filter(|&feature| scale == Scale::Robust || features[feature].n_missing > 0);
+    let keeps = kept.keeps();
+    let (at_hand, to_read): (Vec<usize>, Vec<usize>) = needed.partition(|&feature| keeps.get(feature) == Some(&true));
     let at_once = (GATHER_BYTES / size_of::<f64>() / source.n_rows()).max(1);
-    for group in needed.chunks(at_once) {
-        let mut gathered: Vec<(&Candidate, Vec<f64>)> = Vec::new();
-        for &feature in group {
-            let n = features[feature].moments.n as usize;
-            gathered.push((&features[feature], room_for(n, "exact medians")?));
-        }
-        let columns: Vec<usize> = gathered.iter().map(|(feature, _)| feature.index).collect();
-        let names: Vec<&str> = gathered.iter().map(|(feature, _)| feature.name.as_str()).collect();
-        scan(source, &columns, |first_row, batch| {
-            let added = gathered
+    for (groups, read) in [(at_hand.chunks(at_once), false), (to_read.chunks(at_once), true)] {
+        for group in groups {
+            let mut gathered: Vec<(&Candidate, Vec<f64>)> = Vec::new();
+            for &feature in group {
+                let n = features[feature].moments.n as usize;
+                gathered.push((&features[feature], room_for(n, "exact medians")?));
+            }
+            if read {
+                gather(source, &mut gathered)?;
+            } else {
+                let columns = gathered.par_iter_mut().zip(group);
+                columns.for_each(|((_, values), &feature)| kept.gather(feature, values));
+            }
+            let found: Vec<Quantiles> = gathered
                 .par_iter_mut()
-                .zip(batch.columns())
-                .map(|((feature, values), array)| {
-                    values.extend(decode(array, &feature.kind)?.into_iter().filter(|v| !v.is_nan()));
-                    Ok(())
-                })
+                .map(|(_, values)| Quantiles::of(values))
                 .collect();
-            all_or_first_bad(source, first_row, &names, added).map(drop)
-        })?;
-        let found: Vec<Quantiles> = gathered
-            .par_iter_mut()
-            .map(|(_, values)| Quantiles {
-                median: median(values),
-                spread: quantile(values, 0.75) - quantile(values, 0.25),
-            })
-            .collect();
-        group
-            .iter()
-            .zip(found)
-            .for_each(|(&feature, found)| quantiles[feature] = Some(found));
+            for (&feature, found) in group.iter().zip(found) {
+                quantiles[feature] = Some(found);
+            }
+        }
     }
     Ok(quantiles)
+}
+
+impl Quantiles {
+    fn of(values: &mut [f64]) -> Self {
+        Self {
+            median: median(values),
+            spread: quantile(values, 0.75) - quantile(values, 0.25),
+        }
+    }
+}
+
+/// Reads the values of some columns that are not missing.
+fn gather(source: &dyn BatchSource, gathered: &mut [(&Candidate, Vec<f64>)]) -> Result<()> {
+    let columns: Vec<usize> = gathered.iter().map(|(feature, _)| feature.index).collect();
+    let names: Vec<&str> = gathered.iter().map(|(feature, _)| feature.name.as_str()).collect();
+    scan(source, &columns, |first_row, batch| {
+        let added = gathered
+            .par_iter_mut()
+            .zip(batch.columns())
+            .map(|((feature, values), array)| {
+                values.extend(decode(array, &feature.kind)?.into_iter().filter(|v| !v.is_nan()));
+                Ok(())
+            })
+            .collect();
+        all_or_first_bad(source, first_row, &names, added).map(drop)
+    })
 }
 
 /// Everything that was learned, put together.

@@ -6,6 +6,7 @@
 
 mod columns;
 mod decode;
+mod kept;
 mod learn;
 mod options;
 mod preparation;
@@ -19,6 +20,11 @@ pub use learn::{Learned, learn};
 pub use options::{FeatureOptions, Scale};
 pub use preparation::{FeaturePreparation, Preparation};
 pub use transform::{Prepared, prepare};
+
+pub(crate) use decode::fits_f32;
+pub(crate) use kept::Kept;
+pub(crate) use learn::learn_and_keep;
+pub(crate) use transform::prepare_kept;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
@@ -88,15 +94,20 @@ fn all_or_first_bad<T>(
         .filter_map(|(result, name)| result.as_ref().err().map(|bad| (bad, *name)))
         .min_by_key(|(bad, _)| bad.index);
     if let Some((bad, name)) = worst {
-        let (file, row) = source.locate(first_row + bad.index);
-        return Err(Error::BadValue {
-            file,
-            column: name.into(),
-            row: row + 1,
-            problem: bad.problem,
-        });
+        return Err(bad_value(source, first_row, name, *bad));
     }
     Ok(results.into_iter().filter_map(std::result::Result::ok).collect())
+}
+
+/// The error of a cell of a batch whose first row is `first_row`.
+fn bad_value(source: &dyn BatchSource, first_row: usize, column: &str, bad: BadCell) -> Error {
+    let (file, row) = source.locate(first_row + bad.index);
+    Error::BadValue {
+        file,
+        column: column.into(),
+        row: row + 1,
+        problem: bad.problem,
+    }
 }
 
 /// An empty vector with room for `len` values.

@@ -1,16 +1,23 @@
 //! Rows to grid values: the replay of a preparation, at the fit and at every scoring.
 
+use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::Schema;
 use rayon::prelude::*;
 
 use super::decode::{BadCell, decode};
+use super::kept::{Kept, all_pieces};
 use super::preparation::{FeaturePreparation, Preparation};
 use super::weights::read_weights;
-use super::{all_or_first_bad, find_column, room_for, scan};
+use super::{bad_value, find_column, scan};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::grid::Grid;
-use crate::tiles::TileSet;
+use crate::num::widest::{Kernel, widest};
+use crate::sys::zeros;
+use crate::tiles::{Piece, TileSet};
+
+/// Blocks of rows that a thread writes at a time.
+const PIECE_BLOCKS: usize = 32;
 
 /// A data set ready for a backend.
 #[derive(Debug)]
@@ -37,30 +44,68 @@ pub fn prepare(
     weight: Option<&str>,
     chunk_bytes: usize,
 ) -> Result<Prepared> {
+    prepare_kept(source, preparation, weight, chunk_bytes, Kept::nothing())
+}
+
+/// [`prepare`], which does not read what was kept while these features were learned.
+pub(crate) fn prepare_kept(
+    source: &dyn BatchSource,
+    preparation: &Preparation,
+    weight: Option<&str>,
+    chunk_bytes: usize,
+    kept: Kept,
+) -> Result<Prepared> {
     let n_rows = source.n_rows();
     if n_rows == 0 {
         return Err(Error::NoRows);
     }
-    let features = &preparation.features;
+    let n_features = preparation.features.len();
     let columns = preparation.columns_in(source.schema())?;
-    let names: Vec<&str> = features.iter().map(|feature| feature.column.as_str()).collect();
     let weights = weight.map(|name| read_weights(source, name)).transpose()?;
-    let mut tiles = TileSet::try_zeros(n_rows, features.len(), weights.is_some(), chunk_bytes)?;
-    let mut share_missing = room_for(n_rows, "the shares of missing values")?;
-    let mut n_clipped = 0;
-    scan(source, &columns, |first_row, batch| {
-        let snapped = features
-            .par_iter()
-            .zip(batch.columns())
-            .map(|(feature, array)| Snapped::new(decode(array, &feature.kind), feature, preparation.grid))
-            .collect();
-        let snapped = all_or_first_bad(source, first_row, &names, snapped)?;
-        share_missing.extend(shares(&snapped, batch.num_rows()));
-        n_clipped += snapped.iter().map(|column| column.n_clipped).sum::<u64>();
-        let values: Vec<Vec<f32>> = snapped.into_iter().map(|column| column.values).collect();
-        tiles.fill_rows(first_row, &values);
-        Ok(())
+    let (mut tiles, keeps) = match kept.into_tiles() {
+        Some(kept) => kept,
+        None => {
+            let tiles = TileSet::try_zeros(n_rows, n_features, weights.is_some(), chunk_bytes)?;
+            (tiles, vec![false; n_features])
+        }
+    };
+    // Numbers of missing values at first, which are exact; shares in the end.
+    let mut share_missing = zeros(n_rows).ok_or_else(|| Error::OutOfMemory {
+        what: "the shares of missing values".into(),
+        bytes: n_rows as u64 * 4,
     })?;
+    let at_hand: Vec<usize> = (0..n_features).filter(|&at| keeps[at]).collect();
+    let to_read: Vec<usize> = (0..n_features).filter(|&at| !keeps[at]).collect();
+    let mut n_clipped = 0;
+    if !at_hand.is_empty() {
+        let pieces = with_rows(all_pieces(&mut tiles), &mut share_missing);
+        let snapped = pieces
+            .into_par_iter()
+            .map(|(mut piece, n_missing)| snap_kept(&mut piece, &at_hand, preparation, n_missing));
+        n_clipped += snapped.sum::<u64>();
+    }
+    if !to_read.is_empty() {
+        let columns: Vec<usize> = to_read.iter().map(|&at| columns[at]).collect();
+        scan(source, &columns, |first_row, batch| {
+            let rows = first_row..first_row + batch.num_rows();
+            let pieces = tiles.pieces_mut(rows.clone(), PIECE_BLOCKS);
+            let pieces = with_rows(pieces, &mut share_missing[rows]);
+            let filled = pieces.into_par_iter().map(|(mut piece, n_missing)| {
+                let from = piece.rows().start - first_row;
+                fill(&mut piece, batch.columns(), &to_read, from, preparation, n_missing)
+            });
+            let filled: Vec<std::result::Result<u64, (BadCell, usize)>> = filled.collect();
+            let bad = filled.iter().filter_map(|filled| filled.as_ref().err());
+            if let Some(&(bad, at)) = bad.min_by_key(|(bad, at)| (bad.index, *at)) {
+                return Err(bad_value(source, first_row, &preparation.features[at].column, bad));
+            }
+            n_clipped += filled.into_iter().flatten().sum::<u64>();
+            Ok(())
+        })?;
+    }
+    // Where nothing is missing the zeros stay untouched, and take no memory.
+    let some_missing = share_missing.iter_mut().filter(|n| **n > 0.0);
+    some_missing.for_each(|n| *n /= n_features as f32);
     if let Some(weights) = &weights {
         tiles.fill_weights(0, &weights.values);
     }
@@ -70,6 +115,36 @@ pub fn prepare(
         n_clipped,
         weight_step: weights.map(|weights| weights.step),
     })
+}
+
+/// Pieces together with what belongs to their rows.
+fn with_rows<'r>(pieces: Vec<Piece<'r>>, mut of_rows: &'r mut [f32]) -> Vec<(Piece<'r>, &'r mut [f32])> {
+    let with_own = pieces.into_iter().map(|piece| {
+        let (own, rest) = std::mem::take(&mut of_rows).split_at_mut(piece.rows().len());
+        of_rows = rest;
+        (piece, own)
+    });
+    with_own.collect()
+}
+
+/// Puts the values that stand in a piece on the grid.
+fn snap_kept(piece: &mut Piece<'_>, at_hand: &[usize], preparation: &Preparation, n_missing: &mut [f32]) -> u64 {
+    let mut n_clipped = 0;
+    let (mut values, mut snapped) = (Vec::new(), vec![0.0; piece.rows().len()]);
+    for &at in at_hand {
+        let feature = &preparation.features[at];
+        values.clear();
+        piece.read(at, &mut values);
+        fill_missing(&mut values, feature.fill, n_missing);
+        n_clipped += widest(Snap {
+            values: &values,
+            feature,
+            grid: preparation.grid,
+            out: &mut snapped,
+        });
+        piece.fill(at, &snapped);
+    }
+    n_clipped
 }
 
 impl Preparation {
@@ -96,57 +171,87 @@ fn place(schema: &Schema, feature: &FeaturePreparation) -> Result<usize> {
     })
 }
 
-/// One column of one batch on the grid.
-struct Snapped {
-    values: Vec<f32>,
-    /// Rows (of the batch) that were filled.
-    missing: Vec<u32>,
-    n_clipped: u64,
+/// Writes the rows of a piece, which begin at row `from` of a batch of the columns of some features, and adds to the
+/// number of features that had no value; gives the number of values beyond the grid, or the first bad row's first bad
+/// cell and its feature.
+fn fill(
+    piece: &mut Piece<'_>,
+    columns: &[ArrayRef],
+    features: &[usize],
+    from: usize,
+    preparation: &Preparation,
+    n_missing: &mut [f32],
+) -> std::result::Result<u64, (BadCell, usize)> {
+    let n_rows = piece.rows().len();
+    let (mut n_clipped, mut worst) = (0, None::<(BadCell, usize)>);
+    let mut snapped = vec![0.0; n_rows];
+    for (&at, array) in features.iter().zip(columns) {
+        let feature = &preparation.features[at];
+        match decode(&array.slice(from, n_rows), &feature.kind) {
+            Ok(mut values) => {
+                fill_missing(&mut values, feature.fill, n_missing);
+                n_clipped += widest(Snap {
+                    values: &values,
+                    feature,
+                    grid: preparation.grid,
+                    out: &mut snapped,
+                });
+                piece.fill(at, &snapped);
+            }
+            Err(bad) if worst.is_none_or(|(worst, _)| bad.index < worst.index) => worst = Some((bad, at)),
+            Err(_) => {}
+        }
+    }
+    match worst {
+        None => Ok(n_clipped),
+        Some((bad, at)) => {
+            let index = from + bad.index;
+            Err((BadCell { index, ..bad }, at))
+        }
+    }
 }
 
-impl Snapped {
-    fn new(
-        decoded: std::result::Result<Vec<f64>, BadCell>,
-        feature: &FeaturePreparation,
-        grid: Grid,
-    ) -> std::result::Result<Self, BadCell> {
-        let mut missing = Vec::new();
+/// Puts `fill` in the place of missing values, and counts them per row.
+fn fill_missing(values: &mut [f64], fill: f64, n_missing: &mut [f32]) {
+    if !values.iter().fold(false, |missing, v| missing | v.is_nan()) {
+        return;
+    }
+    for (v, n_missing) in values.iter_mut().zip(n_missing) {
+        if v.is_nan() {
+            *v = fill;
+            *n_missing += 1.0;
+        }
+    }
+}
+
+/// Values, none of them missing, on the grid; gives how many lie beyond it.
+struct Snap<'s> {
+    values: &'s [f64],
+    feature: &'s FeaturePreparation,
+    grid: Grid,
+    out: &'s mut [f32],
+}
+
+impl Kernel for Snap<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
         let mut n_clipped = 0;
-        let snap = |(row, v): (usize, f64)| {
-            let v = if v.is_nan() {
-                missing.push(row as u32);
-                feature.fill
-            } else {
-                v
-            };
-            let z = feature.z(v);
-            n_clipped += u64::from(grid.clips(z));
-            grid.snap(z)
-        };
-        let values = decoded?.into_iter().enumerate().map(snap).collect();
-        Ok(Self {
-            values,
-            missing,
-            n_clipped,
-        })
+        for (out, &v) in self.out.iter_mut().zip(self.values) {
+            let z = self.feature.z(v);
+            n_clipped += u64::from(self.grid.clips(z));
+            *out = self.grid.snap(z);
+        }
+        n_clipped
     }
-}
-
-/// Per row of a batch, the share of its features that were filled.
-fn shares(columns: &[Snapped], n_rows: usize) -> impl Iterator<Item = f32> {
-    let mut counts = vec![0u32; n_rows];
-    for &row in columns.iter().flat_map(|column| &column.missing) {
-        counts[row as usize] += 1;
-    }
-    let n = columns.len() as f32;
-    counts.into_iter().map(move |count| count as f32 / n)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::features::testing::{Table, column};
-    use crate::features::{FeatureOptions, learn};
+    use crate::features::{FeatureOptions, Scale, learn};
     use arrow::array::{Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array};
 
     fn table() -> Table {
@@ -159,6 +264,60 @@ mod tests {
             ],
             64,
         )
+    }
+
+    #[test]
+    fn what_was_kept_gives_the_same_as_what_is_read_again() {
+        use crate::features::learn::learn_and_keep;
+        let table = table();
+        let wide = (0..150).map(|i| (i % 5 != 0).then_some(f64::from(i) / 3.0));
+        let mixed = Table::new(
+            vec![
+                column("wide", Float64Array::from_iter(wide)),
+                column("narrow", Int32Array::from_iter_values((0..150).map(|i| i * i % 17))),
+                column(
+                    "late",
+                    Float64Array::from_iter_values((0..150).map(|i| if i == 149 { 0.1 } else { 0.5 })),
+                ),
+            ],
+            64,
+        );
+        let dropped = Table::new(
+            vec![
+                column("constant", Int32Array::from_iter_values((0..150).map(|_| 4))),
+                column("narrow", Int32Array::from_iter_values((0..150).map(|i| i * i % 17))),
+            ],
+            64,
+        );
+        for (table, expected) in [
+            (&table, Some(vec![true, true])),
+            (&mixed, Some(vec![false, true, false])),
+            (&dropped, None),
+        ] {
+            for (batch_rows, chunk_bytes) in [(150, usize::MAX), (64, 1), (7, 1000)] {
+                let table = table.in_batches_of(batch_rows);
+                for scale in [Scale::Zscore, Scale::Robust] {
+                    let options = FeatureOptions {
+                        scale,
+                        ..Default::default()
+                    };
+                    let plain = learn(&table, &options).unwrap();
+                    let mut kept = Kept::in_chunks(chunk_bytes, false);
+                    assert_eq!(learn_and_keep(&table, &options, &mut kept).unwrap(), plain);
+                    assert_eq!((!kept.keeps().is_empty()).then(|| kept.keeps()), expected);
+                    let again = prepare(&table, &plain.preparation, None, chunk_bytes).unwrap();
+                    let found = prepare_kept(&table, &plain.preparation, None, chunk_bytes, kept).unwrap();
+                    assert_eq!(
+                        (&found.tiles, &found.share_missing),
+                        (&again.tiles, &again.share_missing)
+                    );
+                    assert_eq!(
+                        (found.n_clipped, found.weight_step),
+                        (again.n_clipped, again.weight_step)
+                    );
+                }
+            }
+        }
     }
 
     fn learned(table: &Table) -> Preparation {

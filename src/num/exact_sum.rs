@@ -2,6 +2,8 @@
 
 use num_bigint::{BigInt, BigUint};
 
+use super::widest::{Kernel, widest};
+
 /// Bits between neighbouring chunks.
 const CHUNK_BITS: usize = 32;
 /// Exponent of the lowest bit: that of the product of the two smallest numbers.
@@ -12,6 +14,12 @@ const CHUNKS: usize = 136;
 const MAX_PENDING: u32 = 512;
 /// Bits of a mantissa.
 const MANTISSA_BITS: usize = 53;
+/// Values that [`ExactSum::add_all`] adds up in `f64` before it turns to the wide integer.
+const RUN: usize = 1 << 10;
+/// Bits of a value that one level of a run holds: `RUN` sums of so many stay below `2^53`.
+const LEVEL_BITS: i32 = 40;
+/// Magnitudes between which the parts of a square are exact in `f64`: `2^-480` and `2^480`.
+const SQUARES: std::ops::Range<i32> = -480..480;
 
 /// The exact sum of any number (below 2^64) of finite `f64` values and products of two of them.
 ///
@@ -60,6 +68,66 @@ impl ExactSum {
         self.make_room(2);
         self.add_at(a_negative != b_negative, low, bit);
         self.add_at(a_negative != b_negative, high, bit + MANTISSA_BITS);
+    }
+
+    /// Adds all values, which must be finite: what [`ExactSum::add`] gives for each, many times faster.
+    ///
+    /// A run of values is taken apart into levels of 40 bits below its largest, by rounding each value to a multiple
+    /// of the level's unit (which is exact, as in J. Demmel and H. D. Nguyen, "Parallel reproducible summation",
+    /// 2015); the sum of a level is an integer below `2^53` times its unit, so `f64` holds it. What the levels do not
+    /// hold, seldom anything, is added on its own.
+    pub fn add_all(&mut self, values: &[f64]) {
+        values
+            .chunks(RUN)
+            .for_each(|run| self.add_values(run, &Magnitudes::of(run)));
+    }
+
+    /// [`ExactSum::add_all`] of the values to `sum`, and of their squares to `sum_sq`.
+    pub(super) fn add_all_with_squares(sum: &mut Self, sum_sq: &mut Self, values: &[f64]) {
+        for run in values.chunks(RUN) {
+            let magnitudes = Magnitudes::of(run);
+            sum.add_values(run, &magnitudes);
+            sum_sq.add_squares(run, &magnitudes);
+        }
+    }
+
+    fn add_values(&mut self, run: &[f64], magnitudes: &Magnitudes) {
+        if let Some(top) = magnitudes.top {
+            self.add_run::<2>(run, top, Term::Value);
+        }
+    }
+
+    fn add_squares(&mut self, run: &[f64], magnitudes: &Magnitudes) {
+        let Some(top) = magnitudes.top else { return };
+        if top > SQUARES.end || magnitudes.bottom < SQUARES.start {
+            return run.iter().for_each(|&v| self.add_product(v, v));
+        }
+        self.add_run::<3>(run, 2 * top, Term::HighSquare);
+        if magnitudes.wide {
+            // The low half of a value is at most 2^-26 of it.
+            self.add_run::<3>(run, 2 * top - 24, Term::Cross);
+            self.add_run::<3>(run, 2 * top - 50, Term::LowSquare);
+        }
+    }
+
+    /// Adds one term of each value of a run; all terms are at most `2^top`.
+    fn add_run<const LEVELS: usize>(&mut self, run: &[f64], top: i32, term: Term) {
+        let lowest_unit = top - LEVEL_BITS * LEVELS as i32;
+        if top + MANTISSA_BITS as i32 - LEVEL_BITS > 1000 || lowest_unit < -1022 {
+            return run.iter().for_each(|&v| self.add(term.of(v)));
+        }
+        let levels = Levels::<LEVELS>::below(top);
+        let (sums, complete) = match term {
+            Term::Value => widest(AddUp(&levels, run, |v| v)),
+            Term::HighSquare => widest(AddUp(&levels, run, high_square)),
+            Term::Cross => widest(AddUp(&levels, run, cross)),
+            Term::LowSquare => widest(AddUp(&levels, run, low_square)),
+        };
+        sums.into_iter().for_each(|sum| self.add(sum));
+        if !complete {
+            let rest = run.iter().map(|&v| levels.split(term.of(v)).1);
+            rest.filter(|&rest| rest != 0.0).for_each(|rest| self.add(rest));
+        }
     }
 
     /// Adds everything `other` holds.
@@ -133,6 +201,158 @@ impl PartialEq for ExactSum {
 impl std::fmt::Debug for ExactSum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ExactSum({:?})", self.to_f64())
+    }
+}
+
+/// What of a value is added: itself, or a part of its square, each without rounding.
+#[derive(Clone, Copy)]
+enum Term {
+    Value,
+    HighSquare,
+    Cross,
+    LowSquare,
+}
+
+impl Term {
+    fn of(self, v: f64) -> f64 {
+        match self {
+            Self::Value => v,
+            Self::HighSquare => high_square(v),
+            Self::Cross => cross(v),
+            Self::LowSquare => low_square(v),
+        }
+    }
+}
+
+/// `v` as a number of 26 bits and the rest, which has 26 bits too (Veltkamp, Dekker 1971); for `|v| < 2^480`.
+#[inline(always)]
+fn halves(v: f64) -> (f64, f64) {
+    let scaled = v * 134_217_729.0; // 2^27 + 1
+    let high = scaled - (scaled - v);
+    (high, v - high)
+}
+
+#[inline(always)]
+fn high_square(v: f64) -> f64 {
+    let (high, _) = halves(v);
+    high * high
+}
+
+#[inline(always)]
+fn cross(v: f64) -> f64 {
+    let (high, low) = halves(v);
+    2.0 * high * low
+}
+
+#[inline(always)]
+fn low_square(v: f64) -> f64 {
+    let (_, low) = halves(v);
+    low * low
+}
+
+/// What has to be known of a run before it is added up.
+struct Magnitudes {
+    /// All values are below `2^top`; `None` where all are 0.
+    top: Option<i32>,
+    /// No value but 0 is below `2^bottom`.
+    bottom: i32,
+    /// Whether some value has more than 26 bits.
+    wide: bool,
+}
+
+impl Magnitudes {
+    fn of(run: &[f64]) -> Self {
+        let (largest, smallest, bits) = widest(Extremes(run));
+        debug_assert!(f64::from_bits(largest).is_finite(), "only finite values can be added");
+        Self {
+            top: (largest > 0).then(|| exponent(largest) + 1),
+            bottom: exponent(smallest),
+            wide: bits & ((1 << 27) - 1) != 0,
+        }
+    }
+}
+
+/// `e` with `2^e <= v < 2^(e + 1)`, for the bits of a positive normal `v`; -1023 below those.
+fn exponent(bits: u64) -> i32 {
+    (bits >> 52) as i32 - 1023
+}
+
+/// Of the magnitudes' bits, which rise with them: the most, the least but 0, and those that some value has.
+///
+/// Like the loop of [`AddUp`] this is integer arithmetic wherever values meet, which the compiler may reorder, and
+/// hence vectorise.
+struct Extremes<'v>(&'v [f64]);
+
+impl Kernel for Extremes<'_> {
+    type Output = (u64, u64, u64);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let (mut largest, mut smallest_less_1, mut all) = (0, u64::MAX, 0);
+        for v in self.0 {
+            let bits = v.abs().to_bits();
+            largest = largest.max(bits);
+            smallest_less_1 = smallest_less_1.min(bits.wrapping_sub(1));
+            all |= bits;
+        }
+        (largest, smallest_less_1.saturating_add(1), all)
+    }
+}
+
+/// Windows of [`LEVEL_BITS`] bits, one below the other.
+struct Levels<const LEVELS: usize> {
+    /// Adding and taking away one of these rounds a value to a multiple of its level's unit.
+    rounders: [f64; LEVELS],
+    units: [f64; LEVELS],
+}
+
+impl<const LEVELS: usize> Levels<LEVELS> {
+    /// For values up to `2^top`.
+    fn below(top: i32) -> Self {
+        let power = |exp: i32| f64::from_bits(((exp + 1023) as u64) << 52);
+        let unit = |level: usize| top - LEVEL_BITS * (level as i32 + 1);
+        Self {
+            rounders: std::array::from_fn(|level| 1.5 * power(unit(level) + MANTISSA_BITS as i32 - 1)),
+            units: std::array::from_fn(|level| power(unit(level))),
+        }
+    }
+
+    /// For each level `v` in units, as the last bits of a number with those of its rounder before; and what is left.
+    #[inline(always)]
+    fn split(&self, v: f64) -> ([u64; LEVELS], f64) {
+        let mut rest = v;
+        let bits = self.rounders.map(|rounder| {
+            let rounded = rest + rounder;
+            rest -= rounded - rounder;
+            rounded.to_bits()
+        });
+        (bits, rest)
+    }
+}
+
+/// The sum of a term of all values in each level, and whether that is everything.
+struct AddUp<'v, const LEVELS: usize, F: Fn(f64) -> f64>(&'v Levels<LEVELS>, &'v [f64], F);
+
+impl<const LEVELS: usize, F: Fn(f64) -> f64> Kernel for AddUp<'_, LEVELS, F> {
+    type Output = ([f64; LEVELS], bool);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let Self(levels, values, term) = self;
+        let (mut sums, mut left) = ([0u64; LEVELS], 0);
+        for &v in values {
+            let (bits, rest) = levels.split(term(v));
+            for level in 0..LEVELS {
+                sums[level] = sums[level].wrapping_add(bits[level]);
+            }
+            left |= rest.to_bits() << 1; // all but the sign
+        }
+        let n = values.len() as u64;
+        let sum = |level: usize| {
+            let of_rounders = n.wrapping_mul(levels.rounders[level].to_bits());
+            sums[level].wrapping_sub(of_rounders) as i64 as f64 * levels.units[level]
+        };
+        (std::array::from_fn(sum), left == 0)
     }
 }
 
@@ -210,6 +430,38 @@ mod tests {
             merged.merge(&sum_of(&values[cut..]));
             prop_assert_eq!(&sum, &merged);
             prop_assert_eq!(sum.to_f64().to_bits(), merged.to_f64().to_bits());
+        }
+    }
+
+    /// Values whose runs take every path: of one size and of all sizes, with few bits and with many, zeros among them.
+    fn runs() -> impl Strategy<Value = Vec<f64>> {
+        let near = prop_oneof![
+            -1e6..1e6f64,
+            (-1e3..1e3f32).prop_map(f64::from),
+            (-9i32..9).prop_map(f64::from),
+            (-60.0..60.0f64).prop_map(f64::exp2),
+        ];
+        prop_oneof![
+            proptest::collection::vec(near, 0..2 * RUN),
+            proptest::collection::vec(-1e-3..1e3f64, 0..2 * RUN),
+            proptest::collection::vec((-1e3..1e3f32).prop_map(f64::from), 0..2 * RUN),
+            proptest::collection::vec(finite(), 0..50),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn runs_give_what_one_after_the_other_gives(values in runs(), exp in prop_oneof![Just(0i32), -1000..1000i32]) {
+            let values: Vec<f64> = values.into_iter().map(|v| v * 2f64.powi(exp)).filter(|v| v.is_finite()).collect();
+            let (mut sum, mut sum_sq) = (ExactSum::new(), ExactSum::new());
+            ExactSum::add_all_with_squares(&mut sum, &mut sum_sq, &values);
+            let mut products = ExactSum::new();
+            values.iter().for_each(|&v| products.add_product(v, v));
+            prop_assert!(sum == sum_of(&values));
+            prop_assert!(sum_sq == products);
+            let mut alone = ExactSum::new();
+            alone.add_all(&values);
+            prop_assert!(alone == sum);
         }
     }
 

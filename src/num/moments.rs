@@ -25,6 +25,12 @@ impl Moments {
         self.sum_sq.add_product(v, v);
     }
 
+    /// Adds all values, which must be finite.
+    pub fn add_all(&mut self, values: &[f64]) {
+        self.n += values.len() as u64;
+        ExactSum::add_all_with_squares(&mut self.sum, &mut self.sum_sq, values);
+    }
+
     /// Adds everything `other` holds.
     pub fn merge(&mut self, other: &Self) {
         self.n += other.n;

@@ -1,11 +1,17 @@
 //! Every row's segment, runner-up and how clear the choice was.
 
+use std::borrow::Borrow;
+
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::backend::{NO_CLUSTER, TwoNearest};
 use crate::grid::Grid;
-use crate::tiles::{BLOCK, Centroids, RowKeys, TileSet};
+use crate::num::widest::{Kernel, widest};
+use crate::tiles::{BLOCK, Centroids, Chunk, RowKeys, TileSet};
+
+/// Blocks whose distances one task finds, at least.
+const TASK_BLOCKS: usize = 64;
 
 /// Segment and runner-up of every row, in row order. The same bits on every device and for any number of threads.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,29 +43,60 @@ impl Assignment {
         nearest: TwoNearest,
         share_missing: Vec<f32>,
     ) -> Self {
-        let TwoNearest { labels, runners_up, .. } = nearest;
         let n_rows = tiles.n_rows();
+        Self::of_chunks(n_rows, tiles.chunks().iter(), centroids, grid, nearest, share_missing)
+    }
+
+    /// [`Assignment::new`], which lets each chunk of the tiles go once its distances are known: both together take
+    /// little more memory than the tiles alone.
+    pub(crate) fn in_place_of(
+        tiles: TileSet,
+        centroids: &Centroids,
+        grid: Grid,
+        nearest: TwoNearest,
+        share_missing: Vec<f32>,
+    ) -> Self {
+        let n_rows = tiles.n_rows();
+        let chunks = tiles.into_chunks().into_iter();
+        Self::of_chunks(n_rows, chunks, centroids, grid, nearest, share_missing)
+    }
+
+    fn of_chunks<C: Borrow<Chunk>>(
+        n_rows: usize,
+        chunks: impl Iterator<Item = C>,
+        centroids: &Centroids,
+        grid: Grid,
+        nearest: TwoNearest,
+        share_missing: Vec<f32>,
+    ) -> Self {
+        let TwoNearest { labels, runners_up, .. } = nearest;
         assert!(
             labels.len() == n_rows && runners_up.len() == n_rows && share_missing.len() == n_rows,
             "one entry per row"
         );
-        let distance = |x: &[i32], cluster: u32| match cluster {
-            NO_CLUSTER => f64::INFINITY,
-            cluster => grid.sq_dist_value(centroids.sq_dist(x, cluster as usize)).sqrt(),
-        };
-        let (mut distances, mut distances_2) = (vec![0.0; n_rows], vec![0.0; n_rows]);
-        let blocks = distances.par_chunks_mut(BLOCK).zip(distances_2.par_chunks_mut(BLOCK));
-        blocks.enumerate().for_each_init(
-            || vec![0; tiles.n_features()],
-            |x, (block, (first, second))| {
-                for (offset, (d1, d2)) in first.iter_mut().zip(second).enumerate() {
-                    let row = block * BLOCK + offset;
-                    tiles.read_row(row, x);
-                    *d1 = distance(x, labels[row]);
-                    *d2 = distance(x, runners_up[row]);
-                }
-            },
-        );
+        let room = || crate::sys::zeros(n_rows).expect("memory for the distances");
+        let (mut distances, mut distances_2) = (room(), room());
+        for chunk in chunks {
+            let chunk = chunk.borrow();
+            let rows = chunk.first_row()..chunk.first_row() + chunk.n_rows();
+            let first = distances[rows.clone()].par_chunks_mut(BLOCK);
+            let second = distances_2[rows.clone()].par_chunks_mut(BLOCK);
+            let nearest = labels[rows.clone()].par_chunks(BLOCK);
+            let runners_up = runners_up[rows].par_chunks(BLOCK);
+            let blocks = first.zip(second).zip(nearest.zip(runners_up));
+            blocks.enumerate().with_min_len(TASK_BLOCKS).for_each_init(
+                || vec![0; chunk.n_features() * BLOCK],
+                |rows, (block, ((first, second), (nearest, runners_up)))| {
+                    widest(Distances {
+                        block: chunk.block(block),
+                        rows,
+                        centroids,
+                        grid,
+                        found: [(nearest, first), (runners_up, second)],
+                    });
+                },
+            );
+        }
         Self {
             labels,
             runners_up,
@@ -101,6 +138,43 @@ impl Assignment {
     }
 }
 
+/// Distances of the rows of one block.
+struct Distances<'d> {
+    block: &'d [f32],
+    /// Room for the rows as integers, one after the other.
+    rows: &'d mut [i32],
+    centroids: &'d Centroids,
+    grid: Grid,
+    /// Clusters, and where the distances to them go.
+    found: [(&'d [u32], &'d mut [f64]); 2],
+}
+
+impl Kernel for Distances<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let n_features = self.centroids.n_features();
+        for (feature, lane) in self.block.chunks_exact(BLOCK).enumerate() {
+            for (row, &x) in lane.iter().enumerate() {
+                self.rows[row * n_features + feature] = x as i32;
+            }
+        }
+        for (clusters, distances) in self.found {
+            let rows = self.rows.chunks_exact(n_features);
+            for ((x, &cluster), distance) in rows.zip(clusters).zip(distances) {
+                *distance = match cluster {
+                    NO_CLUSTER => f64::INFINITY,
+                    cluster => self
+                        .grid
+                        .sq_dist_value(self.centroids.sq_dist(x, cluster as usize))
+                        .sqrt(),
+                };
+            }
+        }
+    }
+}
+
 /// 32 hexadecimal digits that stand for who is in which segment, whatever the order of the rows.
 ///
 /// The sum modulo 2^128 over all rows of XXH3-128 of the row's key (16 bytes) and segment number (from 1, 4 bytes),
@@ -139,7 +213,12 @@ mod tests {
             .two_nearest(centroids)
             .unwrap();
         let share = vec![0.0; tiles.n_rows()];
-        Assignment::new(&tiles, centroids, Grid::with_step_exp(0).unwrap(), nearest, share)
+        {
+            let grid = Grid::with_step_exp(0).unwrap();
+            let whole = Assignment::new(&tiles, centroids, grid, nearest.clone(), share.clone());
+            assert_eq!(Assignment::in_place_of(tiles, centroids, grid, nearest, share), whole);
+            whole
+        }
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! What each segment is like, feature by feature, in original units.
 
+use arrow::datatypes::DataType;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::features::{Preparation, decode};
+use crate::features::{FeaturePreparation, Preparation, decode, fits_f32};
 use crate::num::Moments;
-use crate::num::quantile::{median, quantile};
+use crate::num::quantile::{Buckets, Cell, Deciles, Histogram, Selection};
+use crate::sys::{Plain, zeros};
 
 /// Memory for decoded columns, where more than one is decoded in a pass over the data.
 const PASS_BYTES: usize = 256 << 20;
-/// Values whose moments one task adds up.
-const TASK_VALUES: usize = 1 << 16;
+/// Values that are added up at a time.
+const RUN: usize = 1 << 10;
+/// So many values of a segment are selected from as they are.
+const FEW_VALUES: usize = 1 << 13;
 
 /// What the segments are like. The same for any order of the rows; weights play no part in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,7 +80,7 @@ impl SegmentProfile {
 /// Profiles all segments: `labels` holds the cluster of each row of `source`, from 0 and below `n_segments`.
 ///
 /// Reads the data once per feature, or several features at once while they fit into a fixed amount of memory; a
-/// feature takes 8 bytes per row.
+/// feature takes 4 bytes per row where its type fits `f32`, else 8.
 ///
 /// # Errors
 /// Those of reading and decoding, [`Error::OutOfMemory`], and [`Error::Internal`] where `labels` are not those of
@@ -103,45 +107,72 @@ fn profile_in_passes(
         *counts.get_mut(label as usize).ok_or_else(other_data)? += 1;
     }
     let columns = preparation.columns_in(source.schema())?;
-    let per_pass = (pass_bytes / (n_rows * size_of::<f64>()).max(1)).clamp(1, columns.len().max(1));
     // Per feature: all segments, then everyone.
     let mut by_feature: Vec<Vec<FeatureProfile>> = Vec::with_capacity(columns.len());
-    for (features, columns) in preparation.features.chunks(per_pass).zip(columns.chunks(per_pass)) {
-        let mut grouped = features
+    let mut rooms = Rooms::default();
+    let mut done = 0;
+    while done < columns.len() {
+        let types = columns[done..]
             .iter()
-            .map(|_| Grouped::new(&counts))
-            .collect::<Result<Vec<_>>>()?;
-        let mut n_read = 0;
-        source.scan(columns, &mut |first_row, batch| {
-            let labels = labels
-                .get(first_row..first_row + batch.num_rows())
-                .ok_or_else(other_data)?;
-            n_read += labels.len();
-            for ((feature, grouped), array) in features.iter().zip(&mut grouped).zip(batch.columns()) {
-                let values = decode(array, &feature.kind).map_err(|bad| {
-                    let (file, row) = source.locate(first_row + bad.index);
-                    Error::BadValue {
-                        file,
-                        column: feature.column.clone(),
-                        row: row + 1,
-                        problem: bad.problem,
-                    }
-                })?;
-                grouped.place(labels, &values);
-            }
-            Ok(())
-        })?;
-        if n_read != n_rows {
-            return Err(other_data());
-        }
-        by_feature.extend(
-            features
-                .iter()
-                .zip(grouped)
-                .map(|(feature, grouped)| grouped.summarise(&feature.column)),
-        );
+            .map(|&column| source.schema().field(column).data_type());
+        let mut groups = rooms.groups(types, &counts, pass_bytes)?;
+        let pass = done..done + groups.len();
+        group(
+            source,
+            &preparation.features[pass.clone()],
+            &columns[pass.clone()],
+            labels,
+            n_segments,
+            &mut groups,
+        )?;
+        let features = preparation.features[pass.clone()].par_iter().zip(&mut groups);
+        let summaries = features.map(|(feature, group)| group.summarise(&feature.column, &counts));
+        by_feature.extend(summaries.collect::<Vec<_>>());
+        rooms.take_back(groups);
+        done = pass.end;
     }
     Ok(assemble(by_feature, &counts, n_rows))
+}
+
+/// Reads some columns and puts their values into groups.
+fn group(
+    source: &dyn BatchSource,
+    features: &[FeaturePreparation],
+    columns: &[usize],
+    labels: &[u32],
+    n_segments: usize,
+    groups: &mut [Group],
+) -> Result<()> {
+    let mut n_read = 0;
+    let mut order = Order::new(n_segments);
+    source.scan(columns, &mut |first_row, batch| {
+        let labels = labels
+            .get(first_row..first_row + batch.num_rows())
+            .ok_or_else(other_data)?;
+        n_read += labels.len();
+        order.set(labels);
+        let cells = features.par_iter().zip(groups.par_iter_mut()).zip(batch.columns());
+        let placed: Vec<_> = cells
+            .map(|((feature, group), array)| decode(array, &feature.kind).map(|values| group.place(&order, &values)))
+            .collect();
+        for (feature, placed) in features.iter().zip(placed) {
+            placed.map_err(|bad| {
+                let (file, row) = source.locate(first_row + bad.index);
+                Error::BadValue {
+                    file,
+                    column: feature.column.clone(),
+                    row: row + 1,
+                    problem: bad.problem,
+                }
+            })?;
+        }
+        Ok(())
+    })?;
+    if n_read == labels.len() {
+        Ok(())
+    } else {
+        Err(other_data())
+    }
 }
 
 /// Turns "per feature, all segments" into "per segment, all features".
@@ -167,25 +198,137 @@ fn other_data() -> Error {
     Error::Internal("the data being profiled is not the data that was clustered".into())
 }
 
+/// The rows of a batch by segment, so that what belongs together is written together.
+struct Order {
+    /// The segments that occur, and the end of their rows in `rows`.
+    runs: Vec<(usize, usize)>,
+    rows: Vec<u32>,
+    /// For each segment where its next row goes; 0 between batches.
+    next: Vec<u32>,
+}
+
+impl Order {
+    fn new(n_segments: usize) -> Self {
+        Self {
+            runs: Vec::new(),
+            rows: Vec::new(),
+            next: vec![0; n_segments],
+        }
+    }
+
+    /// Of a batch with these labels.
+    fn set(&mut self, labels: &[u32]) {
+        self.runs.clear();
+        for &label in labels {
+            let count = &mut self.next[label as usize];
+            if *count == 0 {
+                self.runs.push((label as usize, 0));
+            }
+            *count += 1;
+        }
+        let mut end = 0;
+        for (label, run_end) in &mut self.runs {
+            let next = &mut self.next[*label];
+            (*next, end) = (end, end + *next);
+            *run_end = end as usize;
+        }
+        self.rows.resize(labels.len(), 0);
+        for (row, &label) in (0..).zip(labels) {
+            let next = &mut self.next[label as usize];
+            self.rows[*next as usize] = row;
+            *next += 1;
+        }
+        self.runs.iter().for_each(|&(label, _)| self.next[label] = 0);
+    }
+
+    /// Each segment that occurs with its rows.
+    fn runs(&self) -> impl Iterator<Item = (usize, &[u32])> {
+        let starts = std::iter::once(0).chain(self.runs.iter().map(|&(_, end)| end));
+        starts
+            .zip(&self.runs)
+            .map(|(start, &(label, end))| (label, &self.rows[start..end]))
+    }
+}
+
+/// The values of one feature, in `f32` where its type says that they all fit.
+enum Group {
+    Narrow(Grouped<f32>),
+    Wide(Grouped<f64>),
+}
+
+impl Group {
+    fn place(&mut self, order: &Order, values: &[f64]) {
+        match self {
+            Self::Narrow(grouped) => grouped.place(order, values),
+            Self::Wide(grouped) => grouped.place(order, values),
+        }
+    }
+
+    fn summarise(&mut self, feature: &str, counts: &[usize]) -> Vec<FeatureProfile> {
+        match self {
+            Self::Narrow(grouped) => grouped.summarise(feature, counts),
+            Self::Wide(grouped) => grouped.summarise(feature, counts),
+        }
+    }
+}
+
+/// Room for values, used again from pass to pass.
+#[derive(Default)]
+struct Rooms {
+    narrow: Vec<Vec<f32>>,
+    wide: Vec<Vec<f64>>,
+}
+
+impl Rooms {
+    /// Groups for the first of the columns of these types, at least one, and as many as fit into `bytes`.
+    fn groups<'t>(
+        &mut self,
+        types: impl Iterator<Item = &'t DataType>,
+        counts: &[usize],
+        bytes: usize,
+    ) -> Result<Vec<Group>> {
+        let n_rows: usize = counts.iter().sum();
+        let (mut groups, mut taken) = (Vec::new(), 0);
+        for data_type in types {
+            let narrow = fits_f32(data_type);
+            taken += n_rows * if narrow { size_of::<f32>() } else { size_of::<f64>() };
+            if taken > bytes && !groups.is_empty() {
+                break;
+            }
+            groups.push(if narrow {
+                Group::Narrow(Grouped::new(self.narrow.pop(), counts)?)
+            } else {
+                Group::Wide(Grouped::new(self.wide.pop(), counts)?)
+            });
+        }
+        Ok(groups)
+    }
+
+    fn take_back(&mut self, groups: Vec<Group>) {
+        for group in groups {
+            match group {
+                Group::Narrow(grouped) => self.narrow.push(grouped.values),
+                Group::Wide(grouped) => self.wide.push(grouped.values),
+            }
+        }
+    }
+}
+
 /// The values of one feature, those of a segment side by side.
-struct Grouped {
+struct Grouped<V> {
     /// Room for every row, segment after segment; the values of a segment come first in its room.
-    values: Vec<f64>,
-    /// Room of each segment.
-    counts: Vec<usize>,
+    values: Vec<V>,
     /// Where the next value of each segment goes.
     next: Vec<usize>,
 }
 
-impl Grouped {
-    fn new(counts: &[usize]) -> Result<Self> {
+impl<V: Cell + Plain> Grouped<V> {
+    fn new(room: Option<Vec<V>>, counts: &[usize]) -> Result<Self> {
         let n_rows: usize = counts.iter().sum();
-        let mut values = Vec::new();
-        values.try_reserve_exact(n_rows).map_err(|_| Error::OutOfMemory {
+        let values = room.or_else(|| zeros(n_rows)).ok_or_else(|| Error::OutOfMemory {
             what: "the profile of one feature".into(),
-            bytes: (n_rows * size_of::<f64>()) as u64,
+            bytes: (n_rows * size_of::<V>()) as u64,
         })?;
-        values.resize(n_rows, 0.0);
         let mut end = 0;
         let next = counts.iter().map(|count| {
             end += count;
@@ -194,91 +337,168 @@ impl Grouped {
         Ok(Self {
             values,
             next: next.collect(),
-            counts: counts.to_vec(),
         })
     }
 
-    fn place(&mut self, labels: &[u32], values: &[f64]) {
-        for (&label, &value) in labels.iter().zip(values) {
-            if !value.is_nan() {
-                let next = &mut self.next[label as usize];
-                self.values[*next] = value;
-                *next += 1;
+    fn place(&mut self, order: &Order, values: &[f64]) {
+        let some_missing = values.iter().fold(false, |some, v| some | v.is_nan());
+        for (label, rows) in order.runs() {
+            let next = &mut self.next[label];
+            let room = &mut self.values[*next..];
+            if some_missing {
+                let present = rows.iter().map(|&row| values[row as usize]).filter(|v| !v.is_nan());
+                let placed = room.iter_mut().zip(present).map(|(cell, v)| *cell = V::of(v));
+                *next += placed.count();
+            } else {
+                let room = room.iter_mut().zip(rows);
+                room.for_each(|(cell, &row)| *cell = V::of(values[row as usize]));
+                *next += rows.len();
             }
         }
     }
 
-    /// One profile per segment, then that of everyone.
-    fn summarise(mut self, feature: &str) -> Vec<FeatureProfile> {
-        let n_rows = self.values.len();
+    /// The values of each segment.
+    fn segments(&mut self, counts: &[usize]) -> Vec<&mut [V]> {
         let mut rest = self.values.as_mut_slice();
-        let (mut parts, mut start) = (Vec::with_capacity(self.counts.len()), 0);
-        for (&count, &next) in self.counts.iter().zip(&self.next) {
+        let (mut segments, mut start) = (Vec::with_capacity(counts.len()), 0);
+        for (&count, &next) in counts.iter().zip(&self.next) {
             let (room, after) = std::mem::take(&mut rest).split_at_mut(count);
-            parts.push((count, &mut room[..next - start]));
+            segments.push(&mut room[..next - start]);
             rest = after;
             start += count;
         }
-        let summaries = parts.into_par_iter().map(|(count, values)| Summary::of(values, count));
-        let summaries: Vec<Summary> = summaries.collect();
-        let mut end = 0;
-        start = 0;
-        for (&count, &next) in self.counts.iter().zip(&self.next) {
-            self.values.copy_within(start..next, end);
-            end += next - start;
-            start += count;
-        }
-        let everyone = Summary::of(&mut self.values[..end], n_rows);
-        let overall = everyone.moments.clone();
-        let all = summaries.into_iter().chain([everyone]);
-        all.map(|summary| summary.against(feature, &overall)).collect()
+        segments
+    }
+
+    /// One profile per segment, then that of everyone. Reorders values.
+    fn summarise(&mut self, feature: &str, counts: &[usize]) -> Vec<FeatureProfile> {
+        let n_rows = counts.iter().sum();
+        let mut segments = self.segments(counts);
+        let buckets = buckets(&segments);
+        let first_look = { segments.par_iter() }
+            .fold(FirstLook::empty, |look, values| look.with(values, &buckets))
+            .reduce(FirstLook::empty, FirstLook::followed_by);
+        let (centre, spread) = (first_look.moments.mean(), first_look.moments.std());
+        let everyone = || (Selection::new(&buckets, &first_look.histogram), Vec::new());
+        let (everyone, deciles) = { segments.par_iter_mut().zip(&first_look.segments) }
+            .fold(everyone, |(mut everyone, mut deciles), (values, counted)| {
+                deciles.push(counted.deciles(values, &buckets, &mut everyone));
+                (everyone, deciles)
+            })
+            .reduce(everyone, |(mut everyone, mut deciles), (other, mut others)| {
+                everyone.merge(other);
+                deciles.append(&mut others);
+                (everyone, deciles)
+            });
+        let all = Counted::without_histogram(&first_look.moments);
+        let counted = first_look.segments.iter().chain([&all]);
+        let deciles = deciles.into_iter().chain([everyone.deciles()]);
+        let n_rows = counts.iter().copied().chain([n_rows]);
+        { counted.zip(deciles).zip(n_rows) }
+            .map(|((counted, deciles), n_rows)| FeatureProfile {
+                feature: feature.to_owned(),
+                count: counted.n,
+                mean: counted.mean,
+                median: deciles.map(|deciles| deciles.median),
+                p10: deciles.map(|deciles| deciles.p10),
+                p90: deciles.map(|deciles| deciles.p90),
+                share_missing: (n_rows - counted.n as usize) as f32 / n_rows.max(1) as f32,
+                difference_sd: { counted.mean }.map(|mean| if spread > 0.0 { (mean - centre) / spread } else { 0.0 }),
+            })
+            .collect()
     }
 }
 
-/// What is known of a set of values before it is held against everyone's.
-struct Summary {
+/// Buckets for all values together.
+fn buckets<V: Cell>(segments: &[&mut [V]]) -> Buckets {
+    let mut ends = Vec::with_capacity(segments.len());
+    let mut end = 0;
+    for segment in segments {
+        end += segment.len();
+        ends.push(end);
+    }
+    Buckets::of(end, |at| {
+        let segment = ends.partition_point(|&end| end <= at);
+        segments[segment][at + segments[segment].len() - ends[segment]].value()
+    })
+}
+
+/// What a first look at the values of some segments gives.
+struct FirstLook {
+    /// Of all of them together.
     moments: Moments,
-    median: Option<f64>,
-    p10: Option<f64>,
-    p90: Option<f64>,
-    share_missing: f32,
+    histogram: Histogram,
+    segments: Vec<Counted>,
 }
 
-impl Summary {
-    /// Of the values that `n_rows` rows have; reorders them.
-    fn of(values: &mut [f64], n_rows: usize) -> Self {
-        let moments = values.par_chunks(TASK_VALUES).map(|values| {
-            let mut moments = Moments::default();
-            values.iter().for_each(|&value| moments.add(value));
-            moments
-        });
-        let moments = moments.reduce(Moments::default, |mut a, b| {
-            a.merge(&b);
-            a
-        });
-        let n_missing = n_rows - values.len();
-        let mut some = |f: &dyn Fn(&mut [f64]) -> f64| (!values.is_empty()).then(|| f(values));
+impl FirstLook {
+    fn empty() -> Self {
         Self {
-            moments,
-            median: some(&median),
-            p10: some(&|values| quantile(values, 0.1)),
-            p90: some(&|values| quantile(values, 0.9)),
-            share_missing: n_missing as f32 / n_rows.max(1) as f32,
+            moments: Moments::default(),
+            histogram: Histogram::empty(),
+            segments: Vec::new(),
         }
     }
 
-    fn against(self, feature: &str, overall: &Moments) -> FeatureProfile {
-        let mean = (self.moments.n > 0).then(|| self.moments.mean());
-        let (centre, spread) = (overall.mean(), overall.std());
-        FeatureProfile {
-            feature: feature.to_owned(),
-            count: self.moments.n,
-            mean,
-            median: self.median,
-            p10: self.p10,
-            p90: self.p90,
-            share_missing: self.share_missing,
-            difference_sd: mean.map(|mean| if spread > 0.0 { (mean - centre) / spread } else { 0.0 }),
+    /// With one more segment, of these values.
+    fn with<V: Cell>(mut self, values: &[V], buckets: &Buckets) -> Self {
+        let (mut moments, mut run) = (Moments::default(), Vec::with_capacity(RUN));
+        for values in values.chunks(RUN) {
+            run.clear();
+            run.extend(values.iter().map(|v| v.value()));
+            moments.add_all(&run);
+        }
+        self.moments.merge(&moments);
+        let mut counted = Counted::without_histogram(&moments);
+        if values.len() > FEW_VALUES {
+            let mut histogram = Histogram::empty();
+            histogram.add(buckets, values);
+            self.histogram.merge(&histogram);
+            counted.histogram = Some(histogram);
+        } else {
+            self.histogram.add(buckets, values);
+        }
+        self.segments.push(counted);
+        self
+    }
+
+    fn followed_by(mut self, mut other: Self) -> Self {
+        self.moments.merge(&other.moments);
+        self.histogram.merge(&other.histogram);
+        self.segments.append(&mut other.segments);
+        self
+    }
+}
+
+/// What a first look at one segment's values gives.
+struct Counted {
+    n: u64,
+    mean: Option<f64>,
+    /// Where there are so many values that selecting among all of them costs more.
+    histogram: Option<Histogram>,
+}
+
+impl Counted {
+    fn without_histogram(moments: &Moments) -> Self {
+        Self {
+            n: moments.n,
+            mean: (moments.n > 0).then(|| moments.mean()),
+            histogram: None,
+        }
+    }
+
+    /// Of the same values, which may be reordered, and which are shown to `everyone`.
+    fn deciles<V: Cell>(&self, values: &mut [V], buckets: &Buckets, everyone: &mut Selection<V>) -> Option<Deciles> {
+        match &self.histogram {
+            None => {
+                everyone.add(buckets, values);
+                Deciles::of(values)
+            }
+            Some(histogram) => {
+                let mut own = Selection::new(buckets, histogram);
+                own.add_with(everyone, buckets, values);
+                own.deciles()
+            }
         }
     }
 }
@@ -388,6 +608,55 @@ mod tests {
         let turned_labels: Vec<u32> = labels.iter().rev().copied().collect();
         assert_eq!(profiled(&turned, &turned_labels, 64, 1), whole);
         assert_ne!(profiled(&turned, &labels, n, PASS_BYTES), whole);
+    }
+
+    #[test]
+    fn large_segments_and_small_ones_are_told_the_same_way() {
+        use crate::features::{FeatureOptions, learn};
+        use crate::num::quantile::{median, quantile};
+        use arrow::array::{Float32Array, Float64Array, Int16Array};
+        use std::sync::Arc;
+        let n = 60_000;
+        let mut rng = crate::rng::Rng::new(3, 0);
+        let mut uniform = || rng.below(1 << 20) as f64 / f64::from(1 << 20);
+        let narrow: Float32Array = (0..n)
+            .map(|i| (i % 11 != 0).then(|| (uniform() * 9.0).exp() as f32))
+            .collect();
+        let wide: Float64Array = (0..n)
+            .map(|i| (i % 4 == 0).then(|| uniform() / 3.0 - 0.1).or(Some(0.0)))
+            .collect();
+        let few: Int16Array = (0..n).map(|_| Some((uniform() * uniform() * 9.0) as i16)).collect();
+        let table = RecordBatch::try_from_iter([
+            ("narrow", Arc::new(narrow) as Arc<dyn Array>),
+            ("wide", Arc::new(wide)),
+            ("few", Arc::new(few)),
+        ])
+        .unwrap();
+        let labels: Vec<u32> = (0..n as u32)
+            .map(|row| if row % 3 > 0 { 0 } else { 1 + row % 400 / 100 })
+            .collect();
+        let source = Cut(table.clone(), 7000);
+        let preparation = learn(&source, &FeatureOptions::default()).unwrap().preparation;
+        let found = profile_in_passes(&source, &preparation, &labels, 5, 1 << 19).unwrap();
+        for (feature, array) in table.columns().iter().enumerate() {
+            let values = decode(array, &preparation.features[feature].kind).unwrap();
+            for cluster in 0..6 {
+                let rows = (0..n).filter(|&row| cluster == 5 || labels[row] == cluster);
+                let mut own: Vec<f64> = rows.map(|row| values[row]).filter(|v| !v.is_nan()).collect();
+                let mut moments = Moments::default();
+                own.iter().for_each(|&v| moments.add(v));
+                let plain = (
+                    own.len() as u64,
+                    Some(moments.mean()),
+                    Some(median(&mut own)),
+                    Some(quantile(&mut own, 0.1)),
+                    Some(quantile(&mut own, 0.9)),
+                );
+                let told = found.segments.get(cluster as usize).map(|segment| &segment.features);
+                let told = &told.unwrap_or(&found.overall)[feature];
+                assert_eq!((told.count, told.mean, told.median, told.p10, told.p90), plain);
+            }
+        }
     }
 
     #[test]

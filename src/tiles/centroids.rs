@@ -72,16 +72,19 @@ impl Centroids {
 
     /// Exact squared distance of data row `x` (grid values) to a centroid, in centroid units squared.
     ///
-    /// Each difference is below 2^32, each square below 2^64, and there are at most 2^15 of them.
+    /// Each difference is below 2^32, each square below 2^64, and there are at most 2^15 of them: their halves of 32
+    /// bits add up in 64.
+    #[inline]
     #[must_use]
     pub fn sq_dist(&self, x: &[i32], cluster: usize) -> u128 {
-        x.iter()
-            .zip(self.row(cluster))
-            .map(|(&x, &c)| {
-                let diff = (i64::from(x) * CENTROID_SCALE - i64::from(c)).unsigned_abs();
-                u128::from(diff * diff)
-            })
-            .sum()
+        let (mut low, mut high) = (0, 0);
+        for (&x, &c) in x.iter().zip(self.row(cluster)) {
+            let diff = (i64::from(x) * CENTROID_SCALE - i64::from(c)).unsigned_abs();
+            let square = (diff & 0xffff_ffff) * (diff & 0xffff_ffff);
+            low += square & 0xffff_ffff;
+            high += square >> 32;
+        }
+        (u128::from(high) << 32) + u128::from(low)
     }
 
     /// `f32` coordinates in grid units (`c / 2^8`), row-major: each within one rounding of the exact value.

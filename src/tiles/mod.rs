@@ -11,6 +11,7 @@ pub use centroids::Centroids;
 pub use keys::RowKeys;
 
 use std::collections::TryReserveError;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -45,6 +46,12 @@ impl Chunk {
     #[must_use]
     pub fn n_rows(&self) -> usize {
         self.n_rows
+    }
+
+    /// Features of each row.
+    #[must_use]
+    pub fn n_features(&self) -> usize {
+        self.n_features
     }
 
     /// Blocks of 64 rows, the last one padded with zeros.
@@ -138,7 +145,7 @@ impl TileSet {
             "1 to {MAX_FEATURES} features, not {n_features}"
         );
         let chunk_rows = (chunk_bytes / (n_features * BLOCK * size_of::<f32>())).max(1) * BLOCK;
-        let no_memory = |_| Error::OutOfMemory {
+        let no_memory = || Error::OutOfMemory {
             what: format!("the prepared data ({n_rows} rows x {n_features} features)"),
             bytes: (n_rows as u64).saturating_mul(n_features as u64 * 4 + u64::from(weighted) * 4),
         };
@@ -148,8 +155,8 @@ impl TileSet {
                 first_row,
                 n_rows: rows,
                 n_features,
-                values: filled(rows.div_ceil(BLOCK) * BLOCK * n_features, 0.0).map_err(no_memory)?,
-                weights: weighted.then(|| filled(rows, 1)).transpose().map_err(no_memory)?,
+                values: crate::sys::zeros(rows.div_ceil(BLOCK) * BLOCK * n_features).ok_or_else(no_memory)?,
+                weights: weighted.then(|| filled(rows, 1)).transpose().map_err(|_| no_memory())?,
             })
         };
         let chunks = (0..n_rows).step_by(chunk_rows).map(chunk).collect::<Result<_>>()?;
@@ -206,6 +213,38 @@ impl TileSet {
         }
     }
 
+    /// The given rows in pieces of at most `max_blocks` blocks, in order, for several threads to write to.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    pub(crate) fn pieces_mut(&mut self, rows: Range<usize>, max_blocks: usize) -> Vec<Piece<'_>> {
+        assert!(rows.end <= self.n_rows, "rows past the end");
+        let (n_features, len) = (self.n_features, self.n_features * BLOCK);
+        let mut pieces = Vec::new();
+        for chunk in &mut self.chunks {
+            let start = rows.start.max(chunk.first_row);
+            let end = rows.end.min(chunk.first_row + chunk.n_rows);
+            if start >= end {
+                continue;
+            }
+            let first_block = (start - chunk.first_row) / BLOCK;
+            let end_block = (end - chunk.first_row).div_ceil(BLOCK);
+            let mut block_row = chunk.first_row + first_block * BLOCK;
+            for values in chunk.values[first_block * len..end_block * len].chunks_mut(max_blocks * len) {
+                let next_row = block_row + values.len() / n_features;
+                let (from, to) = (start.max(block_row), end.min(next_row));
+                pieces.push(Piece {
+                    rows: from..to,
+                    skip: from - block_row,
+                    n_features,
+                    values,
+                });
+                block_row = next_row;
+            }
+        }
+        pieces
+    }
+
     /// Writes the integer weights of rows `first_row ..`.
     ///
     /// # Panics
@@ -247,6 +286,11 @@ impl TileSet {
     #[must_use]
     pub fn chunks(&self) -> &[Chunk] {
         &self.chunks
+    }
+
+    /// The chunks in row order, to be let go one by one.
+    pub(crate) fn into_chunks(self) -> Vec<Chunk> {
+        self.chunks
     }
 
     /// Copies one row of the whole data into `out` as integers.
@@ -312,6 +356,51 @@ impl TileSet {
             .iter()
             .map(|c| size_of_val(c.values.as_slice()) + c.weights.as_ref().map_or(0, |w| size_of_val(w.as_slice())))
             .sum()
+    }
+}
+
+/// A run of rows of a [`TileSet`], to be written by one thread.
+pub(crate) struct Piece<'t> {
+    rows: Range<usize>,
+    /// Rows of the first block that come before.
+    skip: usize,
+    n_features: usize,
+    /// The blocks that hold the rows.
+    values: &'t mut [f32],
+}
+
+impl Piece<'_> {
+    /// The rows, counted in the whole data.
+    pub(crate) fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Appends what stands in the rows of one feature to `out`.
+    pub(crate) fn read(&self, feature: usize, out: &mut Vec<f64>) {
+        let mut done = 0;
+        while done < self.rows.len() {
+            let row = self.skip + done;
+            let run = (BLOCK - row % BLOCK).min(self.rows.len() - done);
+            let at = tile_index(row, feature, self.n_features);
+            out.extend(self.values[at..at + run].iter().map(|&v| f64::from(v)));
+            done += run;
+        }
+    }
+
+    /// Writes the grid values of one feature.
+    ///
+    /// # Panics
+    /// If there is not one value per row.
+    pub(crate) fn fill(&mut self, feature: usize, values: &[f32]) {
+        assert_eq!(values.len(), self.rows.len(), "one value per row");
+        let mut done = 0;
+        while done < values.len() {
+            let row = self.skip + done;
+            let run = (BLOCK - row % BLOCK).min(values.len() - done);
+            let at = tile_index(row, feature, self.n_features);
+            self.values[at..at + run].copy_from_slice(&values[done..done + run]);
+            done += run;
+        }
     }
 }
 
