@@ -35,7 +35,8 @@ impl Bounds {
             centroids: centroids.clone(),
             travelled: vec![0.0; centroids.n_clusters()],
             most_travelled: 0.0,
-            rows: vec![f32::NEG_INFINITY; n_rows],
+            // Lazily zeroed: rows of unknown blocks are never read.
+            rows: vec![0.0; n_rows],
             blocks: vec![UNKNOWN; n_blocks],
         }
     }

@@ -6,8 +6,10 @@ use super::groups;
 use super::task::Tally;
 use crate::tiles::BLOCK;
 
-/// Where bounds do not pay, one block in so many keeps them, to tell when they would.
+/// Where bounds do not pay, one run of blocks in so many keeps them, to tell when they would.
 const SAMPLE: usize = 64;
+/// Blocks in such a run: their bounds fill a page of memory.
+const RUN: usize = 16;
 /// Bounds of groups are first tried once a smaller share of the rows moves in a pass.
 const GROUPS_FROM: f64 = 0.12;
 
@@ -31,7 +33,7 @@ impl Mode {
     pub(super) fn keeps_bounds(self, block: usize) -> bool {
         match self {
             Self::Plain | Self::Groups { .. } => false,
-            Self::Watch => block.is_multiple_of(SAMPLE),
+            Self::Watch => (block / RUN).is_multiple_of(SAMPLE),
             Self::Prune { .. } => true,
         }
     }
@@ -166,7 +168,7 @@ mod tests {
         assert_eq!(large.mode(1.0), Mode::Watch);
         assert!(matches!(small.mode(0.02), Mode::Prune { .. }));
         assert!(matches!(large.mode(0.6), Mode::Prune { in_place_from: 40..=64 }));
-        assert!(Mode::Watch.keeps_bounds(0) && !Mode::Watch.keeps_bounds(1));
+        assert!(Mode::Watch.keeps_bounds(0) && !Mode::Watch.keeps_bounds(16));
     }
 
     #[test]

@@ -39,16 +39,22 @@ impl Delta {
         self.n_rows
     }
 
+    /// Where the copy of the sums begins that comes next.
+    #[inline(always)]
+    fn copy(&self) -> usize {
+        let n_sums = self.counts.len() * self.n_features;
+        if self.sums.len() > n_sums {
+            self.n_rows % COPIES * n_sums
+        } else {
+            0
+        }
+    }
+
     /// Adds the row at `values[0]`, `values[64]`, … (grid values) to a cluster.
     #[inline]
     pub(super) fn add(&mut self, cluster: u32, values: &[f32], weight: u32) {
         let (cluster, weight) = (cluster as usize, i64::from(weight));
-        let n_sums = self.counts.len() * self.n_features;
-        let copy = if self.sums.len() > n_sums {
-            self.n_rows % COPIES * n_sums
-        } else {
-            0
-        };
+        let copy = self.copy();
         self.n_rows += 1;
         self.cluster_weights[cluster] += weight;
         self.counts[cluster] += 1;
@@ -65,6 +71,7 @@ impl Delta {
     #[inline]
     pub(super) fn shift(&mut self, from: u32, to: u32, values: &[f32], weight: u32) {
         let (from, to, weight, d) = (from as usize, to as usize, i64::from(weight), self.n_features);
+        let copy = self.copy();
         self.n_rows += 1;
         self.cluster_weights[from] -= weight;
         self.cluster_weights[to] += weight;
@@ -72,7 +79,7 @@ impl Delta {
         self.counts[to] += 1;
         let [from, to] = self
             .sums
-            .get_disjoint_mut([from * d..(from + 1) * d, to * d..(to + 1) * d])
+            .get_disjoint_mut([from, to].map(|cluster| copy + cluster * d..copy + (cluster + 1) * d))
             .expect("two clusters");
         for ((from, to), lane) in from.iter_mut().zip(to).zip(values.chunks(BLOCK)) {
             let x = weight * integer(lane[0]);
