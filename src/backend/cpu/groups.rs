@@ -10,7 +10,8 @@
 use std::sync::Arc;
 
 use super::bounds::{GROWTH, steps};
-use super::kernel::{GroupTable, Kernels};
+use super::group_kernel::{GroupTable, ROUNDING};
+use super::kernel::Kernels;
 use crate::grid::CENTROID_SCALE;
 use crate::tiles::{Centroids, TileSet};
 
@@ -28,8 +29,6 @@ const MEMORY_SHARE: f64 = 0.2;
 const REACH: f64 = 16.0;
 /// Rows looked at for the typical distance.
 const SAMPLE_ROWS: usize = 256;
-/// Covers a few roundings in `f32`.
-const F32_SLACK: f32 = 1.0 / (1 << 20) as f32;
 
 /// Which centroids stand together.
 pub(super) struct Grouping {
@@ -66,6 +65,17 @@ impl Grouping {
         self.clusters.len() / self.width
     }
 
+    /// Lower bounds of a row: one per group, filled up to whole vectors.
+    pub(super) fn n_lower(&self) -> usize {
+        self.n_groups().next_multiple_of(VECTOR)
+    }
+
+    /// The cluster in a place of a group.
+    #[inline]
+    pub(super) fn cluster(&self, group: usize, place: usize) -> u32 {
+        self.clusters[group * self.width + place]
+    }
+
     #[inline]
     pub(super) fn group_of(&self, cluster: u32) -> usize {
         usize::from(self.group_of[cluster as usize])
@@ -79,7 +89,7 @@ pub(super) fn shape(n_clusters: usize, n_features: usize) -> Option<(usize, usiz
     let most = (affordable.max(0.0) as usize).min(MAX_GROUPS);
     let width = (1..=MAX_VECTORS)
         .map(|vectors| vectors * VECTOR)
-        .find(|width| n_clusters.div_ceil(*width) <= most)?;
+        .find(|width| n_clusters.div_ceil(*width).next_multiple_of(VECTOR) <= most)?;
     let n_groups = n_clusters.div_ceil(width);
     (n_groups >= MIN_GROUPS).then_some((n_groups, width))
 }
@@ -122,7 +132,7 @@ pub(super) struct GroupBounds {
     groups: Vec<f64>,
     typical: f64,
     unit: f32,
-    /// `n_rows x n_groups`; the upper bounds stand in place of the bounds of single rows, [`super::bounds::Bounds::rows`].
+    /// `n_rows x n_lower`; the upper bounds stand in place of the bounds of single rows, [`super::bounds::Bounds::rows`].
     pub(super) lower: Vec<u16>,
 }
 
@@ -144,7 +154,7 @@ impl GroupBounds {
             groups: vec![0.0; n_groups],
             typical,
             unit,
-            lower: vec![0; data.n_rows() * n_groups],
+            lower: vec![0; data.n_rows() * grouping.n_lower()],
             grouping: Arc::new(grouping),
         }
     }
@@ -173,16 +183,12 @@ impl GroupBounds {
 
     /// What the tasks of a pass need of these bounds, for the centroids last followed.
     pub(super) fn view(&self) -> GroupView {
-        let below = |ways: &[f64]| ways.iter().map(|&way| way as f32 * (1.0 - F32_SLACK)).collect();
-        let above = |ways: &[f64]| ways.iter().map(|&way| way as f32 * (1.0 + F32_SLACK)).collect();
+        let rounded = |slack: f32| self.own.iter().map(|&way| way as f32 * slack).collect();
         GroupView {
             grouping: Arc::clone(&self.grouping),
-            table: GroupTable::new(&self.centroids, &self.grouping),
-            own_below: below(&self.own),
-            own_above: above(&self.own),
-            groups_below: below(&self.groups),
-            groups_above: above(&self.groups),
-            units_per_step: 1.0 / self.unit,
+            table: GroupTable::new(&self.centroids, &self.grouping, &self.groups, 1.0 / self.unit),
+            own_below: rounded(1.0 - ROUNDING),
+            own_above: rounded(1.0 + ROUNDING),
         }
     }
 }
@@ -207,41 +213,20 @@ pub(super) struct GroupView {
     pub(super) table: GroupTable,
     own_below: Vec<f32>,
     own_above: Vec<f32>,
-    groups_below: Vec<f32>,
-    groups_above: Vec<f32>,
-    units_per_step: f32,
 }
 
 impl GroupView {
     /// At most so far is a row of cluster `label` from its centroid.
     #[inline]
     pub(super) fn reach(&self, upper: f32, label: u32) -> f32 {
-        (upper + self.own_above[label as usize]) * (1.0 + F32_SLACK)
-    }
-
-    /// The groups (one bit each) that may hold a centroid within `reach` of a row with these lower bounds.
-    #[inline]
-    pub(super) fn open_groups(&self, lower: &[u16], reach: f32) -> u64 {
-        let mut open = 0;
-        for (group, (&lower, &way)) in lower.iter().zip(&self.groups_above).enumerate() {
-            let limit = (reach + way) * (self.units_per_step * (1.0 + F32_SLACK));
-            open |= u64::from(f32::from(lower) <= limit) << group;
-        }
-        open
+        (upper + self.own_above[label as usize]) * (1.0 + ROUNDING)
     }
 
     /// What is kept of a row's distance to its centroid, at most `reach`.
     #[inline]
     pub(super) fn keep_upper(&self, reach: f32, label: u32) -> f32 {
         let kept = reach - self.own_below[label as usize];
-        kept + kept.abs() * F32_SLACK
-    }
-
-    /// What is kept of a row's distance to a group, at least `distance`.
-    #[inline]
-    pub(super) fn keep_lower(&self, distance: f32, group: usize) -> u16 {
-        // A cast of too large a number gives the largest that fits.
-        ((distance + self.groups_below[group]) * (self.units_per_step * (1.0 - F32_SLACK))) as u16
+        kept + kept.abs() * ROUNDING
     }
 }
 
@@ -266,10 +251,10 @@ mod tests {
 
     #[test]
     fn bounds_take_a_small_part_of_the_memory() {
-        for (k, d) in [(256, 64), (1024, 128), (100, 32), (4096, 512)] {
+        for (k, d) in [(256, 64), (1024, 128), (100, 64), (4000, 512)] {
             let values = (0..k * d).map(|i| i as i32).collect();
             let grouping = Grouping::new(&Centroids::new(d, values)).unwrap();
-            let bytes = 4 + 4 + 2 * grouping.n_groups();
+            let bytes = 4 + 4 + 2 * grouping.n_lower();
             assert!(bytes as f64 <= 0.2 * 4.0 * d as f64, "{k} {d}: {bytes}");
         }
         let few_features = Centroids::new(4, vec![0; 4 * 300]);

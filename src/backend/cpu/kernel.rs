@@ -1,7 +1,8 @@
 //! Distances of a tile of up to 64 rows to a list of centroids, and what follows from them for each row: the nearest
 //! centroid, whether that is proven, and by how much the others are farther.
 
-use super::groups::{Grouping, VECTOR};
+use super::group_kernel::{self, GroupScores, GroupTable};
+use super::groups::VECTOR;
 use super::lanes::{Lanes, Portable};
 use crate::backend::certificate;
 use crate::tiles::{BLOCK, Centroids};
@@ -10,7 +11,7 @@ use crate::tiles::{BLOCK, Centroids};
 pub(super) const GROUP: usize = 4;
 /// Half the squared norm of the centroid that fills up the last group: its score stands behind every real one, and is
 /// far from overflow in the certificate.
-const PADDING_SCORE: f32 = 1e30;
+pub(super) const PADDING_SCORE: f32 = 1e30;
 
 /// Centroids as the kernels read them, filled up to whole groups with one that stands behind all others.
 pub(super) struct CentroidTable {
@@ -51,91 +52,6 @@ impl CentroidTable {
     #[inline(always)]
     fn row(&self, cluster: u32) -> &[f32] {
         &self.coords[cluster as usize * self.n_features..][..self.n_features]
-    }
-}
-
-/// Centroids in groups, one in each lane of a few vectors: for rows that are measured against some groups only.
-pub(super) struct GroupTable {
-    n_features: usize,
-    /// Centroids of a group, with those that fill it up.
-    width: usize,
-    /// `n_groups x (width / 16) x n_features x 16`, negated.
-    coords: Vec<f32>,
-    /// `n_groups x width`.
-    half_sq_norms: Vec<f32>,
-    /// The place of each centroid in its group.
-    places: Vec<u32>,
-    /// Error of a half squared distance `t` of a row `x`: `error_of_t * t + error_of_norm * |x|^2 / 2`.
-    error_of_t: f32,
-    error_of_norm: f32,
-}
-
-impl GroupTable {
-    pub(super) fn new(centroids: &Centroids, grouping: &Grouping) -> Self {
-        let d = centroids.n_features();
-        let (values, norms) = (centroids.to_f32(), centroids.half_sq_norms_f32());
-        let mut coords = vec![0.0; grouping.clusters.len() * d];
-        let mut half_sq_norms = vec![PADDING_SCORE; grouping.clusters.len()];
-        for (place, &cluster) in grouping.clusters.iter().enumerate() {
-            let Some(&norm) = norms.get(cluster as usize) else {
-                continue;
-            };
-            half_sq_norms[place] = norm;
-            for feature in 0..d {
-                let to = (place / VECTOR * d + feature) * VECTOR + place % VECTOR;
-                coords[to] = -values[cluster as usize * d + feature];
-            }
-        }
-        let factor = certificate::nearest_even_factor(d);
-        // The place of a centroid in its group takes the last bits of its score: at most `width` units in the last
-        // place, each at most 2^-23 of the score.
-        let packing = 1.01 * grouping.width.next_power_of_two() as f32 * f32::EPSILON;
-        Self {
-            n_features: d,
-            width: grouping.width,
-            coords,
-            half_sq_norms,
-            places: (0..grouping.width as u32).collect(),
-            error_of_t: 3.0 * factor + packing,
-            error_of_norm: 6.0 * factor,
-        }
-    }
-
-    /// Bits of a score that hold the place of its centroid in the group.
-    fn place_bits(&self) -> u32 {
-        self.width.next_power_of_two() as u32 - 1
-    }
-
-    /// The place in its group of the centroid with this score.
-    #[inline]
-    pub(super) fn place(&self, score: f32) -> usize {
-        (score.to_bits() & self.place_bits()) as usize
-    }
-
-    /// Error of the score of a row with this half squared norm. See [`certificate`].
-    #[inline]
-    pub(super) fn error(&self, score: f32, half_sq_norm: f32) -> f32 {
-        self.error_of_t * score.max(0.0) + self.error_of_norm * half_sq_norm
-    }
-}
-
-/// What [`Kernels::group`] finds for the rows of a block.
-pub(super) struct GroupScores {
-    /// `|x|^2 / 2`.
-    pub(super) half_sq_norm: [f32; BLOCK],
-    /// The least score of the group, with its place in the last bits.
-    pub(super) least: [f32; BLOCK],
-    /// The second-least.
-    pub(super) second: [f32; BLOCK],
-}
-
-impl GroupScores {
-    pub(super) fn new() -> Self {
-        Self {
-            half_sq_norm: [0.0; BLOCK],
-            least: [0.0; BLOCK],
-            second: [0.0; BLOCK],
-        }
     }
 }
 
@@ -184,8 +100,12 @@ pub(super) struct Kernels {
     pub(super) two_nearest: ScoreKernel,
     /// Fills `half_sq_norm` for all rows of a block.
     pub(super) norms: fn(&[f32], &mut GroupScores),
-    /// Scores some rows of a block (values, rows), whose norms are there, against a group, into the rows' places.
+    /// Scores some rows of a block (values, rows), whose norms are there, against a group.
     pub(super) group: fn(&[f32], &[u8], &GroupTable, usize, &mut GroupScores),
+    /// Finds the groups that the lower bounds of a block's rows leave open within `reach`.
+    pub(super) open: fn(&[u16], &GroupTable, &mut GroupScores),
+    /// Ranks what was scored, and writes the lower bounds that follow.
+    pub(super) rank: fn(&mut [u16], &GroupTable, &mut GroupScores),
     /// Exchanges the labels of a tile and the nearest centroids found; gives the rows (one bit each) that differed.
     pub(super) exchange: fn(&mut [u32], &mut [u32; BLOCK]) -> u64,
     /// Squared distance of two centroids, in centroid units squared, with a relative error below 2^-30.
@@ -399,92 +319,6 @@ unsafe fn score_tile<V: Lanes, const VECS: usize, const HALF: usize, const THREE
     }
 }
 
-/// [`Kernels::group`], for `ROWS` rows at a time, then `HALF` as many, in `VECS` vectors of centroids each.
-///
-/// # Safety
-/// The instruction set of `V` must be present; `VECS * V::WIDTH` is [`VECTOR`].
-#[inline(always)]
-unsafe fn group<V: Lanes, const VECS: usize, const ROWS: usize, const HALF: usize>(
-    block: &[f32],
-    rows: &[u8],
-    table: &GroupTable,
-    group: usize,
-    out: &mut GroupScores,
-) {
-    let full = rows.len() - rows.len() % ROWS;
-    let (full, rest) = rows.split_at(full);
-    // SAFETY (both): the caller's promise.
-    for rows in full.chunks_exact(ROWS) {
-        let rows = std::array::from_fn(|i| usize::from(rows[i]));
-        unsafe { group_of_rows::<V, VECS, ROWS>(block, rows, table, group, out) };
-    }
-    for rows in rest.chunks(HALF) {
-        // The last row is repeated where there are too few.
-        let rows = std::array::from_fn(|i| usize::from(rows[i.min(rows.len() - 1)]));
-        unsafe { group_of_rows::<V, VECS, HALF>(block, rows, table, group, out) };
-    }
-}
-
-/// [`Kernels::norms`].
-#[inline(always)]
-fn norms(block: &[f32], out: &mut GroupScores) {
-    let mut sums = [0.0f32; BLOCK];
-    for lane in block.chunks_exact(BLOCK) {
-        for (sum, &x) in sums.iter_mut().zip(lane) {
-            *sum += x * x;
-        }
-    }
-    out.half_sq_norm = sums.map(|sum| 0.5 * sum);
-}
-
-/// # Safety
-/// As [`group`].
-#[inline(always)]
-unsafe fn group_of_rows<V: Lanes, const VECS: usize, const ROWS: usize>(
-    block: &[f32],
-    rows: [usize; ROWS],
-    table: &GroupTable,
-    group: usize,
-    out: &mut GroupScores,
-) {
-    let len = table.n_features * VECTOR;
-    let n_vectors = table.width / VECTOR;
-    // SAFETY: the caller's promise, for every call of `V`'s functions.
-    unsafe {
-        let mut least = [V::splat(f32::MAX); ROWS];
-        let mut second = least;
-        for vector in 0..n_vectors {
-            let coords = &table.coords[(group * n_vectors + vector) * len..][..len];
-            let norms = &table.half_sq_norms[group * table.width + vector * VECTOR..][..VECTOR];
-            let places = &table.places[vector * VECTOR..][..VECTOR];
-            let norms: [V; VECS] = std::array::from_fn(|v| V::load(&norms[v * V::WIDTH..]));
-            let mut sums = [norms; ROWS];
-            for (lane, coords) in block.chunks_exact(BLOCK).zip(coords.chunks_exact(VECTOR)) {
-                let coords: [V; VECS] = std::array::from_fn(|v| V::load(&coords[v * V::WIDTH..]));
-                for (sums, row) in sums.iter_mut().zip(rows) {
-                    let x = V::splat(lane[row % BLOCK]);
-                    for (sum, c) in sums.iter_mut().zip(coords) {
-                        *sum = x.mul_add(c, *sum);
-                    }
-                }
-            }
-            for (i, sums) in sums.into_iter().enumerate() {
-                let norm = V::splat(out.half_sq_norm[rows[i]]);
-                for (v, sum) in sums.into_iter().enumerate() {
-                    let score = sum.add(norm).with_index(table.place_bits(), &places[v * V::WIDTH..]);
-                    second[i] = second[i].min(least[i].max(score));
-                    least[i] = least[i].min(score);
-                }
-            }
-        }
-        for (i, row) in rows.into_iter().enumerate() {
-            let first = least[i].least();
-            out.least[row] = first;
-            out.second[row] = least[i].without(first).min(second[i]).least();
-        }
-    }
-}
-
 /// [`Kernels::exchange`].
 ///
 /// # Safety
@@ -554,12 +388,20 @@ macro_rules! kernels {
             }
             $(#[target_feature(enable = $enable)])?
             fn norms_(block: &[f32], out: &mut GroupScores) {
-                norms(block, out)
+                group_kernel::norms(block, out)
             }
             $(#[target_feature(enable = $enable)])?
             fn group_(block: &[f32], rows: &[u8], table: &GroupTable, index: usize, out: &mut GroupScores) {
                 const VECS: usize = VECTOR / <$lanes as Lanes>::WIDTH;
-                unsafe { group::<$lanes, VECS, $group_rows, { $group_rows / 2 }>(block, rows, table, index, out) }
+                unsafe { group_kernel::group::<$lanes, VECS, $group_rows, { $group_rows / 2 }>(block, rows, table, index, out) }
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn open_(lower: &[u16], table: &GroupTable, out: &mut GroupScores) {
+                unsafe { group_kernel::open::<$lanes>(lower, table, out) }
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn rank_(lower: &mut [u16], table: &GroupTable, out: &mut GroupScores) {
+                unsafe { group_kernel::rank::<$lanes>(lower, table, out) }
             }
             $(#[target_feature(enable = $enable)])?
             fn centroid_sq_dist_(a: &[i32], b: &[i32]) -> f64 {
@@ -573,6 +415,8 @@ macro_rules! kernels {
                 two_nearest: |tile, table, out| unsafe { two_nearest_(tile, table, out) },
                 norms: |block, out| unsafe { norms_(block, out) },
                 group: |block, rows, table, index, out| unsafe { group_(block, rows, table, index, out) },
+                open: |lower, table, out| unsafe { open_(lower, table, out) },
+                rank: |lower, table, out| unsafe { rank_(lower, table, out) },
                 exchange: |labels, found| unsafe { exchange_(labels, found) },
                 centroid_sq_dist: |a, b| unsafe { centroid_sq_dist_(a, b) },
             };

@@ -45,6 +45,17 @@ pub(super) trait Lanes: Copy {
     unsafe fn differ_bits(a: &[u32], b: &[u32]) -> u64;
     /// Has the first cache line of `line` fetched, where the instruction set can.
     unsafe fn prefetch(line: &[f32]);
+    /// The first `WIDTH` numbers of `from`, which has at least so many.
+    unsafe fn load_u16(from: &[u16]) -> Self;
+    /// Into the first `WIDTH` numbers of `to`, which has at least so many: towards zero, what is too large as the
+    /// largest. No lane is negative or NaN.
+    unsafe fn store_u16(self, to: &mut [u16]);
+    /// The square root, to the nearest.
+    unsafe fn sqrt(self) -> Self;
+    /// `if_less` in lanes where `self` stands before `other` in [the order of scores](Lanes), else `otherwise`.
+    unsafe fn select_lt(self, other: Self, if_less: Self, otherwise: Self) -> Self;
+    /// Bit `i` is set where lane `i` has the bits of `value`.
+    unsafe fn same_bits(self, value: f32) -> u64;
     /// The bits of each lane with those of `clear` replaced by `index`, which has no others.
     unsafe fn with_index(self, clear: u32, index: &[u32]) -> Self;
     /// The first of all lanes in [the order of scores](Lanes).
@@ -138,6 +149,34 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     unsafe fn prefetch(_line: &[f32]) {}
+    #[inline(always)]
+    unsafe fn load_u16(from: &[u16]) -> Self {
+        Self(std::array::from_fn(|i| f32::from(from[i])))
+    }
+    #[inline(always)]
+    unsafe fn store_u16(self, to: &mut [u16]) {
+        to[..4].copy_from_slice(&self.0.map(|x| x as u16));
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        Self(self.0.map(f32::sqrt))
+    }
+    #[inline(always)]
+    unsafe fn select_lt(self, other: Self, if_less: Self, otherwise: Self) -> Self {
+        Self(std::array::from_fn(|i| {
+            if self.0[i] < other.0[i] {
+                if_less.0[i]
+            } else {
+                otherwise.0[i]
+            }
+        }))
+    }
+    #[inline(always)]
+    unsafe fn same_bits(self, value: f32) -> u64 {
+        (0..4)
+            .map(|i| u64::from(self.0[i].to_bits() == value.to_bits()) << i)
+            .sum()
+    }
     #[inline(always)]
     unsafe fn with_index(self, clear: u32, index: &[u32]) -> Self {
         Self(std::array::from_fn(|i| {
@@ -253,6 +292,41 @@ mod x86 {
         #[inline(always)]
         unsafe fn prefetch(line: &[f32]) {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        }
+        #[inline(always)]
+        unsafe fn load_u16(from: &[u16]) -> Self {
+            unsafe {
+                let numbers = _mm_loadu_si128(from[..Self::WIDTH].as_ptr().cast());
+                Self(_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(numbers)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_u16(self, to: &mut [u16]) {
+            unsafe {
+                let numbers = _mm256_cvttps_epi32(_mm256_min_ps(self.0, _mm256_set1_ps(65535.0)));
+                // Packing works on the halves apart: the first four stand in the first quarter, the others in the third.
+                let packed = _mm256_permute4x64_epi64::<0b00_00_10_00>(_mm256_packus_epi32(numbers, numbers));
+                _mm_storeu_si128(to[..Self::WIDTH].as_mut_ptr().cast(), _mm256_castsi256_si128(packed));
+            }
+        }
+        #[inline(always)]
+        unsafe fn sqrt(self) -> Self {
+            unsafe { Self(_mm256_sqrt_ps(self.0)) }
+        }
+        #[inline(always)]
+        unsafe fn select_lt(self, other: Self, if_less: Self, otherwise: Self) -> Self {
+            unsafe {
+                let less = _mm256_cmpgt_epi32(_mm256_castps_si256(other.0), _mm256_castps_si256(self.0));
+                Self(_mm256_blendv_ps(otherwise.0, if_less.0, _mm256_castsi256_ps(less)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn same_bits(self, value: f32) -> u64 {
+            unsafe {
+                let value = _mm256_set1_epi32(value.to_bits() as i32);
+                let same = _mm256_cmpeq_epi32(_mm256_castps_si256(self.0), value);
+                u64::from(_mm256_movemask_ps(_mm256_castsi256_ps(same)) as u32)
+            }
         }
         #[inline(always)]
         unsafe fn with_index(self, clear: u32, index: &[u32]) -> Self {
@@ -373,6 +447,38 @@ mod x86 {
         #[inline(always)]
         unsafe fn prefetch(line: &[f32]) {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        }
+        #[inline(always)]
+        unsafe fn load_u16(from: &[u16]) -> Self {
+            unsafe {
+                let numbers = _mm256_loadu_si256(from[..Self::WIDTH].as_ptr().cast());
+                Self(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(numbers)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_u16(self, to: &mut [u16]) {
+            unsafe {
+                let numbers = _mm512_cvttps_epi32(_mm512_min_ps(self.0, _mm512_set1_ps(65535.0)));
+                _mm256_storeu_si256(to[..Self::WIDTH].as_mut_ptr().cast(), _mm512_cvtepi32_epi16(numbers));
+            }
+        }
+        #[inline(always)]
+        unsafe fn sqrt(self) -> Self {
+            unsafe { Self(_mm512_sqrt_ps(self.0)) }
+        }
+        #[inline(always)]
+        unsafe fn select_lt(self, other: Self, if_less: Self, otherwise: Self) -> Self {
+            unsafe {
+                let less = _mm512_cmplt_epi32_mask(_mm512_castps_si512(self.0), _mm512_castps_si512(other.0));
+                Self(_mm512_mask_blend_ps(less, otherwise.0, if_less.0))
+            }
+        }
+        #[inline(always)]
+        unsafe fn same_bits(self, value: f32) -> u64 {
+            unsafe {
+                let value = _mm512_set1_epi32(value.to_bits() as i32);
+                u64::from(_mm512_cmpeq_epi32_mask(_mm512_castps_si512(self.0), value))
+            }
         }
         #[inline(always)]
         unsafe fn with_index(self, clear: u32, index: &[u32]) -> Self {

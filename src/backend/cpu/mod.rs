@@ -8,6 +8,7 @@
 
 mod bounds;
 mod exact;
+mod group_kernel;
 mod group_task;
 mod groups;
 mod kernel;

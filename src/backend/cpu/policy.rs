@@ -116,8 +116,8 @@ impl Costs {
         // Sixteen rows at a time: a multiply-add per centroid and feature, four operations per centroid; or memory.
         let in_place = (k * (d + 4.0) / 16.0).max(1.5 * d) + 4.0;
         let group = groups::shape(n_clusters, n_features).and_then(|(n_groups, width)| {
-            let pair = 1.25 * (width / groups::VECTOR) as f64 * d + 40.0;
-            let row = 2.5 * n_groups as f64 + 120.0;
+            let pair = 1.1 * (width / groups::VECTOR) as f64 * d + 35.0;
+            let row = 2.0 * n_groups as f64 + 80.0;
             // Well into a run a row is measured against a quarter of the groups.
             let late = row + 0.25 * n_groups as f64 * pair;
             (late < 0.9 * in_place).then_some([pair, row])
