@@ -50,24 +50,32 @@ impl Delta {
         }
     }
 
-    /// Adds the row at `values[0]`, `values[64]`, … (grid values) to a cluster.
-    #[inline]
-    pub(super) fn add(&mut self, cluster: u32, values: &[f32], weight: u32) {
-        let (cluster, weight) = (cluster as usize, i64::from(weight));
-        let copy = self.copy();
-        self.n_rows += 1;
-        self.cluster_weights[cluster] += weight;
-        self.counts[cluster] += 1;
-        let sums = &mut self.sums[copy + cluster * self.n_features..][..self.n_features];
-        let values = values.chunks(BLOCK).map(|lane| integer(lane[0]));
-        if weight == 1 {
-            sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += x);
-        } else {
-            sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += weight * x);
+    /// Adds the rows of a block (grid values, feature by feature) to the clusters of their labels.
+    pub(super) fn add_block(&mut self, labels: &[u32], block: &[f32], weight: impl Fn(usize) -> u32) {
+        let d = self.n_features;
+        let mut weights = [1; BLOCK];
+        let mut places = [0; BLOCK];
+        for (row, &label) in labels.iter().enumerate() {
+            let cluster = label as usize;
+            weights[row] = i64::from(weight(row));
+            places[row] = self.copy() + cluster * d;
+            self.n_rows += 1;
+            self.cluster_weights[cluster] += weights[row];
+            self.counts[cluster] += 1;
+        }
+        let weighted = weights[..labels.len()].iter().any(|&weight| weight != 1);
+        for (feature, lane) in block.chunks_exact(BLOCK).enumerate() {
+            let mut terms: [i64; BLOCK] = std::array::from_fn(|row| integer(lane[row]));
+            if weighted {
+                terms.iter_mut().zip(weights).for_each(|(term, weight)| *term *= weight);
+            }
+            for (&place, term) in places[..labels.len()].iter().zip(terms) {
+                self.sums[place + feature] += term;
+            }
         }
     }
 
-    /// Takes such a row out of the cluster `from` and adds it to `to`, which is another.
+    /// Takes the row at `values[0]`, `values[64]`, … (grid values) out of the cluster `from` and adds it to `to`, which is another.
     #[inline]
     pub(super) fn shift(&mut self, from: u32, to: u32, values: &[f32], weight: u32) {
         let (from, to, weight, d) = (from as usize, to as usize, i64::from(weight), self.n_features);

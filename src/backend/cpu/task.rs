@@ -240,11 +240,8 @@ impl PassPlan<'_> {
             task.block_bounds[block] = UNKNOWN;
         }
         if self.from_scratch {
-            for (slot, row) in rows.enumerate() {
-                worker
-                    .delta
-                    .add(task.labels[row], &tile.values[slot..], task.weight(row));
-            }
+            let weight = |slot| task.weight(rows.start + slot);
+            worker.delta.add_block(&task.labels[rows.clone()], tile.values, weight);
             return;
         }
         while moved != 0 {
