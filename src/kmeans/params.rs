@@ -24,7 +24,7 @@ pub struct KMeansParams {
     pub n_clusters: usize,
     /// Where the first centroids come from.
     pub init: Init,
-    /// Restarts of the seeding; the best by inertia on the sample is then improved by swaps of single centroids.
+    /// Restarts of the seeding; the best by inertia on the sample is then improved by moves of single centroids.
     /// Without meaning for [`Init::Centroids`].
     pub n_init: usize,
     /// Most Lloyd iterations over all rows, and over the sample in each restart.
@@ -37,13 +37,13 @@ pub struct KMeansParams {
 }
 
 impl KMeansParams {
-    /// The defaults for `n_clusters`: k-means++, 10 restarts, 300 iterations, `tol` 1e-4, seed 0.
+    /// The defaults for `n_clusters`: k-means++, 6 restarts, 300 iterations, `tol` 1e-4, seed 0.
     #[must_use]
     pub fn new(n_clusters: usize) -> Self {
         Self {
             n_clusters,
             init: Init::KMeansPlusPlus,
-            n_init: 10,
+            n_init: 6,
             max_iter: 300,
             tol: 1e-4,
             seed: 0,
