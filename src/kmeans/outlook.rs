@@ -316,3 +316,58 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     sums.iter().sum::<f64>() + rest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Backend;
+    use crate::backend::scalar::ScalarBackend;
+
+    fn outlooks(rows: &[f32], weights: Option<&[u32]>, centroids: &[i32]) -> Vec<Outlook> {
+        let data = TileSet::from_rows(rows, 1, weights, usize::MAX);
+        let centroids = Centroids::new(1, centroids.to_vec());
+        let nearest = ScalarBackend.open(&data, 3).unwrap().two_nearest(&centroids).unwrap();
+        let grouped = Grouped::new(nearest, centroids.n_clusters());
+        outlook(&data, &centroids, &grouped, 0, 0)
+    }
+
+    /// In grid units squared.
+    fn unit(value: f64) -> f64 {
+        value / (CENTROID_SCALE * CENTROID_SCALE) as f64
+    }
+
+    #[test]
+    fn gains_and_costs_worked_out_by_hand() {
+        // Clusters {0, 0, 6, 6}, {20, 24} and {40} with centroids 3, 22 and 40.
+        let found = outlooks(&[0., 6., 0., 6., 20., 24., 40.], None, &[3 * 256, 22 * 256, 40 * 256]);
+        assert_eq!(unit(found[0].split_gain), 36.0);
+        let mut halves = found[0].halves.concat();
+        halves.sort_unstable();
+        assert_eq!(halves, [0, 6 * 256]);
+        assert_eq!((unit(found[1].split_gain), found[2].split_gain), (8.0, 0.0));
+        // Without 40 its row goes to 22, 18 away, which moves to 28: {20, 24, 40} lie 224 around it, before 8.
+        assert!((unit(found[2].removal_cost) - 216.0).abs() < 1e-9);
+        assert_eq!(
+            (&found[2].neighbours[..], &found[1].neighbours[..]),
+            (&[1][..], &[0, 2][..])
+        );
+    }
+
+    #[test]
+    fn a_weight_counts_as_often() {
+        let once = outlooks(&[0., 6., 20.], Some(&[2, 2, 3]), &[3 * 256, 20 * 256]);
+        let twice = outlooks(&[0., 0., 6., 6., 20., 20., 20.], None, &[3 * 256, 20 * 256]);
+        for (once, twice) in once.iter().zip(&twice) {
+            assert_eq!(
+                (once.split_gain, once.removal_cost),
+                (twice.split_gain, twice.removal_cost)
+            );
+        }
+    }
+
+    #[test]
+    fn rows_all_alike_cannot_be_split() {
+        let found = outlooks(&[5., 5., 5., 9.], None, &[5 * 256, 9 * 256]);
+        assert_eq!((found[0].split_gain, found[1].split_gain), (0.0, 0.0));
+    }
+}
