@@ -135,7 +135,7 @@ pub fn fit(
 }
 
 /// With a target: so many iterations are trusted to bring as much as the last one.
-const PATIENCE: usize = 8;
+const PATIENCE: usize = 16;
 
 /// What a run of iterations works on, whichever session makes its passes.
 #[derive(Clone, Copy)]

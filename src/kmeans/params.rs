@@ -9,9 +9,9 @@ pub const MAX_CLUSTERS: usize = 1 << 16;
 /// Where the first centroids come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Init {
-    /// Greedy k-means++ on the sample, several restarts, the best refined one.
+    /// Greedy k-means++ on the sample, several restarts, the best of them improved by moves of single centroids.
     KMeansPlusPlus,
-    /// Distinct rows of the sample, several restarts, the best refined one.
+    /// Distinct rows of the sample instead, otherwise the same.
     Random,
     /// These.
     Centroids(Centroids),
@@ -27,7 +27,7 @@ pub struct KMeansParams {
     /// Restarts of the seeding; the best by inertia on the sample is then improved by moves of single centroids.
     /// Without meaning for [`Init::Centroids`].
     pub n_init: usize,
-    /// Most Lloyd iterations over all rows, and over the sample in each restart.
+    /// Most Lloyd iterations over all rows, and over the sample before them.
     pub max_iter: usize,
     /// Stop when the squared centroid shift, summed over clusters, is at most `tol` times the mean variance of the
     /// features (scikit-learn's rule). 0 goes on until no centroid moves.

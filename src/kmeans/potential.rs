@@ -38,10 +38,14 @@ pub(super) struct Potential<'s> {
 impl<'s> Potential<'s> {
     /// With one centre, on a row of `sample`, which is a data set of one chunk.
     pub(super) fn new(sample: &'s TileSet, row: usize) -> Self {
+        Self::with_filter(sample, row, filters()[0])
+    }
+
+    fn with_filter(sample: &'s TileSet, row: usize, filter: Filter) -> Self {
         let chunk = &sample.chunks()[0];
         let mut potential = Self {
             chunk,
-            filter: filter(),
+            filter,
             sq_dists: vec![u64::MAX; chunk.n_rows()],
             bounds: vec![0.0; chunk.n_blocks() * BLOCK],
             blocks: Vec::new(),
@@ -214,20 +218,23 @@ fn pack(centres: &[Vec<f32>]) -> Packed {
 /// Of a block's rows: which have an `f32` squared distance below their bound, per candidate.
 type Filter = fn(&[f32], &[[f32; GROUP]], &[f32; BLOCK]) -> [u64; GROUP];
 
-/// The filter for this processor. All give masks that leave no row out that matters; they may differ in others.
-fn filter() -> Filter {
+/// The filters that this processor can run, best first. All give masks that leave no row out that matters; they may
+/// differ in others.
+fn filters() -> Vec<Filter> {
+    let mut found: Vec<Filter> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
             // SAFETY: AVX-512F was just detected.
-            return |block, candidates, bounds| unsafe { filter_avx512(block, candidates, bounds) };
+            found.push(|block, candidates, bounds| unsafe { filter_avx512(block, candidates, bounds) });
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: AVX2 and FMA were just detected.
-            return |block, candidates, bounds| unsafe { filter_avx2(block, candidates, bounds) };
+            found.push(|block, candidates, bounds| unsafe { filter_avx2(block, candidates, bounds) });
         }
     }
-    filter_portable
+    found.push(filter_portable);
+    found
 }
 
 /// The filter with the intrinsics of one instruction set: `$vectors` vectors of `$width` rows at a time. Sums only grow,
@@ -343,7 +350,9 @@ mod tests {
     #[test]
     fn the_potential_is_the_naive_one() {
         let mut rng = Rng::new(2, 0);
-        for case in 0..40 {
+        let filters = filters();
+        for case in 0..40 * filters.len() {
+            let (filter, case) = (filters[case / 40], case % 40);
             let (n, d) = (1 + case * 7, 1 + case % 70);
             let width = [3, 1000, 2 * MAX_GRID as u128][case % 3];
             let offset = [0, MAX_GRID as i64 / 2, -i64::from(MAX_GRID)][case % 3];
@@ -352,7 +361,7 @@ mod tests {
             let weights = (case % 2 == 0).then_some(&weights[..]);
             let sample = TileSet::from_rows(&rows, d, weights, usize::MAX);
             let mut centres = vec![rng.below(n as u128) as usize];
-            let mut potential = Potential::new(&sample, centres[0]);
+            let mut potential = Potential::with_filter(&sample, centres[0], filter);
             for _ in 0..12 {
                 assert_eq!(
                     (potential.sq_dists.clone(), potential.total),
@@ -376,10 +385,30 @@ mod tests {
         let mut rng = Rng::new(4, 0);
         let rows: Vec<f32> = (0..64 * 8).map(|_| rng.below(1 << 23) as f32).collect();
         let sample = TileSet::from_rows(&rows, 8, None, usize::MAX);
+        for filter in filters() {
+            let mut potential = Potential::with_filter(&sample, 0, filter);
+            (1..20).for_each(|row| potential.narrow(row));
+            let left = potential.left(0, &pack(&[potential.centre(40)]))[0];
+            assert!(left >> 40 & 1 == 1 && left.count_ones() < 32, "{left:b}");
+        }
+    }
+
+    /// The twin of the test above: a bound without slack leaves out rows that are nearer.
+    #[test]
+    fn a_bound_too_small_is_found_out() {
+        let mut rng = Rng::new(8, 0);
+        let rows: Vec<f32> = (0..64 * 60).map(|_| rng.below(1 << 23) as f32).collect();
+        let sample = TileSet::from_rows(&rows, 60, None, usize::MAX);
         let mut potential = Potential::new(&sample, 0);
-        (1..20).for_each(|row| potential.narrow(row));
-        let left = potential.left(0, &pack(&[potential.centre(40)]))[0];
-        assert!(left >> 40 & 1 == 1 && left.count_ones() < 32, "{left:b}");
+        for bound in &mut potential.bounds {
+            *bound *= 0.7;
+        }
+        let candidates: Vec<usize> = (1..64).collect();
+        let with = |&row: &usize| naive(&sample, &[0, row]).1;
+        assert_ne!(
+            potential.totals(&candidates),
+            candidates.iter().map(with).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct Seeding {
     pub n_sample: usize,
     /// Restarts made.
     pub n_init: usize,
-    /// The restart that was best before swaps, from 0.
+    /// The restart that was best before any move, from 0.
     pub best: usize,
 }
 

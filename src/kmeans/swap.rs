@@ -30,7 +30,7 @@ const SHARED: usize = 2;
 /// Clusters next to each of the two of a move that take part in its trial.
 const NEIGHBOURS: usize = 4;
 /// Most iterations of a trial.
-const TRIAL_ITER: usize = 30;
+const TRIAL_ITER: usize = 60;
 /// Most iterations over all rows between moves.
 const SHORT_ITER: usize = 10;
 /// A move that costs more than so many times its gain, by the estimates, is not tried.
@@ -38,11 +38,11 @@ const HOPE: f64 = 4.0;
 /// Trials of the most promising moves that may bring nothing, before moves are drawn.
 const PROMISING: usize = 16;
 /// Drawn moves that may bring nothing, before the search ends: as many as [`DRAWN_WORK`] allows, between these.
-const DRAWN: (usize, usize) = (8, 96);
+const DRAWN: (usize, usize) = (8, 64);
 /// Rows times (features times clusters of a trial, and 64 for all that is done per row) of all drawn moves in a row.
 const DRAWN_WORK: usize = 120_000_000;
 /// A drawn move takes away one of so many centroids that are missed least.
-const REMOVABLE: usize = 5;
+const REMOVABLE: usize = 3;
 /// Most trials of a search.
 const TRIALS: usize = 300;
 /// A gain below the inertia divided by `2^GAIN_BITS` is none: Lloyd would find as much by going on.
