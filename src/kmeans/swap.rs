@@ -33,6 +33,8 @@ const NEIGHBOURS: usize = 4;
 const TRIAL_ITER: usize = 60;
 /// Most iterations over all rows between moves.
 const SHORT_ITER: usize = 10;
+/// In the end the centroids settle to this share of the tolerance: iterations on a sample are cheap.
+const FINE: f64 = 0.01;
 /// A move that costs more than so many times its gain, by the estimates, is not tried.
 const HOPE: f64 = 4.0;
 /// Trials of the most promising moves that may bring nothing, before moves are drawn.
@@ -124,7 +126,11 @@ impl<'s> Search<'s> {
                 _ => break,
             }
         }
-        Ok(self.run(&mut *session, job, best.centroids)?.centroids)
+        let fine = Lloyd {
+            tol: job.tol * FINE,
+            ..*job
+        };
+        Ok(self.run(&mut *session, &fine, best.centroids)?.centroids)
     }
 
     fn run(&self, session: &mut dyn Session, job: &Lloyd<'_>, start: Centroids) -> Result<Outcome> {
