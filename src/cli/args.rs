@@ -119,7 +119,7 @@ pub(crate) struct KMeansArgs {
     pub(crate) init: InitArg,
 
     /// Restarts of the seeding; the best is taken
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = at_least_one)]
     pub(crate) n_init: usize,
 
     /// Most iterations

@@ -96,8 +96,10 @@ pub fn fit(
     let job = Lloyd {
         data,
         keys,
+        total_sq_norm: data.weighted_sq_norm(),
         max_iter: params.max_iter,
         tol: params.tol,
+        target: None,
     };
     let report = |iteration, inertia: u128, n_moved| {
         let inertia = inertia as f64 * inertia_unit;
@@ -132,13 +134,32 @@ pub fn fit(
     })
 }
 
+/// With a target: so many iterations are trusted to bring as much as the last one.
+const PATIENCE: usize = 16;
+
 /// What a run of iterations works on, whichever session makes its passes.
 #[derive(Clone, Copy)]
 pub(super) struct Lloyd<'l> {
     pub(super) data: &'l TileSet,
     pub(super) keys: &'l RowKeys,
+    /// [`TileSet::weighted_sq_norm`] of `data`.
+    pub(super) total_sq_norm: u128,
     pub(super) max_iter: usize,
     pub(super) tol: f64,
+    /// Give up once the inertia would stay above this even if the next few iterations brought as much as the last one.
+    pub(super) target: Option<u128>,
+}
+
+impl Lloyd<'_> {
+    /// Whether the target is out of reach after `n_iter` iterations, the last of which lowered the inertia from
+    /// `before`.
+    fn is_hopeless(&self, n_iter: usize, before: Option<u128>, inertia: u128) -> bool {
+        let (Some(target), Some(before)) = (self.target, before) else {
+            return false;
+        };
+        let left = (self.max_iter - n_iter).min(PATIENCE) as u128;
+        before.saturating_sub(inertia).saturating_mul(left) < inertia.saturating_sub(target)
+    }
 }
 
 /// Where a run of iterations ended: labels of the session's last pass are those of `centroids`.
@@ -163,9 +184,10 @@ pub(super) fn run(
     report: &dyn Fn(usize, u128, u64),
     observer: &dyn Observer,
 ) -> Result<Outcome> {
-    let total = job.data.weighted_sq_norm();
+    let total = job.total_sq_norm;
     let mut centroids = start;
     let (mut n_iter, mut n_doubtful) = (0, 0);
+    let mut before = None;
     let stop_reason = loop {
         if observer.interrupted() {
             return Err(Error::Interrupted);
@@ -178,9 +200,14 @@ pub(super) fn run(
         let any_empty = pass.partial.empty_clusters().next().is_some();
         let refilled = any_empty && refill(session, job, &centroids, &mut pass.partial)?;
         let next = pass.partial.centroids(&centroids);
-        if next == centroids && !refilled {
+        let converged = next == centroids && !refilled;
+        if converged || job.is_hopeless(n_iter, before, inertia) {
             let (partial, n_passes) = (pass.partial, n_iter as u64);
-            let stop_reason = StopReason::Converged;
+            let stop_reason = if converged {
+                StopReason::Converged
+            } else {
+                StopReason::MaxIter
+            };
             return Ok(Outcome {
                 centroids,
                 partial,
@@ -191,6 +218,7 @@ pub(super) fn run(
                 n_doubtful,
             });
         }
+        before = Some(inertia);
         let limit = job.tol * mean_variance(&pass.partial, total) * (CENTROID_SCALE * CENTROID_SCALE) as f64;
         let rests = centroid_shift(&centroids, &next) as f64 <= limit;
         centroids = next;

@@ -1,7 +1,9 @@
 //! Layer 4: k-means on a backend. Knows tiles, centroids and partials; nothing of files, features or devices.
 
 mod lloyd;
+mod outlook;
 mod params;
+mod potential;
 mod seeding;
 mod swap;
 

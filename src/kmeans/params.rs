@@ -9,9 +9,9 @@ pub const MAX_CLUSTERS: usize = 1 << 16;
 /// Where the first centroids come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Init {
-    /// Greedy k-means++ on the sample, several restarts, the best refined one.
+    /// Greedy k-means++ on the sample, several restarts, the best of them improved by moves of single centroids.
     KMeansPlusPlus,
-    /// Distinct rows of the sample, several restarts, the best refined one.
+    /// Distinct rows of the sample instead, otherwise the same.
     Random,
     /// These.
     Centroids(Centroids),
@@ -24,10 +24,10 @@ pub struct KMeansParams {
     pub n_clusters: usize,
     /// Where the first centroids come from.
     pub init: Init,
-    /// Restarts of the seeding; the best by inertia on the sample is then improved by swaps of single centroids.
+    /// Restarts of the seeding; the best by inertia on the sample is then improved by moves of single centroids.
     /// Without meaning for [`Init::Centroids`].
     pub n_init: usize,
-    /// Most Lloyd iterations over all rows, and over the sample in each restart.
+    /// Most Lloyd iterations over all rows, and over the sample before them.
     pub max_iter: usize,
     /// Stop when the squared centroid shift, summed over clusters, is at most `tol` times the mean variance of the
     /// features (scikit-learn's rule). 0 goes on until no centroid moves.
@@ -37,13 +37,13 @@ pub struct KMeansParams {
 }
 
 impl KMeansParams {
-    /// The defaults for `n_clusters`: k-means++, 10 restarts, 300 iterations, `tol` 1e-4, seed 0.
+    /// The defaults for `n_clusters`: k-means++, 6 restarts, 300 iterations, `tol` 1e-4, seed 0.
     #[must_use]
     pub fn new(n_clusters: usize) -> Self {
         Self {
             n_clusters,
             init: Init::KMeansPlusPlus,
-            n_init: 10,
+            n_init: 6,
             max_iter: 300,
             tol: 1e-4,
             seed: 0,

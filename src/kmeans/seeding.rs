@@ -1,15 +1,15 @@
-//! First centroids: greedy k-means++ on a sample that depends on the data alone, several restarts, each refined on
-//! the sample, and swaps from the best of them; the outcome goes on to the full data. All of it in integers, so that it
-//! is the same everywhere.
+//! First centroids: greedy k-means++ on a sample that depends on the data alone, several restarts, and moves of single
+//! centroids from the best of them; the outcome goes on to the full data. Nothing depends on threads or devices.
 
 use rayon::prelude::*;
 
 use super::lloyd::{Lloyd, Outcome, run};
+use super::potential::Potential;
 use super::{Event, Init, KMeansParams, Observer, swap};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::rng::Rng;
-use crate::tiles::{BLOCK, Centroids, Chunk, RowKeys, TileSet};
+use crate::tiles::{Centroids, RowKeys, TileSet};
 
 /// Rows of the seeding sample: all of them up to this number (or 64 per cluster, if that is more), else the ones with
 /// the smallest `hash(seed, key)`.
@@ -22,9 +22,15 @@ pub struct Seeding {
     pub n_sample: usize,
     /// Restarts made.
     pub n_init: usize,
-    /// The restart that was best before swaps, from 0.
+    /// The restart that was best before any move, from 0.
     pub best: usize,
 }
+
+/// Rows on which restarts are made and compared and most moves are tried, unless 64 per cluster are more: enough to see
+/// where centroids belong. What is found there is refined on the whole sample.
+const SCOUT_ROWS: usize = 1 << 14;
+/// Iterations after which restarts are compared; the best goes on.
+const RESTART_ITER: usize = 8;
 
 /// Finds the first centroids; `host` refines them on the sample.
 pub(super) fn seed(
@@ -36,22 +42,75 @@ pub(super) fn seed(
 ) -> Result<(Centroids, Seeding)> {
     let m = SAMPLE_ROWS.max(64 * params.n_clusters);
     let rows = keys.sample(data.n_rows(), m, params.seed, |row| data.weight(row) > 0);
-    let sample = data.gather(&rows);
-    let sample_keys = RowKeys::Ids(rows.iter().map(|&row| keys.key(row)).collect());
+    // The sample stands in the order of its hashes: its first rows are a sample of their own.
+    let n_scout = SCOUT_ROWS.max(64 * params.n_clusters);
+    let n_scout = if rows.len() < 2 * n_scout { rows.len() } else { n_scout };
+    let scout = Sample::new(data, keys, &rows[..n_scout]);
+    let search = swap::Search::new(host, params.seed, observer);
+    let (best, start) = restarts(host, &scout, params, observer)?;
+    let mut centroids = search.improve(&scout.job(params), start)?;
+    if rows.len() > n_scout {
+        let sample = Sample::new(data, keys, &rows);
+        centroids = search.improve(&sample.job(params), centroids)?;
+    }
+    Ok((
+        centroids,
+        Seeding {
+            n_sample: rows.len(),
+            n_init: params.n_init,
+            best,
+        },
+    ))
+}
+
+/// Rows of the data on their own.
+struct Sample {
+    tiles: TileSet,
+    keys: RowKeys,
+    total_sq_norm: u128,
+}
+
+impl Sample {
+    fn new(data: &TileSet, keys: &RowKeys, rows: &[usize]) -> Self {
+        let tiles = data.gather(rows);
+        Self {
+            keys: RowKeys::Ids(rows.iter().map(|&row| keys.key(row)).collect()),
+            total_sq_norm: tiles.weighted_sq_norm(),
+            tiles,
+        }
+    }
+
+    fn job(&self, params: &KMeansParams) -> Lloyd<'_> {
+        Lloyd {
+            data: &self.tiles,
+            keys: &self.keys,
+            total_sq_norm: self.total_sq_norm,
+            max_iter: params.max_iter,
+            tol: params.tol,
+            target: None,
+        }
+    }
+}
+
+/// Several starts, each refined a little; the number and the centroids of the one with the least inertia.
+fn restarts(
+    host: &dyn Backend,
+    sample: &Sample,
+    params: &KMeansParams,
+    observer: &dyn Observer,
+) -> Result<(usize, Centroids)> {
     let job = Lloyd {
-        data: &sample,
-        keys: &sample_keys,
-        max_iter: params.max_iter,
-        tol: params.tol,
+        max_iter: params.max_iter.min(RESTART_ITER),
+        ..sample.job(params)
     };
     let done = std::sync::atomic::AtomicUsize::new(0);
     let restart = |index: usize| -> Result<(usize, Outcome)> {
         let mut rng = Rng::new(params.seed, index as u64);
         let start = match params.init {
-            Init::Random => random(&sample, params.n_clusters, &mut rng),
-            _ => greedy_kmeans_plus_plus(&sample, params.n_clusters, &mut rng, observer)?,
+            Init::Random => random(&sample.tiles, params.n_clusters, &mut rng),
+            _ => greedy_kmeans_plus_plus(&sample.tiles, params.n_clusters, &mut rng, observer)?,
         };
-        let mut session = host.open(&sample, params.n_clusters)?;
+        let mut session = host.open(&sample.tiles, params.n_clusters)?;
         let refined = run(&mut *session, &job, start, &|_, _, _| (), observer)?;
         let done = 1 + done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         observer.event(Event::Restart {
@@ -65,16 +124,7 @@ pub(super) fn seed(
         .into_iter()
         .min_by_key(|(index, refined)| (refined.inertia, *index))
         .expect("at least one restart");
-    let mut session = host.open(&sample, params.n_clusters)?;
-    let centroids = swap::search(&mut *session, &job, refined, params.seed, observer)?.centroids;
-    Ok((
-        centroids,
-        Seeding {
-            n_sample: rows.len(),
-            n_init: params.n_init,
-            best,
-        },
-    ))
+    Ok((best, refined.centroids))
 }
 
 /// Centroids on `k` different rows of the sample (on repeated ones, if it has fewer).
@@ -102,115 +152,39 @@ fn on_rows(sample: &TileSet, rows: &[usize]) -> Centroids {
 /// drawn first. Once every row lies on a chosen centre, the rest of the centres repeat the first.
 fn greedy_kmeans_plus_plus(sample: &TileSet, k: usize, rng: &mut Rng, observer: &dyn Observer) -> Result<Centroids> {
     let n_candidates = 2 + (k as f64).ln() as usize;
-    let mut closest = Potential::new(sample);
-    let first = closest.draw(sample, rng);
-    closest.narrow(sample, first);
+    let first = draw_by_weight(sample, rng);
+    let mut potential = Potential::new(sample, first);
     let mut rows = vec![first];
     while rows.len() < k {
         if observer.interrupted() {
             return Err(crate::Error::Interrupted);
         }
-        if closest.total == 0 {
+        if potential.total() == 0 {
             rows.resize(k, first);
             break;
         }
-        let candidates: Vec<usize> = (0..n_candidates).map(|_| closest.draw(sample, rng)).collect();
-        let trials: Vec<Potential> = candidates
-            .par_iter()
-            .map(|&row| {
-                let mut trial = closest.clone();
-                trial.narrow(sample, row);
-                trial
-            })
-            .collect();
-        let (best, trial) = trials
-            .into_iter()
-            .enumerate()
-            .min_by_key(|(index, trial)| (trial.total, *index))
+        let candidates: Vec<usize> = (0..n_candidates).map(|_| potential.draw(rng)).collect();
+        let totals = potential.totals(&candidates);
+        let best = (0..n_candidates)
+            .min_by_key(|&index| (totals[index], index))
             .expect("at least two candidates");
+        potential.narrow(candidates[best]);
         rows.push(candidates[best]);
-        closest = trial;
     }
     Ok(on_rows(sample, &rows))
 }
 
-/// Squared distance of each row to its closest chosen centre, and what these add up to with the rows' weights.
-#[derive(Clone)]
-struct Potential {
-    /// In grid units squared; every row at 1 before there is a centre, so that the first draw goes by weight.
-    sq_dists: Vec<u64>,
-    /// Weighted sums per block of 64 rows.
-    blocks: Vec<u128>,
-    total: u128,
-    any_centre: bool,
-}
-
-impl Potential {
-    fn new(sample: &TileSet) -> Self {
-        let sq_dists = vec![1; sample.n_rows()];
-        let mut potential = Self {
-            sq_dists,
-            blocks: Vec::new(),
-            total: 0,
-            any_centre: false,
-        };
-        potential.add_up(&sample.chunks()[0]);
-        potential
-    }
-
-    /// Adds a centre on the given row of the sample.
-    fn narrow(&mut self, sample: &TileSet, row: usize) {
-        let chunk = &sample.chunks()[0];
-        let mut centre = vec![0; sample.n_features()];
-        chunk.read_row(row, &mut centre);
-        let first = !std::mem::replace(&mut self.any_centre, true);
-        self.sq_dists
-            .par_chunks_mut(BLOCK)
-            .enumerate()
-            .with_min_len(64)
-            .for_each(|(block, closest)| {
-                let sq_dists = block_sq_dists(chunk, block, &centre);
-                for (closest, sq_dist) in closest.iter_mut().zip(sq_dists) {
-                    *closest = if first { sq_dist } else { sq_dist.min(*closest) };
-                }
-            });
-        self.add_up(chunk);
-    }
-
-    fn add_up(&mut self, chunk: &Chunk) {
-        let of_row = |row: usize| u128::from(self.sq_dists[row]) * u128::from(chunk.weight(row));
-        let rows_of = |block: usize| (block * BLOCK..block * BLOCK + chunk.block_rows(block)).map(of_row);
-        self.blocks = (0..chunk.n_blocks()).map(|block| rows_of(block).sum()).collect();
-        self.total = self.blocks.iter().sum();
-    }
-
-    /// A row with probability in proportion to its share of the total, which is not 0.
-    fn draw(&self, sample: &TileSet, rng: &mut Rng) -> usize {
-        let mut left = rng.below(self.total);
-        let mut skip = |sum: u128| {
-            let beyond = left >= sum;
-            if beyond {
-                left -= sum;
-            }
+/// A row with probability in proportion to its weight.
+fn draw_by_weight(sample: &TileSet, rng: &mut Rng) -> usize {
+    let weight = |row: usize| u128::from(sample.weight(row));
+    let mut left = rng.below((0..sample.n_rows()).map(weight).sum());
+    (0..sample.n_rows())
+        .take_while(|&row| {
+            let beyond = left >= weight(row);
+            left = left.saturating_sub(weight(row));
             beyond
-        };
-        let block = self.blocks.iter().take_while(|&&sum| skip(sum)).count();
-        let rows = block * BLOCK..self.sq_dists.len();
-        let of_row = |row: &usize| u128::from(self.sq_dists[*row]) * u128::from(sample.weight(*row));
-        rows.start + rows.map(|row| of_row(&row)).take_while(|&sum| skip(sum)).count()
-    }
-}
-
-/// Squared distances of a block's rows to `centre`, in grid units squared.
-fn block_sq_dists(chunk: &Chunk, block: usize, centre: &[i32]) -> [u64; BLOCK] {
-    let mut sq_dists = [0u64; BLOCK];
-    for (lane, &c) in chunk.block(block).chunks_exact(BLOCK).zip(centre) {
-        for (sq_dist, &x) in sq_dists.iter_mut().zip(lane) {
-            let diff = i64::from(x as i32 - c);
-            *sq_dist += (diff * diff) as u64;
-        }
-    }
-    sq_dists
+        })
+        .count()
 }
 
 #[cfg(test)]
@@ -218,23 +192,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draws_follow_the_potential() {
-        let sample = TileSet::from_rows(&[0., 1., 3., 3.], 1, Some(&[5, 4, 1, 0]), usize::MAX);
-        let mut potential = Potential::new(&sample);
-        assert_eq!(potential.total, 10);
-        potential.narrow(&sample, 0);
-        assert_eq!((potential.total, &potential.sq_dists[..]), (4 + 9, &[0, 1, 9, 9][..]));
+    fn first_rows_are_drawn_by_weight() {
+        let sample = TileSet::from_rows(&[0., 1., 2., 3.], 1, Some(&[5, 0, 4, 1]), usize::MAX);
         let mut rng = Rng::new(1, 0);
         let mut drawn = [0; 4];
-        for _ in 0..1300 {
-            drawn[potential.draw(&sample, &mut rng)] += 1;
-        }
-        assert_eq!(
-            (drawn[0], drawn[3]),
-            (0, 0),
-            "rows on a centre or without weight are never drawn"
+        (0..1000).for_each(|_| drawn[draw_by_weight(&sample, &mut rng)] += 1);
+        assert_eq!(drawn[1], 0, "{drawn:?}");
+        assert!(
+            (430..570).contains(&drawn[0]) && (60..140).contains(&drawn[3]),
+            "{drawn:?}"
         );
-        assert!((330..470).contains(&drawn[1]), "{drawn:?}");
     }
 
     #[test]

@@ -310,14 +310,26 @@ impl TileSet {
     #[must_use]
     pub fn gather(&self, rows: &[usize]) -> Self {
         let mut out = Self::zeros(rows.len(), self.n_features, self.weighted, usize::MAX);
-        for (to, &from) in rows.iter().enumerate() {
-            let (chunk, row) = self.locate(from);
-            for feature in 0..self.n_features {
-                out.chunks[0].values[tile_index(to, feature, self.n_features)] = self.chunks[chunk].value(row, feature);
+        let Some(chunk) = out.chunks.first_mut() else {
+            return out;
+        };
+        let blocks = chunk
+            .values
+            .par_chunks_mut(self.n_features * BLOCK)
+            .zip(rows.par_chunks(BLOCK));
+        blocks.with_min_len(16).for_each(|(block, rows)| {
+            for (lane, &row) in rows.iter().enumerate() {
+                let (from, row) = self.locate(row);
+                let values = &self.chunks[from].values[tile_index(row, 0, self.n_features)..];
+                let places = block[lane..].iter_mut().step_by(BLOCK);
+                places.zip(values.iter().step_by(BLOCK)).for_each(|(to, &x)| *to = x);
             }
-            if let Some(weights) = &mut out.chunks[0].weights {
-                weights[to] = self.chunks[chunk].weight(row);
-            }
+        });
+        if let Some(weights) = &mut chunk.weights {
+            weights
+                .iter_mut()
+                .zip(rows)
+                .for_each(|(weight, &row)| *weight = self.weight(row));
         }
         out
     }
