@@ -115,6 +115,12 @@ impl Ways {
         bound > self.most_above
     }
 
+    /// The least margin that the rows of a safe block with this bound have left.
+    #[inline]
+    pub(super) fn margin_of_block(&self, bound: f32) -> f32 {
+        (bound - self.most_above) * (1.0 - F32_SLACK)
+    }
+
     /// The rows (one bit each) of a block that need a look, and the least margin that any row has left.
     #[inline]
     pub(super) fn unsafe_rows(&self, bounds: &[f32], labels: &[u32]) -> (u64, f32) {

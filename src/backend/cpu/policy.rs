@@ -91,8 +91,8 @@ impl Policy {
             Mode::Watch | Mode::Prune { .. } if self.costs.has_groups() && moved < self.groups_from => {
                 Mode::Groups { all: true }
             }
-            mode if self.pruning == Pruning::Always => mode,
-            _ => self.costs.mode(tally.n_unsafe as f64 / tally.n_watched.max(1) as f64),
+            mode if self.pruning == Pruning::Always || tally.n_watched == 0 => mode,
+            _ => self.costs.mode(tally.n_unsafe as f64 / tally.n_watched as f64),
         };
     }
 }

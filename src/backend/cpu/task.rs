@@ -172,9 +172,7 @@ impl PassPlan<'_> {
                 }
                 Mode::Prune { in_place_from } => self.prune_block(worker, task, block, in_place_from),
                 Mode::Watch if self.mode.keeps_bounds(task.first_block + block) => {
-                    let (open, _) = self.check(task, block);
-                    worker.tally.n_watched += task.rows_of(block).len() as u64;
-                    worker.tally.n_unsafe += u64::from(open.count_ones());
+                    self.check(&mut worker.tally, task, block);
                     self.assign_block(worker, task, block);
                 }
                 Mode::Watch | Mode::Plain => self.assign_block(worker, task, block),
@@ -184,25 +182,31 @@ impl PassPlan<'_> {
         self.assign_pending(worker, task, rest);
     }
 
-    /// The rows (one bit each) of a block that need a look, and the least margin that any row has left.
-    fn check(&self, task: &Task<'_>, block: usize) -> (u64, f32) {
-        let rows = task.rows_of(block);
-        if task.block_bounds[block].is_nan() {
-            return (u64::MAX >> (BLOCK - rows.len()), f32::NEG_INFINITY);
+    /// The rows (one bit each) of a block that need a look, and the least margin that any row has left; `None` where
+    /// their bounds are not known.
+    fn check(&self, tally: &mut Tally, task: &Task<'_>, block: usize) -> Option<(u64, f32)> {
+        let (rows, bound) = (task.rows_of(block), task.block_bounds[block]);
+        if bound.is_nan() {
+            return None;
         }
-        self.ways
-            .unsafe_rows(&task.row_bounds[rows.clone()], &task.labels[rows])
+        tally.n_watched += rows.len() as u64;
+        if self.ways.is_block_safe(bound) {
+            return Some((0, self.ways.margin_of_block(bound)));
+        }
+        let (open, least) = self
+            .ways
+            .unsafe_rows(&task.row_bounds[rows.clone()], &task.labels[rows]);
+        tally.n_unsafe += u64::from(open.count_ones());
+        Some((open, least))
     }
 
     /// Labels those rows of a block that need a look, or has them wait until there is a tile of them.
     fn prune_block(&self, worker: &mut Worker, task: &mut Task<'_>, block: usize, in_place_from: u32) {
         let rows = task.rows_of(block);
-        worker.tally.n_watched += rows.len() as u64;
-        if self.ways.is_block_safe(task.block_bounds[block]) {
+        let Some((mut open, least)) = self.check(&mut worker.tally, task, block) else {
+            self.assign_block(worker, task, block);
             return;
-        }
-        let (mut open, least) = self.check(task, block);
-        worker.tally.n_unsafe += u64::from(open.count_ones());
+        };
         if open.count_ones() >= in_place_from.min(rows.len() as u32) {
             self.assign_block(worker, task, block);
             return;
