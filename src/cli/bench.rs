@@ -398,8 +398,13 @@ fn outcome(case: &CaseReport, device: &DeviceReport) -> String {
             number(share)
         )
     });
+    let read = if device.share_read < 1.0 {
+        format!(", {} of the rows looked at", percent(device.share_read))
+    } else {
+        String::new()
+    };
     format!(
-        "{}: {}{stopped}, inertia {}, labels {}{memory}\n",
+        "{}: {}{stopped}{read}, inertia {}, labels {}{memory}\n",
         device.device,
         plural(device.n_iter as u64, "iteration"),
         number(device.inertia),

@@ -43,6 +43,9 @@ pub struct KMeansFit {
     pub n_doubtful: u64,
     /// Rows assigned, over all passes.
     pub n_assigned: u64,
+    /// Rows that were looked at in the iterations, each as often as it was: bounds prove of the others that their labels
+    /// stay. Diagnostic: may differ between backends.
+    pub n_read: u64,
     /// How the first centroids were found; `None` where they were given.
     pub seeding: Option<Seeding>,
     /// What the device did that the user should know.
@@ -123,6 +126,7 @@ pub fn fit(
         n_iter: outcome.n_iter,
         stop_reason: outcome.stop_reason,
         n_doubtful: outcome.n_doubtful + numbered.nearest.n_doubtful,
+        n_read: outcome.n_read,
         n_assigned: (outcome.n_passes + 1) * data.n_rows() as u64,
         seeding,
         notices,
@@ -171,6 +175,7 @@ pub(super) struct Outcome {
     n_passes: u64,
     stop_reason: StopReason,
     n_doubtful: u64,
+    n_read: u64,
 }
 
 /// Iterates from `start` until the centroids rest, move little, or `max_iter` is reached.
@@ -186,7 +191,7 @@ pub(super) fn run(
 ) -> Result<Outcome> {
     let total = job.total_sq_norm;
     let mut centroids = start;
-    let (mut n_iter, mut n_doubtful) = (0, 0);
+    let (mut n_iter, mut n_doubtful, mut n_read) = (0, 0, 0);
     let mut before = None;
     let stop_reason = loop {
         if observer.interrupted() {
@@ -195,6 +200,7 @@ pub(super) fn run(
         let mut pass = session.assign(&centroids)?;
         n_iter += 1;
         n_doubtful += pass.n_doubtful;
+        n_read += pass.n_read;
         let inertia = pass.partial.inertia(&centroids, total);
         report(n_iter, inertia, pass.n_moved);
         let any_empty = pass.partial.empty_clusters().next().is_some();
@@ -216,6 +222,7 @@ pub(super) fn run(
                 n_passes,
                 stop_reason,
                 n_doubtful,
+                n_read,
             });
         }
         before = Some(inertia);
@@ -233,6 +240,7 @@ pub(super) fn run(
     let pass = session.assign(&centroids)?;
     let inertia = pass.partial.inertia(&centroids, total);
     n_doubtful += pass.n_doubtful;
+    n_read += pass.n_read;
     let n_passes = n_iter as u64 + 1;
     Ok(Outcome {
         centroids,
@@ -242,6 +250,7 @@ pub(super) fn run(
         n_passes,
         stop_reason,
         n_doubtful,
+        n_read,
     })
 }
 
