@@ -52,6 +52,9 @@ fn pruned_passes_equal_full_passes_in_every_iteration() {
         Case::new(1000, 64, 256, Values::HeavyTail).weighted(),
         Case::new(1500, 64, 200, Values::Bell).chunks_of(5),
         Case::new(700, 100, 650, Values::Small),
+        // Exact ties between centroids of different groups.
+        Case::new(4000, 64, 80, Values::Small).weighted(),
+        Case::new(4000, 64, 90, Values::Edges),
     ] {
         for pruned in CpuBackend::for_each_isa(3).unwrap() {
             let description = pruned.description();

@@ -297,7 +297,56 @@ pub(super) unsafe fn rank<V: Lanes>(lower: &mut [u16], table: &GroupTable, out: 
             }
             out.best[row] = best;
             out.best_group[row] = groups.trailing_zeros() as u8;
-            out.runner_up[row] = runner_up.least();
+            // The same score in two groups is the second-least as well.
+            out.runner_up[row] = if groups.is_power_of_two() {
+                runner_up.least()
+            } else {
+                best
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::kernel;
+
+    /// Every instruction set ranks a row that was measured against the first `least.len()` of four groups.
+    fn ranked(least: &[f32], second: &[f32]) -> Vec<(f32, u8, f32, Vec<u16>)> {
+        let (k, d) = (64, 64);
+        let centroids = Centroids::new(d, (0..k * d).map(|i| (i * 7919 % 4099) as i32).collect());
+        let grouping = Grouping::new(&centroids).unwrap();
+        let table = GroupTable::new(&centroids, &grouping, &[1.0; 4], 1.0);
+        let rank = |kernels: &kernel::Kernels| {
+            let mut scores = GroupScores::new();
+            scores.clear(grouping.n_lower());
+            scores.open[0] = (1 << least.len()) - 1;
+            scores.least[..least.len()].copy_from_slice(least);
+            scores.second[..second.len()].copy_from_slice(second);
+            let mut lower = vec![77; grouping.n_lower()];
+            (kernels.rank)(&mut lower, &table, &mut scores);
+            (scores.best[0], scores.best_group[0], scores.runner_up[0], lower)
+        };
+        kernel::available().iter().map(rank).collect()
+    }
+
+    #[test]
+    fn the_least_two_scores_are_found_and_bounds_follow() {
+        for (best, group, runner_up, lower) in ranked(&[800.0, 200.0, 5000.0], &[900.0, 450.0, 6000.0]) {
+            assert_eq!((best, group, runner_up), (200.0, 1, 450.0));
+            // sqrt(2 t) + 1, rounded downwards; what was not measured stays.
+            assert_eq!(lower[..4], [40, 20, 100, 77]);
+        }
+        for (.., runner_up, _) in ranked(&[800.0, 200.0], &[900.0, 1000.0]) {
+            assert_eq!(runner_up, 800.0);
+        }
+    }
+
+    #[test]
+    fn equal_scores_in_two_groups_stay_in_doubt() {
+        for (best, _, runner_up, _) in ranked(&[200.0, 800.0, 200.0], &[900.0, 1000.0, 900.0]) {
+            assert_eq!((best, runner_up), (200.0, 200.0));
         }
     }
 }
