@@ -73,7 +73,11 @@ pub fn fit(
     observer: &dyn Observer,
 ) -> Result<KMeansFit> {
     params.check()?;
-    let n_rows = (0..data.n_rows()).filter(|&row| data.weight(row) > 0).count();
+    let n_rows = if data.weighted() {
+        (0..data.n_rows()).filter(|&row| data.weight(row) > 0).count()
+    } else {
+        data.n_rows()
+    };
     if data.n_rows() == 0 {
         return Err(Error::NoRows);
     }
@@ -368,12 +372,8 @@ fn number(session: &mut dyn Session, data: &TileSet, outcome: &Outcome) -> Resul
         });
         centroids = centroids.reordered(&order);
         let nearest = session.two_nearest(&centroids)?;
-        let mut cluster_weights = vec![0; centroids.n_clusters()];
-        counts = vec![0; centroids.n_clusters()];
-        for (row, &label) in nearest.labels.iter().enumerate() {
-            counts[label as usize] += 1;
-            cluster_weights[label as usize] += u64::from(data.weight(row));
-        }
+        let cluster_weights;
+        (counts, cluster_weights) = sizes(data, &nearest.labels, centroids.n_clusters());
         rounds += 1;
         if rounds == 4 || counts.is_sorted_by(|a, b| a >= b) {
             return Ok(Numbered {
@@ -384,6 +384,30 @@ fn number(session: &mut dyn Session, data: &TileSet, outcome: &Outcome) -> Resul
             });
         }
     }
+}
+
+/// Rows and weight of each cluster.
+fn sizes(data: &TileSet, labels: &[u32], n_clusters: usize) -> (Vec<u64>, Vec<u64>) {
+    const RUN: usize = 1 << 16;
+    let none = || (vec![0; n_clusters], vec![0; n_clusters]);
+    let of_run = |(run, labels): (usize, &[u32])| -> (Vec<u64>, Vec<u64>) {
+        let (mut counts, mut weights) = none();
+        for (row, &label) in labels.iter().enumerate() {
+            counts[label as usize] += 1;
+            if data.weighted() {
+                weights[label as usize] += u64::from(data.weight(run * RUN + row));
+            }
+        }
+        (counts, weights)
+    };
+    let add = |mut a: Vec<u64>, b: Vec<u64>| {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        a
+    };
+    let runs = labels.par_chunks(RUN).enumerate().map(of_run);
+    let (counts, weights) = runs.reduce(none, |a, b| (add(a.0, b.0), add(a.1, b.1)));
+    let weights = if data.weighted() { weights } else { counts.clone() };
+    (counts, weights)
 }
 
 #[cfg(test)]

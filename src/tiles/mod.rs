@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::grid::MAX_FEATURES;
+use crate::num::widest::{Kernel, widest};
 
 /// Rows in a block.
 pub const BLOCK: usize = 64;
@@ -97,11 +98,52 @@ impl Chunk {
         self.values[tile_index(row, feature, self.n_features)]
     }
 
+    /// Sum over a block's rows of weight times squared norm. Padding rows are zeros.
+    fn block_sq_norm(&self, block: usize) -> u128 {
+        let mut sum = 0;
+        // Squares are below 2^46: so many of them add up in `f64` without rounding.
+        for features in self.block(block).chunks(EXACT_SQUARES * BLOCK) {
+            let norms = widest(SqNorms { features });
+            let norms = norms.iter().map(|&norm| norm as u64);
+            sum += match &self.weights {
+                None => u128::from(norms.sum::<u64>()),
+                Some(weights) => norms
+                    .zip(&weights[block * BLOCK..])
+                    .map(|(norm, &weight)| u128::from(norm) * u128::from(weight))
+                    .sum(),
+            };
+        }
+        sum
+    }
+
     /// Copies one row of this chunk into `out` as integers.
     pub fn read_row(&self, row: usize, out: &mut [i32]) {
         for (feature, x) in out.iter_mut().enumerate() {
             *x = self.value(row, feature) as i32;
         }
+    }
+}
+
+/// Squares of grid values that add up in `f64` without rounding: 2^7 below 2^46.
+const EXACT_SQUARES: usize = 1 << 7;
+
+/// Squared norms of the rows of a block in some features.
+struct SqNorms<'b> {
+    features: &'b [f32],
+}
+
+impl Kernel for SqNorms<'_> {
+    type Output = [f64; BLOCK];
+
+    #[inline(always)]
+    fn run(self) -> [f64; BLOCK] {
+        let mut norms = [0.0; BLOCK];
+        for lane in self.features.chunks_exact(BLOCK) {
+            for (norm, &x) in norms.iter_mut().zip(lane) {
+                *norm += f64::from(x) * f64::from(x);
+            }
+        }
+        norms
     }
 }
 
@@ -337,27 +379,18 @@ impl TileSet {
     /// Sum over all rows of weight times squared norm, in grid units squared: a constant of the data.
     #[must_use]
     pub fn weighted_sq_norm(&self) -> u128 {
-        let of_block = |(chunk, block): (&Chunk, usize)| -> u128 {
-            let mut norms = [0u64; BLOCK];
-            for lane in chunk.block(block).chunks_exact(BLOCK) {
-                for (norm, &x) in norms.iter_mut().zip(lane) {
-                    let x = i64::from(x as i32);
-                    *norm += (x * x) as u64; // below 2^46, and at most 2^15 of them
-                }
-            }
-            (0..chunk.block_rows(block))
-                .map(|row| u128::from(norms[row]) * u128::from(chunk.weight(block * BLOCK + row)))
-                .sum()
+        const RUN: usize = 64;
+        let of_run = |(chunk, first): (&Chunk, usize)| -> u128 {
+            let blocks = first..(first + RUN).min(chunk.n_blocks());
+            blocks.map(|block| chunk.block_sq_norm(block)).sum()
         };
         self.chunks
             .par_iter()
             .flat_map(|chunk| {
-                (0..chunk.n_blocks())
-                    .into_par_iter()
-                    .with_min_len(64)
-                    .map(move |block| (chunk, block))
+                let runs = (0..chunk.n_blocks()).into_par_iter().step_by(RUN);
+                runs.map(move |first| (chunk, first))
             })
-            .map(of_block)
+            .map(of_run)
             .sum()
     }
 

@@ -11,7 +11,7 @@ use super::policy::{Mode, Policy};
 use super::sums;
 use super::task::{PassPlan, Places, Tally, Task, Worker, cut};
 use super::{CpuBackend, Pruning};
-use crate::backend::{NO_CLUSTER, Pass, Session, TwoNearest};
+use crate::backend::{Pass, Session, TwoNearest};
 use crate::error::Result;
 use crate::partial::ClusterPartial;
 use crate::tiles::{BLOCK, Centroids, TileSet};
@@ -20,6 +20,8 @@ pub(super) struct CpuSession<'d> {
     backend: &'d CpuBackend,
     data: &'d TileSet,
     labels: Vec<u32>,
+    /// Whether a pass has filled `labels`.
+    labelled: bool,
     /// What later passes have of earlier ones with centroids of the same shape; `None` before the first pass.
     kept: Option<Kept>,
 }
@@ -42,7 +44,9 @@ impl<'d> CpuSession<'d> {
         Self {
             backend,
             data,
-            labels: vec![NO_CLUSTER; data.n_rows()],
+            // Lazily zeroed: the first pass writes to them on all threads.
+            labels: vec![0; data.n_rows()],
+            labelled: false,
             kept: None,
         }
     }
@@ -74,11 +78,16 @@ impl Session for CpuSession<'_> {
             kept.follow(centroids, self.data, &self.labels, self.backend);
         }
         let tally = kept.pass(centroids, self.data, &mut self.labels, self.backend, from_scratch);
+        let was_labelled = std::mem::replace(&mut self.labelled, true);
         let partial = kept.sums.clone();
         self.kept = Some(kept);
         Ok(Pass {
             partial,
-            n_moved: tally.n_moved,
+            n_moved: if was_labelled {
+                tally.n_moved
+            } else {
+                self.data.n_rows() as u64
+            },
             n_doubtful: tally.n_doubtful,
             n_read: tally.n_read,
         })
@@ -90,7 +99,7 @@ impl Session for CpuSession<'_> {
 
     fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
         let n = self.data.n_rows();
-        let (mut labels, mut runners_up) = (vec![NO_CLUSTER; n], vec![NO_CLUSTER; n]);
+        let (mut labels, mut runners_up) = (vec![0; n], vec![0; n]);
         let plan = PassPlan {
             kernels: self.backend.kernels,
             centroids,

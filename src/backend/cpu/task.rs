@@ -26,6 +26,8 @@ pub(super) struct Task<'t> {
 
 /// Most rows of a task.
 const MAX_TASK_ROWS: usize = 1 << 22;
+/// Memory takes about as long to answer as a block of so many bytes takes to be worked on.
+const FETCH_AHEAD_BYTES: usize = 1 << 13;
 /// Tasks per thread and pass: enough to even out, few enough that they cost nothing.
 const TASKS_PER_THREAD: usize = 8;
 
@@ -77,14 +79,16 @@ impl<'t> Task<'t> {
         block * BLOCK..((block + 1) * BLOCK).min(self.labels.len())
     }
 
-    /// A block as it stands; what comes after it is fetched meanwhile.
+    /// A block as it stands; one that comes after it is fetched meanwhile, so far ahead that memory keeps up.
     fn tile(&self, block: usize) -> Tile<'t> {
-        let next = self.first_block + block + 1;
+        let block_bytes = size_of_val(self.chunk.block(0));
+        let at = self.first_block + block;
+        let ahead = at + (FETCH_AHEAD_BYTES / block_bytes).max(1);
         Tile {
-            values: self.chunk.block(next - 1),
+            values: self.chunk.block(at),
             n_rows: self.rows_of(block).len(),
-            ahead: if next < self.chunk.n_blocks() {
-                self.chunk.block(next)
+            ahead: if ahead < self.chunk.n_blocks() {
+                self.chunk.block(ahead)
             } else {
                 &[]
             },
