@@ -267,3 +267,40 @@ fn help_and_version_are_data() {
         insta::assert_snapshot!(format!("help_{command}"), ok(&sandbox, &format!("{command} --help")));
     }
 }
+
+/// The environment can force an instruction set; the segments are the same with each.
+#[test]
+fn an_instruction_set_is_forced_by_the_environment() {
+    let sandbox = Sandbox::new();
+    let fit = |simd: &str, out: &str| {
+        let args = format!("fit customers.parquet -k 3 --id customer_id --device cpu --json --out {out}");
+        sandbox.command(&args).env("KOHORT_SIMD", simd).output().unwrap()
+    };
+    let hash = |out: &str| {
+        let run = std::fs::read_to_string(sandbox.path(out).join("run.json")).unwrap();
+        let run: serde_json::Value = serde_json::from_str(&run).unwrap();
+        (run["labels_hash"].clone(), run["device"]["description"].clone())
+    };
+    assert!(
+        sandbox
+            .output("fit customers.parquet -k 3 --id customer_id --device cpu --out best")
+            .status
+            .success()
+    );
+    let plain = if cfg!(target_arch = "aarch64") {
+        "neon"
+    } else {
+        "portable"
+    };
+    assert!(fit(plain, "plain").status.success());
+    let (best, plainest) = (hash("best"), hash("plain"));
+    assert_eq!(best.0, plainest.0);
+    assert!(
+        plainest.1.as_str().unwrap().to_lowercase().ends_with(plain),
+        "{plainest:?}"
+    );
+    let refused = fit("mmx", "none");
+    assert_eq!(refused.status.code(), Some(2));
+    let text = String::from_utf8(refused.stdout).unwrap();
+    assert!(text.contains("KOHORT_SIMD mmx: this processor has"), "{text}");
+}

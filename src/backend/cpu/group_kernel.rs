@@ -148,12 +148,33 @@ pub(super) const ROUNDING: f32 = 1.0 / (1 << 20) as f32;
 /// Beyond every real score, below `f32::MAX`.
 const UNSCORED: f32 = 1e38;
 
-/// [`super::kernel::Kernels::group`], for `ROWS` rows at a time, then `HALF` as many, in `VECS` vectors of centroids each.
+/// [`super::kernel::Kernels::group`], for `ROWS` rows at a time, then `HALF` as many, against `WIDE` times [`VECTOR`]
+/// centroids at a time where the group is made of such.
 ///
 /// # Safety
 /// The instruction set of `V` must be present; `VECS * V::WIDTH` is [`VECTOR`].
 #[inline(always)]
-pub(super) unsafe fn group<V: Lanes, const VECS: usize, const ROWS: usize, const HALF: usize>(
+pub(super) unsafe fn group<V: Lanes, const VECS: usize, const ROWS: usize, const HALF: usize, const WIDE: usize>(
+    block: &[f32],
+    rows: &[u8],
+    table: &GroupTable,
+    group: usize,
+    out: &mut GroupScores,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (table.width / VECTOR).is_multiple_of(WIDE) {
+            group_of_all::<V, VECS, ROWS, HALF, WIDE>(block, rows, table, group, out);
+        } else {
+            group_of_all::<V, VECS, ROWS, HALF, 1>(block, rows, table, group, out);
+        }
+    }
+}
+
+/// # Safety
+/// As [`group`].
+#[inline(always)]
+unsafe fn group_of_all<V: Lanes, const VECS: usize, const ROWS: usize, const HALF: usize, const WIDE: usize>(
     block: &[f32],
     rows: &[u8],
     table: &GroupTable,
@@ -165,12 +186,12 @@ pub(super) unsafe fn group<V: Lanes, const VECS: usize, const ROWS: usize, const
     // SAFETY (both): the caller's promise.
     for rows in full.chunks_exact(ROWS) {
         let rows = std::array::from_fn(|i| usize::from(rows[i]));
-        unsafe { group_of_rows::<V, VECS, ROWS>(block, rows, table, group, out) };
+        unsafe { group_of_rows::<V, VECS, ROWS, WIDE>(block, rows, table, group, out) };
     }
     for rows in rest.chunks(HALF) {
         // The last row is repeated where there are too few.
         let rows = std::array::from_fn(|i| usize::from(rows[i.min(rows.len() - 1)]));
-        unsafe { group_of_rows::<V, VECS, HALF>(block, rows, table, group, out) };
+        unsafe { group_of_rows::<V, VECS, HALF, WIDE>(block, rows, table, group, out) };
     }
 }
 
@@ -189,7 +210,7 @@ pub(super) fn norms(block: &[f32], out: &mut GroupScores) {
 /// # Safety
 /// As [`group`].
 #[inline(always)]
-unsafe fn group_of_rows<V: Lanes, const VECS: usize, const ROWS: usize>(
+unsafe fn group_of_rows<V: Lanes, const VECS: usize, const ROWS: usize, const WIDE: usize>(
     block: &[f32],
     rows: [usize; ROWS],
     table: &GroupTable,
@@ -202,24 +223,29 @@ unsafe fn group_of_rows<V: Lanes, const VECS: usize, const ROWS: usize>(
     unsafe {
         let mut least = [V::splat(f32::MAX); ROWS];
         let mut second = least;
-        for vector in 0..n_vectors {
-            let coords = &table.coords[(group * n_vectors + vector) * len..][..len];
-            let norms = &table.half_sq_norms[group * table.width + vector * VECTOR..][..VECTOR];
-            let places = &table.places[vector * VECTOR..][..VECTOR];
-            let norms: [V; VECS] = std::array::from_fn(|v| V::load(&norms[v * V::WIDTH..]));
+        for first in (0..n_vectors).step_by(WIDE) {
+            let coords: [&[f32]; WIDE] =
+                std::array::from_fn(|n| &table.coords[(group * n_vectors + first + n) * len..][..len]);
+            let norms = &table.half_sq_norms[group * table.width + first * VECTOR..][..WIDE * VECTOR];
+            let places = &table.places[first * VECTOR..][..WIDE * VECTOR];
+            let norms: [[V; VECS]; WIDE] =
+                std::array::from_fn(|n| std::array::from_fn(|v| V::load(&norms[n * VECTOR + v * V::WIDTH..])));
             let mut sums = [norms; ROWS];
-            for (lane, coords) in block.chunks_exact(BLOCK).zip(coords.chunks_exact(VECTOR)) {
-                let coords: [V; VECS] = std::array::from_fn(|v| V::load(&coords[v * V::WIDTH..]));
+            for (feature, lane) in block.chunks_exact(BLOCK).enumerate() {
+                let coords: [[V; VECS]; WIDE] = coords.map(|coords| {
+                    let coords = &coords[feature * VECTOR..][..VECTOR];
+                    std::array::from_fn(|v| V::load(&coords[v * V::WIDTH..]))
+                });
                 for (sums, row) in sums.iter_mut().zip(rows) {
                     let x = V::splat(lane[row % BLOCK]);
-                    for (sum, c) in sums.iter_mut().zip(coords) {
-                        *sum = x.mul_add(c, *sum);
+                    for (sum, c) in sums.as_flattened_mut().iter_mut().zip(coords.as_flattened()) {
+                        *sum = x.mul_add(*c, *sum);
                     }
                 }
             }
             for (i, sums) in sums.into_iter().enumerate() {
                 let norm = V::splat(out.half_sq_norm[rows[i]]);
-                for (v, sum) in sums.into_iter().enumerate() {
+                for (v, sum) in sums.as_flattened().iter().enumerate() {
                     let score = sum.add(norm).with_index(table.place_bits(), &places[v * V::WIDTH..]);
                     second[i] = second[i].min(least[i].max(score));
                     least[i] = least[i].min(score);

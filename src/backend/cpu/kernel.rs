@@ -368,7 +368,7 @@ fn centroid_sq_dist(a: &[i32], b: &[i32]) -> f64 {
 
 /// The kernels of one instruction set; its functions are compiled with `$enable`.
 macro_rules! kernels {
-    ($module:ident, $lanes:ty, $vecs:literal, $group_rows:literal, $name:expr $(, $enable:literal)?) => {
+    ($module:ident, $lanes:ty, $vecs:literal, $group_rows:literal, $wide:literal, $name:expr $(, $enable:literal)?) => {
         mod $module {
             use super::*;
 
@@ -393,7 +393,7 @@ macro_rules! kernels {
             $(#[target_feature(enable = $enable)])?
             fn group_(block: &[f32], rows: &[u8], table: &GroupTable, index: usize, out: &mut GroupScores) {
                 const VECS: usize = VECTOR / <$lanes as Lanes>::WIDTH;
-                unsafe { group_kernel::group::<$lanes, VECS, $group_rows, { $group_rows / 2 }>(block, rows, table, index, out) }
+                unsafe { group_kernel::group::<$lanes, VECS, $group_rows, { $group_rows / 2 }, $wide>(block, rows, table, index, out) }
             }
             $(#[target_feature(enable = $enable)])?
             fn open_(lower: &[u16], table: &GroupTable, out: &mut GroupScores) {
@@ -425,13 +425,13 @@ macro_rules! kernels {
 }
 
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512, super::super::lanes::Avx512, 4, 8, "AVX-512", "avx512f");
+kernels!(avx512, super::super::lanes::Avx512, 4, 8, 2, "AVX-512", "avx512f");
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, super::super::lanes::Avx2, 2, 4, "AVX2", "avx2,fma");
+kernels!(avx2, super::super::lanes::Avx2, 2, 4, 1, "AVX2", "avx2,fma");
 #[cfg(target_arch = "aarch64")]
-kernels!(portable, Portable, 4, 4, "NEON");
+kernels!(portable, Portable, 4, 4, 1, "NEON");
 #[cfg(not(target_arch = "aarch64"))]
-kernels!(portable, Portable, 2, 2, "portable");
+kernels!(portable, Portable, 2, 2, 1, "portable");
 
 /// The instruction sets that this processor has, best first.
 pub(super) fn available() -> Vec<Kernels> {
