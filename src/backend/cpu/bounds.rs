@@ -146,3 +146,62 @@ impl Ways {
         (margin + self.most_below) * (1.0 - F32_SLACK)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::kernel;
+    use crate::backend::scalar::two_nearest;
+    use crate::rng::Rng;
+
+    /// Random rows in two dimensions, centroids that move three times. How many rows were called safe, and for how many
+    /// of these the label changed all the same. `share` of the ways is taken into account.
+    fn called_safe(share: f64) -> (usize, usize) {
+        let kernels = kernel::available()[0];
+        let mut rng = Rng::new(5, 0);
+        let (mut safe, mut wrong) = (0, 0);
+        for _ in 0..40 {
+            let mut number = |width: u128| rng.below(width) as i32 - width as i32 / 2;
+            let rows: Vec<[i32; 2]> = (0..64).map(|_| [number(20_000), number(20_000)]).collect();
+            let first: Vec<i32> = (0..12).map(|_| 256 * number(20_000)).collect();
+            let mut centroids = Centroids::new(2, first);
+            let labels: Vec<u32> = rows.iter().map(|x| two_nearest(x, &centroids).0).collect();
+            let mut bounds = Bounds::new(&centroids, rows.len(), 1);
+            let margin = |x: &[i32; 2]| {
+                let (best, second) = two_nearest(x, &centroids);
+                let distance = |cluster: u32| (centroids.sq_dist(x, cluster as usize) as f64).sqrt() / 256.0;
+                ((distance(second) - distance(best)) * (1.0 - 1e-6)) as f32
+            };
+            let ways = bounds.ways();
+            let kept: Vec<f32> = rows
+                .iter()
+                .zip(&labels)
+                .map(|(x, &label)| ways.row_bound(margin(x), label))
+                .collect();
+            for _ in 0..3 {
+                let moved = centroids.values().iter().map(|&c| c + 256 * number(900)).collect();
+                centroids = Centroids::new(2, moved);
+                bounds.follow(&centroids, &kernels);
+                bounds.travelled.iter_mut().for_each(|way| *way *= share);
+                let (open, _) = bounds.ways().unsafe_rows(&kept, &labels);
+                for (row, x) in rows.iter().enumerate().filter(|(row, _)| open >> row & 1 == 0) {
+                    safe += 1;
+                    wrong += usize::from(two_nearest(x, &centroids).0 != labels[row]);
+                }
+            }
+        }
+        (safe, wrong)
+    }
+
+    #[test]
+    fn rows_called_safe_keep_their_labels() {
+        let (safe, wrong) = called_safe(1.0);
+        assert_eq!(wrong, 0);
+        assert!(safe > 3000, "only {safe} safe: the test proves little");
+    }
+
+    #[test]
+    fn ways_that_are_too_short_are_found_out() {
+        assert!(called_safe(0.2).1 > 0);
+    }
+}

@@ -132,7 +132,8 @@ pub(super) struct GroupBounds {
     groups: Vec<f64>,
     typical: f64,
     unit: f32,
-    /// `n_rows x n_lower`; the upper bounds stand in place of the bounds of single rows, [`super::bounds::Bounds::rows`].
+    /// `n_rows x n_lower`; the upper bounds stand in place of the bounds of single rows,
+    /// [`super::bounds::Bounds::rows`].
     pub(super) lower: Vec<u16>,
 }
 

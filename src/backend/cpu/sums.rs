@@ -75,7 +75,8 @@ impl Delta {
         }
     }
 
-    /// Takes the row at `values[0]`, `values[64]`, … (grid values) out of the cluster `from` and adds it to `to`, which is another.
+    /// Takes the row at `values[0]`, `values[64]`, … (grid values) out of the cluster `from` and adds it to `to`, which is
+    /// another.
     #[inline]
     pub(super) fn shift(&mut self, from: u32, to: u32, values: &[f32], weight: u32) {
         let (from, to, weight, d) = (from as usize, to as usize, i64::from(weight), self.n_features);
