@@ -336,7 +336,9 @@ fn stage_table(case: &CaseReport) -> Table {
         ("GFLOP/s", Right),
         ("of FMA", Right),
     ];
-    let mut table = Table::new(&heads, Some("what is timed"));
+    let shown = shown_columns(stdout_width());
+    let heads: Vec<(&str, Align)> = shown.columns.iter().map(|&column| heads[column]).collect();
+    let mut table = Table::new(&heads, shown.meaning.then_some("what is timed"));
     let mut add = |stage: &Stage, device: &str| {
         let share = |share: Option<f64>| share.map_or_else(String::new, percent);
         let warm =
@@ -355,7 +357,9 @@ fn stage_table(case: &CaseReport) -> Table {
             stage.flop_per_s.map_or_else(String::new, giga),
             share(stage.share_of_fma),
         ];
-        table.row(&cells, &[meaning(stage)]);
+        let cells: Vec<String> = shown.columns.iter().map(|&column| cells[column].clone()).collect();
+        let meaning = shown.meaning.then(|| meaning(stage));
+        table.row(&cells, meaning.as_slice());
     };
     let (before, after): (Vec<&Stage>, Vec<&Stage>) = case.stages.iter().partition(|stage| stage.stage != "write");
     before.into_iter().for_each(|stage| add(stage, "host"));
@@ -364,6 +368,24 @@ fn stage_table(case: &CaseReport) -> Table {
     }
     after.into_iter().for_each(|stage| add(stage, "host"));
     table
+}
+
+/// Which columns of the table of stages a terminal has room for.
+struct Shown {
+    columns: Vec<usize>,
+    /// Whether the last one, in words, is shown.
+    meaning: bool,
+}
+
+/// A narrow terminal does without words, a narrower one without the spread, and one narrower still without the share of
+/// the processor's best.
+fn shown_columns(width: usize) -> Shown {
+    let (spread, flops) = ([4, 5], [9, 10]);
+    let hidden = |column: &usize| width < 112 && spread.contains(column) || width < 92 && flops.contains(column);
+    Shown {
+        columns: (0..11).filter(|column| !hidden(column)).collect(),
+        meaning: width >= 152,
+    }
 }
 
 /// What the clock of a stage runs for.
@@ -539,6 +561,15 @@ mod tests {
         assert_eq!(
             [1.5e-6, 0.012, 3.0, 1234.0].map(time),
             ["1.5 us", "12 ms", "3 s", "1,234 s"]
+        );
+    }
+
+    #[test]
+    fn narrow_terminals_lose_columns_and_not_rows() {
+        let shown = |width| (shown_columns(width).columns.len(), shown_columns(width).meaning);
+        assert_eq!(
+            [shown(usize::MAX), shown(120), shown(100), shown(80)],
+            [(11, true), (11, false), (9, false), (7, false)]
         );
     }
 }
