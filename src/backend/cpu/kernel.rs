@@ -3,6 +3,7 @@
 
 use super::group_kernel::{self, GroupScores, GroupTable};
 use super::groups::VECTOR;
+use super::lane_sums::AddBlock;
 use super::lanes::{Lanes, Portable};
 use crate::backend::certificate;
 use crate::tiles::{BLOCK, Centroids};
@@ -106,6 +107,8 @@ pub(super) struct Kernels {
     pub(super) open: fn(&[u16], &GroupTable, &mut GroupScores),
     /// Ranks what was scored, and writes the lower bounds that follow.
     pub(super) rank: fn(&mut [u16], &GroupTable, &mut GroupScores),
+    /// Adds a block of rows to the lanes of their clusters, where the instruction set has masks.
+    pub(super) add_block: Option<AddBlock>,
     /// Exchanges the labels of a tile and the nearest centroids found; gives the rows (one bit each) that differed.
     pub(super) exchange: fn(&mut [u32], &mut [u32; BLOCK]) -> u64,
     /// Squared distance of two centroids, in centroid units squared, with a relative error below 2^-30.
@@ -417,6 +420,7 @@ macro_rules! kernels {
                 group: |block, rows, table, index, out| unsafe { group_(block, rows, table, index, out) },
                 open: |lower, table, out| unsafe { open_(lower, table, out) },
                 rank: |lower, table, out| unsafe { rank_(lower, table, out) },
+                add_block: None,
                 exchange: |labels, found| unsafe { exchange_(labels, found) },
                 centroid_sq_dist: |a, b| unsafe { centroid_sq_dist_(a, b) },
             };
@@ -439,7 +443,11 @@ pub(super) fn available() -> Vec<Kernels> {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
-            found.push(avx512::KERNELS);
+            found.push(Kernels {
+                // SAFETY: AVX-512F was just detected.
+                add_block: Some(|labels, block, lanes| unsafe { super::lane_sums::add_avx512(labels, block, lanes) }),
+                ..avx512::KERNELS
+            });
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             found.push(avx2::KERNELS);

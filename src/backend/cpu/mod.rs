@@ -12,6 +12,7 @@ mod group_kernel;
 mod group_task;
 mod groups;
 mod kernel;
+mod lane_sums;
 mod lanes;
 mod policy;
 mod session;

@@ -59,7 +59,9 @@ impl<'d> CpuSession<'d> {
         let workers = 0..self.backend.threads();
         Kept {
             sums: ClusterPartial::zero(k, d),
-            workers: workers.map(|_| Mutex::new(Worker::new(k, d))).collect(),
+            workers: workers
+                .map(|_| Mutex::new(Worker::new(k, d, &self.backend.kernels)))
+                .collect(),
             policy: Policy::new(pruning, k, d),
             bounds: (pruning != Pruning::Never).then(|| Bounds::new(centroids, n_rows, n_rows.div_ceil(BLOCK))),
             groups: None,
@@ -122,7 +124,10 @@ impl Session for CpuSession<'_> {
             };
             tasks
                 .into_par_iter()
-                .map_init(|| Worker::new(1, centroids.n_features()), of_task)
+                .map_init(
+                    || Worker::new(1, centroids.n_features(), &self.backend.kernels),
+                    of_task,
+                )
                 .sum()
         });
         Ok(TwoNearest {

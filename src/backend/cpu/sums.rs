@@ -1,5 +1,6 @@
 //! What the rows of a pass add to the exact sums of the clusters.
 
+use super::lane_sums::{AddBlock, LaneSums};
 use crate::partial::ClusterPartial;
 use crate::tiles::BLOCK;
 
@@ -17,6 +18,7 @@ pub(super) struct Delta {
     n_features: usize,
     /// One or [`COPIES`] times `n_clusters x n_features`.
     sums: Vec<i64>,
+    lanes: LaneSums,
     cluster_weights: Vec<i64>,
     counts: Vec<i64>,
     /// Rows since the last call of [`Delta::settle`].
@@ -24,11 +26,12 @@ pub(super) struct Delta {
 }
 
 impl Delta {
-    pub(super) fn new(n_clusters: usize, n_features: usize) -> Self {
+    pub(super) fn new(n_clusters: usize, n_features: usize, add_block: Option<AddBlock>) -> Self {
         let n_sums = n_clusters * n_features;
         Self {
             n_features,
             sums: vec![0; n_sums * if n_sums <= FEW_SUMS { COPIES } else { 1 }],
+            lanes: LaneSums::new(n_sums, add_block),
             cluster_weights: vec![0; n_clusters],
             counts: vec![0; n_clusters],
             n_rows: 0,
@@ -53,6 +56,13 @@ impl Delta {
     /// Adds the rows of a block (grid values, feature by feature) to the clusters of their labels.
     pub(super) fn add_block(&mut self, labels: &[u32], block: &[f32], weight: impl Fn(usize) -> u32) {
         let d = self.n_features;
+        let all_weigh_1 = (0..labels.len()).all(|row| weight(row) == 1);
+        if let (Ok(labels), true) = (labels.try_into(), all_weigh_1)
+            && self.lanes.add(labels, block, &mut self.sums)
+        {
+            self.count(labels);
+            return;
+        }
         let mut weights = [1; BLOCK];
         let mut places = [0; BLOCK];
         for (row, &label) in labels.iter().enumerate() {
@@ -63,15 +73,23 @@ impl Delta {
             self.cluster_weights[cluster] += weights[row];
             self.counts[cluster] += 1;
         }
-        let weighted = weights[..labels.len()].iter().any(|&weight| weight != 1);
         for (feature, lane) in block.chunks_exact(BLOCK).enumerate() {
             let mut terms: [i64; BLOCK] = std::array::from_fn(|row| integer(lane[row]));
-            if weighted {
+            if !all_weigh_1 {
                 terms.iter_mut().zip(weights).for_each(|(term, weight)| *term *= weight);
             }
             for (&place, term) in places[..labels.len()].iter().zip(terms) {
                 self.sums[place + feature] += term;
             }
+        }
+    }
+
+    /// Counts the rows of a block that all weigh 1.
+    fn count(&mut self, labels: &[u32; BLOCK]) {
+        self.n_rows += BLOCK;
+        for &label in labels {
+            self.cluster_weights[label as usize] += 1;
+            self.counts[label as usize] += 1;
         }
     }
 
@@ -103,6 +121,7 @@ impl Delta {
             return;
         }
         self.n_rows = 0;
+        self.lanes.settle(&mut self.sums);
         for sums in self.sums.chunks_mut(partial.sums.len()) {
             for (sum, delta) in partial.sums.iter_mut().zip(sums) {
                 *sum += i128::from(std::mem::take(delta));

@@ -139,9 +139,9 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(n_clusters: usize, n_features: usize) -> Self {
+    pub(super) fn new(n_clusters: usize, n_features: usize, kernels: &Kernels) -> Self {
         Self {
-            delta: Delta::new(n_clusters, n_features),
+            delta: Delta::new(n_clusters, n_features, kernels.add_block),
             tally: Tally::default(),
             exact: Exact::default(),
             groups: GroupWorker::new(),
