@@ -135,16 +135,27 @@ fn snap_kept(piece: &mut Piece<'_>, at_hand: &[usize], preparation: &Preparation
         let feature = &preparation.features[at];
         values.clear();
         piece.read(at, &mut values);
-        fill_missing(&mut values, feature.fill, n_missing);
-        n_clipped += widest(Snap {
-            values: &values,
-            feature,
-            grid: preparation.grid,
-            out: &mut snapped,
-        });
+        n_clipped += snap(&mut values, feature, preparation.grid, n_missing, &mut snapped);
         piece.fill(at, &snapped);
     }
     n_clipped
+}
+
+/// Fills what is missing among a feature's values and puts them on the grid; gives the number of values beyond it.
+fn snap(
+    values: &mut [f64],
+    feature: &FeaturePreparation,
+    grid: Grid,
+    n_missing: &mut [f32],
+    snapped: &mut [f32],
+) -> u64 {
+    fill_missing(values, feature.fill, n_missing);
+    widest(Snap {
+        values,
+        feature,
+        grid,
+        out: snapped,
+    })
 }
 
 impl Preparation {
@@ -189,13 +200,7 @@ fn fill(
         let feature = &preparation.features[at];
         match decode(&array.slice(from, n_rows), &feature.kind) {
             Ok(mut values) => {
-                fill_missing(&mut values, feature.fill, n_missing);
-                n_clipped += widest(Snap {
-                    values: &values,
-                    feature,
-                    grid: preparation.grid,
-                    out: &mut snapped,
-                });
+                n_clipped += snap(&mut values, feature, preparation.grid, n_missing, &mut snapped);
                 piece.fill(at, &snapped);
             }
             Err(bad) if worst.is_none_or(|(worst, _)| bad.index < worst.index) => worst = Some((bad, at)),

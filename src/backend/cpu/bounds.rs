@@ -16,8 +16,6 @@ pub(super) const UNKNOWN: f32 = f32::NAN;
 
 /// What a session remembers of its earlier passes.
 pub(super) struct Bounds {
-    /// Centroids of the last pass.
-    centroids: Centroids,
     /// `R_k` of each cluster, in grid units.
     travelled: Vec<f64>,
     /// Sum of the largest steps: no `R_k` grows by more.
@@ -30,10 +28,9 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn new(centroids: &Centroids, n_rows: usize, n_blocks: usize) -> Self {
+    pub(super) fn new(n_clusters: usize, n_rows: usize, n_blocks: usize) -> Self {
         Self {
-            centroids: centroids.clone(),
-            travelled: vec![0.0; centroids.n_clusters()],
+            travelled: vec![0.0; n_clusters],
             most_travelled: 0.0,
             // Lazily zeroed: rows of unknown blocks are never read.
             rows: vec![0.0; n_rows],
@@ -41,16 +38,14 @@ impl Bounds {
         }
     }
 
-    /// Follows the centroids to where they are now.
-    pub(super) fn follow(&mut self, centroids: &Centroids, kernels: &Kernels) {
-        let steps = steps(&self.centroids, centroids, kernels);
-        let (farthest, others) = two_largest(&steps);
+    /// Follows the centroids, which went so far each, see [`steps`].
+    pub(super) fn follow(&mut self, steps: &[f64]) {
+        let (farthest, others) = two_largest(steps);
         for (k, travelled) in self.travelled.iter_mut().enumerate() {
             let other = if k == farthest { others } else { steps[farthest] };
             *travelled = (*travelled + steps[k] + other) * GROWTH;
         }
         self.most_travelled = (self.most_travelled + steps[farthest] + others) * GROWTH;
-        self.centroids.clone_from(centroids);
     }
 
     /// The state of the travelled ways, for the tasks of a pass.
@@ -115,12 +110,6 @@ impl Ways {
         bound > self.most_above
     }
 
-    /// The least margin that the rows of a safe block with this bound have left.
-    #[inline]
-    pub(super) fn margin_of_block(&self, bound: f32) -> f32 {
-        (bound - self.most_above) * (1.0 - F32_SLACK)
-    }
-
     /// The rows (one bit each) of a block that need a look, and the least margin that any row has left.
     #[inline]
     pub(super) fn unsafe_rows(&self, bounds: &[f32], labels: &[u32]) -> (u64, f32) {
@@ -166,7 +155,7 @@ mod tests {
             let first: Vec<i32> = (0..12).map(|_| 256 * number(20_000)).collect();
             let mut centroids = Centroids::new(2, first);
             let labels: Vec<u32> = rows.iter().map(|x| two_nearest(x, &centroids).0).collect();
-            let mut bounds = Bounds::new(&centroids, rows.len(), 1);
+            let mut bounds = Bounds::new(centroids.n_clusters(), rows.len(), 1);
             let margin = |x: &[i32; 2]| {
                 let (best, second) = two_nearest(x, &centroids);
                 let distance = |cluster: u32| (centroids.sq_dist(x, cluster as usize) as f64).sqrt() / 256.0;
@@ -180,8 +169,9 @@ mod tests {
                 .collect();
             for _ in 0..3 {
                 let moved = centroids.values().iter().map(|&c| c + 256 * number(900)).collect();
-                centroids = Centroids::new(2, moved);
-                bounds.follow(&centroids, &kernels);
+                let moved = Centroids::new(2, moved);
+                bounds.follow(&steps(&centroids, &moved, &kernels));
+                centroids = moved;
                 bounds.travelled.iter_mut().for_each(|way| *way *= share);
                 let (open, _) = bounds.ways().unsafe_rows(&kept, &labels);
                 for (row, x) in rows.iter().enumerate().filter(|(row, _)| open >> row & 1 == 0) {

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::bounds::{GROWTH, steps};
+use super::bounds::GROWTH;
 use super::group_kernel::{GroupTable, ROUNDING};
 use super::kernel::Kernels;
 use crate::grid::CENTROID_SCALE;
@@ -125,7 +125,6 @@ fn bisect(centroids: &Centroids, order: &mut [u32], parts: usize) {
 /// What a session remembers of its rows and groups.
 pub(super) struct GroupBounds {
     grouping: Arc<Grouping>,
-    centroids: Centroids,
     /// `A_k` of each cluster, in grid units.
     own: Vec<f64>,
     /// `R_g` of each group.
@@ -150,7 +149,6 @@ impl GroupBounds {
         let typical = typical_distance(centroids, data, labels, kernels);
         let unit = (REACH * typical / f64::from(u16::MAX)).log2().ceil().exp2() as f32;
         Self {
-            centroids: centroids.clone(),
             own: vec![0.0; centroids.n_clusters()],
             groups: vec![0.0; n_groups],
             typical,
@@ -160,10 +158,9 @@ impl GroupBounds {
         }
     }
 
-    /// Follows the centroids to where they are now.
-    pub(super) fn follow(&mut self, centroids: &Centroids, kernels: &Kernels) {
-        let steps = steps(&self.centroids, centroids, kernels);
-        for (own, step) in self.own.iter_mut().zip(&steps) {
+    /// Follows the centroids, which went so far each, see [`super::bounds::steps`].
+    pub(super) fn follow(&mut self, steps: &[f64]) {
+        for (own, step) in self.own.iter_mut().zip(steps) {
             *own = (*own + step) * GROWTH;
         }
         for (group, clusters) in self
@@ -174,7 +171,6 @@ impl GroupBounds {
             let steps = clusters.iter().filter_map(|&cluster| steps.get(cluster as usize));
             *group = (*group + steps.fold(0.0, |most: f64, &step| most.max(step))) * GROWTH;
         }
-        self.centroids.clone_from(centroids);
     }
 
     /// Whether the centroids have gone so far that the numbers kept leave the range of 16 bits.
@@ -182,12 +178,12 @@ impl GroupBounds {
         self.groups.iter().any(|&way| way > self.typical * REACH / 4.0)
     }
 
-    /// What the tasks of a pass need of these bounds, for the centroids last followed.
-    pub(super) fn view(&self) -> GroupView {
+    /// What the tasks of a pass need of these bounds, for the centroids that were followed to.
+    pub(super) fn view(&self, centroids: &Centroids) -> GroupView {
         let rounded = |slack: f32| self.own.iter().map(|&way| way as f32 * slack).collect();
         GroupView {
             grouping: Arc::clone(&self.grouping),
-            table: GroupTable::new(&self.centroids, &self.grouping, &self.groups, 1.0 / self.unit),
+            table: GroupTable::new(centroids, &self.grouping, &self.groups, 1.0 / self.unit),
             own_below: rounded(1.0 - ROUNDING),
             own_above: rounded(1.0 + ROUNDING),
         }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::bounds::{Bounds, UNKNOWN, Ways};
+use super::bounds::{Bounds, UNKNOWN, Ways, steps};
 use super::groups::{GroupBounds, Grouping};
 use super::kernel::CentroidTable;
 use super::policy::{Mode, Policy};
@@ -33,6 +33,8 @@ struct Kept {
     /// One per thread.
     workers: Vec<Mutex<Worker>>,
     policy: Policy,
+    /// Centroids of the last pass, from which bounds follow them.
+    centroids: Centroids,
     /// `None` where nothing is ever pruned.
     bounds: Option<Bounds>,
     /// There in [`Mode::Groups`].
@@ -63,7 +65,8 @@ impl<'d> CpuSession<'d> {
                 .map(|_| Mutex::new(Worker::new(k, d, &self.backend.kernels)))
                 .collect(),
             policy: Policy::new(pruning, k, d),
-            bounds: (pruning != Pruning::Never).then(|| Bounds::new(centroids, n_rows, n_rows.div_ceil(BLOCK))),
+            centroids: centroids.clone(),
+            bounds: (pruning != Pruning::Never).then(|| Bounds::new(k, n_rows, n_rows.div_ceil(BLOCK))),
             groups: None,
         }
     }
@@ -144,7 +147,9 @@ impl Kept {
         let Some(bounds) = &mut self.bounds else {
             return;
         };
-        bounds.follow(centroids, &backend.kernels);
+        let steps = steps(&self.centroids, centroids, &backend.kernels);
+        self.centroids.clone_from(centroids);
+        bounds.follow(&steps);
         let worn = self.groups.as_ref().is_some_and(GroupBounds::is_worn);
         match self.policy.mode() {
             Mode::Groups { all } if all || worn => {
@@ -156,7 +161,7 @@ impl Kept {
             }
             Mode::Groups { .. } => {
                 let groups = self.groups.as_mut().expect("there in this mode");
-                groups.follow(centroids, &backend.kernels);
+                groups.follow(&steps);
             }
             _ => self.groups = None,
         }
@@ -176,7 +181,7 @@ impl Kept {
             table: CentroidTable::new(centroids),
             ways: self.bounds.as_ref().map(Bounds::ways).unwrap_or_default(),
             mode: self.policy.mode(),
-            groups: self.groups.as_ref().map(GroupBounds::view),
+            groups: self.groups.as_ref().map(|groups| groups.view(centroids)),
             from_scratch,
         };
         let mut places = Places {

@@ -20,7 +20,7 @@ pub(super) struct Task<'t> {
     /// Empty where no bounds are kept.
     pub(super) row_bounds: &'t mut [f32],
     pub(super) block_bounds: &'t mut [f32],
-    /// Rows times groups, empty where no bounds of groups are kept.
+    /// Rows times `n_lower`, empty where no bounds of groups are kept.
     pub(super) lower: &'t mut [u16],
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Places<'t> {
 pub(super) fn cut<'t>(data: &'t TileSet, threads: usize, mut places: Places<'t>) -> Vec<Task<'t>> {
     let wanted = data.n_rows().div_ceil(threads * TASKS_PER_THREAD).div_ceil(BLOCK) * BLOCK;
     let task_rows = wanted.clamp(BLOCK, MAX_TASK_ROWS);
-    let n_groups = places.lower.len() / data.n_rows().max(1);
+    let n_lower = places.lower.len() / data.n_rows().max(1);
     let mut tasks = Vec::new();
     for chunk in data.chunks() {
         for first in (0..chunk.n_rows()).step_by(task_rows) {
@@ -57,7 +57,7 @@ pub(super) fn cut<'t>(data: &'t TileSet, threads: usize, mut places: Places<'t>)
                 runners_up: take(&mut places.runners_up, rows),
                 row_bounds: take(&mut places.row_bounds, rows),
                 block_bounds: take(&mut places.block_bounds, rows.div_ceil(BLOCK)),
-                lower: take(&mut places.lower, rows * n_groups),
+                lower: take(&mut places.lower, rows * n_lower),
             });
         }
     }
@@ -194,9 +194,6 @@ impl PassPlan<'_> {
             return None;
         }
         tally.n_watched += rows.len() as u64;
-        if self.ways.is_block_safe(bound) {
-            return Some((0, self.ways.margin_of_block(bound)));
-        }
         let (open, least) = self
             .ways
             .unsafe_rows(&task.row_bounds[rows.clone()], &task.labels[rows]);
@@ -207,6 +204,10 @@ impl PassPlan<'_> {
     /// Labels those rows of a block that need a look, or has them wait until there is a tile of them.
     fn prune_block(&self, worker: &mut Worker, task: &mut Task<'_>, block: usize, in_place_from: u32) {
         let rows = task.rows_of(block);
+        if self.ways.is_block_safe(task.block_bounds[block]) {
+            worker.tally.n_watched += rows.len() as u64;
+            return;
+        }
         let Some((mut open, least)) = self.check(&mut worker.tally, task, block) else {
             self.assign_block(worker, task, block);
             return;
