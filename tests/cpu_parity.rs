@@ -87,3 +87,42 @@ fn pruned_passes_equal_full_passes_in_every_iteration() {
         }
     }
 }
+
+/// Where clusters and features are many, rows are looked at in integers first, and some of them again: whole runs give
+/// what the reference gives, weights, outliers and exact ties among them.
+#[test]
+fn runs_with_many_clusters_equal_the_reference_in_every_iteration() {
+    for case in [
+        Case::new(2000, 16, 64, Values::Bell).chunks_of(3),
+        Case::new(1500, 17, 50, Values::HeavyTail).weighted(),
+        Case::new(1000, 32, 40, Values::Small),
+        Case::new(1000, 32, 40, Values::Offset),
+    ] {
+        let data = case.data();
+        for backend in CpuBackend::for_each_isa(2).unwrap() {
+            let description = backend.description();
+            let (mut ours, mut reference) = (backend.open(&data, 64).unwrap(), ScalarBackend.open(&data, 64).unwrap());
+            let mut centroids = case.centroids(&data);
+            for iteration in 0..5 {
+                let (pass, expected) = (ours.assign(&centroids).unwrap(), reference.assign(&centroids).unwrap());
+                let what = format!("{case:?} on {description}, iteration {iteration}");
+                assert_eq!(
+                    (pass.partial, pass.n_moved),
+                    (expected.partial.clone(), expected.n_moved),
+                    "{what}"
+                );
+                assert_eq!(ours.labels().unwrap(), reference.labels().unwrap(), "{what}");
+                centroids = expected.partial.centroids(&centroids);
+            }
+            let (two, expected) = (
+                ours.two_nearest(&centroids).unwrap(),
+                reference.two_nearest(&centroids).unwrap(),
+            );
+            assert_eq!(
+                (two.labels, two.runners_up),
+                (expected.labels, expected.runners_up),
+                "{case:?}"
+            );
+        }
+    }
+}

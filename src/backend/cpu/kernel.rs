@@ -1,10 +1,12 @@
 //! Distances of a tile of up to 64 rows to a list of centroids, and what follows from them for each row: the nearest
 //! centroid, whether that is proven, and by how much the others are farther.
 
+use super::coarse_kernel::{self, CoarseKernels};
 use super::group_kernel::{self, GroupScores, GroupTable};
 use super::groups::VECTOR;
 use super::lane_sums::AddBlock;
 use super::lanes::{Lanes, Portable};
+use super::rows::{self, LayOut, Move};
 use crate::backend::certificate;
 use crate::tiles::{BLOCK, Centroids};
 
@@ -65,6 +67,30 @@ pub(super) struct Tile<'t> {
     pub(super) ahead: &'t [f32],
 }
 
+/// The part of what is read next that is fetched while some rows of a tile are worked on, a share for each group of
+/// centroids.
+pub(super) struct Ahead<'t>(std::slice::Chunks<'t, f32>);
+
+impl<'t> Ahead<'t> {
+    /// For the rows from `first` on, `n_rows` of them, over `n_groups` groups.
+    pub(super) fn new(tile: Tile<'t>, first: usize, n_rows: usize, n_groups: usize) -> Self {
+        let share = (tile.ahead.len() * n_rows / BLOCK).div_ceil(n_groups);
+        Self(tile.ahead[tile.ahead.len() / BLOCK * first..].chunks(share.max(1)))
+    }
+
+    /// Has the next share fetched.
+    ///
+    /// # Safety
+    /// The instruction set of `V` must be present.
+    #[inline(always)]
+    pub(super) unsafe fn fetch<V: Lanes>(&mut self) {
+        for line in self.0.next().unwrap_or_default().chunks(LINE) {
+            // SAFETY: the caller's promise.
+            unsafe { V::prefetch(line) }
+        }
+    }
+}
+
 /// What the kernels find for each row of a tile.
 pub(super) struct TileScores {
     /// The nearest centroid.
@@ -109,8 +135,16 @@ pub(super) struct Kernels {
     pub(super) rank: fn(&mut [u16], &GroupTable, &mut GroupScores),
     /// Adds a block of rows to the lanes of their clusters, where the instruction set has masks.
     pub(super) add_block: Option<AddBlock>,
+    /// Lays out a block row by row.
+    pub(super) lay_out: LayOut,
+    /// Adds rows of so many features to the sums at their places.
+    pub(super) add_rows: fn(&mut [i64], &[u32], &[f32], usize),
+    /// Takes rows of so many features from some sums to others.
+    pub(super) shift_rows: fn(&mut [i64], &[Move], &[f32], usize),
     /// Exchanges the labels of a tile and the nearest centroids found; gives the rows (one bit each) that differed.
     pub(super) exchange: fn(&mut [u32], &mut [u32; BLOCK]) -> u64,
+    /// Does `nearest` and `two_nearest` in integers, at less cost and for fewer rows.
+    pub(super) coarse: Option<CoarseKernels>,
     /// Squared distance of two centroids, in centroid units squared, with a relative error below 2^-30.
     pub(super) centroid_sq_dist: fn(&[i32], &[i32]) -> f64,
 }
@@ -240,24 +274,19 @@ unsafe fn score<V: Lanes, const VECS: usize, const THREE: bool>(
         let mut norms = [V::splat(0.0); VECS];
         let mut ranking = Ranking::<V, VECS>::new();
         let n_groups = table.n_groups();
-        let share = (tile.ahead.len() * VECS * V::WIDTH / BLOCK).div_ceil(n_groups);
-        let mut ahead = tile.ahead[tile.ahead.len() / BLOCK * first..].chunks(share.max(1));
+        let mut ahead = Ahead::new(tile, first, VECS * V::WIDTH, n_groups);
         let group = table.group(0);
         ranking.add::<THREE>(
             half_sq_dists::<V, VECS, true>(tile, first, &mut norms, table, group),
             group,
         );
         for index in 1..n_groups {
-            for line in ahead.next().unwrap_or_default().chunks(LINE) {
-                V::prefetch(line);
-            }
+            ahead.fetch::<V>();
             let group = table.group(index);
             let scores = half_sq_dists::<V, VECS, false>(tile, first, &mut norms, table, group);
             ranking.add::<THREE>(scores, group);
         }
-        for line in ahead.next().unwrap_or_default().chunks(LINE) {
-            V::prefetch(line);
-        }
+        ahead.fetch::<V>();
         let factor = V::splat(table.factor);
         let zero = V::splat(0.0);
         for (v, norm) in norms.into_iter().enumerate() {
@@ -290,7 +319,7 @@ const WIDE: usize = 64;
 const LINE: usize = 16;
 
 /// Covers the error of [`Lanes::rsqrt`] and the roundings around it.
-const MARGIN_SHRINK: f32 = 1.0 - 1.0 / 1024.0;
+pub(super) const MARGIN_SHRINK: f32 = 1.0 - 1.0 / 1024.0;
 /// [`score`] for all rows of a tile: as many at a time as the registers hold, then vector by vector.
 ///
 /// # Safety
@@ -382,6 +411,14 @@ macro_rules! kernels {
                 unsafe { exchange::<$lanes>(labels, found) }
             }
             $(#[target_feature(enable = $enable)])?
+            fn add_rows_(sums: &mut [i64], places: &[u32], block: &[f32], n_features: usize) {
+                rows::add(sums, places, block, n_features)
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn shift_rows_(sums: &mut [i64], moves: &[Move], block: &[f32], n_features: usize) {
+                rows::shift(sums, moves, block, n_features)
+            }
+            $(#[target_feature(enable = $enable)])?
             fn nearest_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
                 unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, false>(tile, table, out) }
             }
@@ -421,6 +458,10 @@ macro_rules! kernels {
                 open: |lower, table, out| unsafe { open_(lower, table, out) },
                 rank: |lower, table, out| unsafe { rank_(lower, table, out) },
                 add_block: None,
+                lay_out: rows::lay_out,
+                add_rows: |sums, places, rows, n_features| unsafe { add_rows_(sums, places, rows, n_features) },
+                shift_rows: |sums, moves, rows, n_features| unsafe { shift_rows_(sums, moves, rows, n_features) },
+                coarse: None,
                 exchange: |labels, found| unsafe { exchange_(labels, found) },
                 centroid_sq_dist: |a, b| unsafe { centroid_sq_dist_(a, b) },
             };
@@ -446,11 +487,20 @@ pub(super) fn available() -> Vec<Kernels> {
             found.push(Kernels {
                 // SAFETY: AVX-512F was just detected.
                 add_block: Some(|labels, block, lanes| unsafe { super::lane_sums::add_avx512(labels, block, lanes) }),
+                // SAFETY: AVX-512F was just detected.
+                lay_out: |block, rows| unsafe { rows::lay_out_avx512(block, rows) },
+                coarse: (is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni"))
+                    // SAFETY: just detected.
+                    .then(|| unsafe { coarse_kernel::avx512() }),
                 ..avx512::KERNELS
             });
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            found.push(avx2::KERNELS);
+            found.push(Kernels {
+                // SAFETY: AVX2 and FMA were just detected.
+                coarse: Some(unsafe { coarse_kernel::avx2() }),
+                ..avx2::KERNELS
+            });
         }
     }
     found.push(portable::KERNELS);

@@ -103,7 +103,7 @@ mod tests {
         let n_blocks = 3 * super::MAX_BLOCKS + 7;
         for kernels in kernel::available() {
             for (n_clusters, n_features) in [(3, 2), (40, 20)] {
-                let mut delta = Delta::new(n_clusters, n_features, kernels.add_block);
+                let mut delta = Delta::new(n_clusters, n_features, &kernels);
                 let block: Vec<f32> = (0..n_features * BLOCK)
                     .map(|i| if (i / BLOCK).is_multiple_of(2) { edge } else { -edge })
                     .collect();

@@ -212,7 +212,7 @@ mod x86 {
 
     /// 8 rows; needs AVX2 and FMA.
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx2(__m256);
+    pub(in super::super) struct Avx2(pub(in super::super) __m256);
 
     // SAFETY (every block below): the trait's contract gives the instruction set; the slices are checked to be long
     // enough, and the unaligned forms of load and store are used.
@@ -369,7 +369,7 @@ mod x86 {
 
     /// 16 rows; needs AVX-512F.
     #[derive(Clone, Copy)]
-    pub(in super::super) struct Avx512(__m512);
+    pub(in super::super) struct Avx512(pub(in super::super) __m512);
 
     // SAFETY: as above.
     impl Lanes for Avx512 {

@@ -7,6 +7,8 @@
 //! gives what a pass from scratch gives.
 
 mod bounds;
+mod coarse;
+mod coarse_kernel;
 mod exact;
 mod group_kernel;
 mod group_task;
@@ -14,7 +16,9 @@ mod groups;
 mod kernel;
 mod lane_sums;
 mod lanes;
+mod pairs;
 mod policy;
+mod rows;
 mod session;
 mod sums;
 mod task;

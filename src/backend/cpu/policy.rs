@@ -47,11 +47,35 @@ pub(super) struct Policy {
     costs: Costs,
     /// Groups are tried once a smaller share of the rows moves.
     groups_from: f64,
+    /// Rows get a coarse look first.
+    coarse: bool,
+    shape: [usize; 2],
+}
+
+/// Where a coarse look leaves more than this share of the rows open, it is given up.
+const MAX_UNSETTLED: f64 = 0.2;
+
+/// Whether a coarse look at a row is so much cheaper than one in `f32` that it pays.
+pub(super) fn coarse_pays(n_clusters: usize, n_features: usize) -> bool {
+    coarse_cost(n_clusters, n_features) < 0.9 * fine_cost(n_clusters, n_features)
+}
+
+/// Estimated cycles per row: a multiply-add per centroid and feature of sixteen rows, five operations per centroid.
+fn fine_cost(n_clusters: usize, n_features: usize) -> f64 {
+    let (k, d) = (n_clusters as f64, n_features as f64);
+    k * (d + 4.0) / 16.0
+}
+
+/// The same where one operation does two features, after these are rounded.
+fn coarse_cost(n_clusters: usize, n_features: usize) -> f64 {
+    let (k, d) = (n_clusters as f64, n_features as f64);
+    (k * (d / 2.0 + 2.5) + 5.0 * d) / 16.0
 }
 
 impl Policy {
-    pub(super) fn new(pruning: Pruning, n_clusters: usize, n_features: usize) -> Self {
-        let costs = Costs::new(n_clusters, n_features);
+    /// `coarse`: rows get a coarse look first.
+    pub(super) fn new(pruning: Pruning, n_clusters: usize, n_features: usize, coarse: bool) -> Self {
+        let costs = Costs::new(n_clusters, n_features, coarse);
         Self {
             pruning,
             mode: match pruning {
@@ -60,12 +84,18 @@ impl Policy {
                 Pruning::Always => costs.prune(),
             },
             costs,
+            shape: [n_clusters, n_features],
+            coarse,
             groups_from: if pruning == Pruning::Always { 1.0 } else { GROUPS_FROM },
         }
     }
 
     pub(super) fn mode(&self) -> Mode {
         self.mode
+    }
+
+    pub(super) fn is_coarse(&self) -> bool {
+        self.coarse
     }
 
     /// The coming pass makes bounds of groups anew.
@@ -75,6 +105,10 @@ impl Policy {
 
     /// Decides on the next pass.
     pub(super) fn learn(&mut self, tally: &Tally, n_rows: usize) {
+        if tally.n_unsettled as f64 > MAX_UNSETTLED * tally.n_coarse as f64 {
+            self.coarse = false;
+            self.costs = Costs::new(self.shape[0], self.shape[1], false);
+        }
         let moved = tally.n_moved as f64 / n_rows as f64;
         self.mode = match self.mode {
             Mode::Plain => Mode::Plain,
@@ -113,10 +147,11 @@ struct Costs {
 }
 
 impl Costs {
-    fn new(n_clusters: usize, n_features: usize) -> Self {
-        let (k, d) = (n_clusters as f64, n_features as f64);
-        // Sixteen rows at a time: a multiply-add per centroid and feature, four operations per centroid; or memory.
-        let in_place = (k * (d + 4.0) / 16.0).max(1.5 * d) + 4.0;
+    fn new(n_clusters: usize, n_features: usize, coarse: bool) -> Self {
+        let d = n_features as f64;
+        let look = if coarse { coarse_cost } else { fine_cost };
+        // Or what memory takes.
+        let in_place = look(n_clusters, n_features).max(1.5 * d) + 4.0;
         let group = groups::shape(n_clusters, n_features).and_then(|(n_groups, width)| {
             let pair = 1.1 * (width / groups::VECTOR) as f64 * d + 35.0;
             let row = 2.0 * n_groups as f64 + 80.0;
@@ -168,7 +203,7 @@ mod tests {
 
     #[test]
     fn bounds_are_kept_where_they_pay() {
-        let (small, large) = (Costs::new(8, 8), Costs::new(256, 64));
+        let (small, large) = (Costs::new(8, 8, false), Costs::new(256, 64, false));
         assert_eq!(small.mode(1.0), Mode::Watch);
         assert_eq!(large.mode(1.0), Mode::Watch);
         assert!(matches!(small.mode(0.01), Mode::Prune { .. }));
@@ -189,7 +224,7 @@ mod tests {
             n_unsafe: 100,
             ..Tally::default()
         };
-        let mut policy = Policy::new(Pruning::Auto, 256, 64);
+        let mut policy = Policy::new(Pruning::Auto, 256, 64, false);
         policy.learn(&moved(500), 1000);
         assert_eq!(policy.mode(), Mode::Watch);
         policy.learn(&moved(100), 1000);

@@ -1,19 +1,22 @@
 //! A data set in the hands of the CPU: what is kept from pass to pass.
 
+use std::cell::OnceCell;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::bounds::{Bounds, UNKNOWN, Ways, steps};
+use super::coarse::{CoarseTable, usual_norm};
 use super::groups::{GroupBounds, Grouping};
-use super::kernel::CentroidTable;
-use super::policy::{Mode, Policy};
+use super::kernel::{CentroidTable, Kernels};
+use super::policy::{self, Mode, Policy};
 use super::sums;
 use super::task::{PassPlan, Places, Tally, Task, Worker, cut};
 use super::{CpuBackend, Pruning};
 use crate::backend::{Pass, Session, TwoNearest};
 use crate::error::Result;
 use crate::partial::ClusterPartial;
+use crate::sys;
 use crate::tiles::{BLOCK, Centroids, TileSet};
 
 pub(super) struct CpuSession<'d> {
@@ -24,6 +27,8 @@ pub(super) struct CpuSession<'d> {
     labelled: bool,
     /// What later passes have of earlier ones with centroids of the same shape; `None` before the first pass.
     kept: Option<Kept>,
+    /// See [`usual_norm`]; computed when first asked for.
+    usual_norm: OnceCell<f64>,
 }
 
 /// What is kept between passes, beside the labels.
@@ -46,11 +51,21 @@ impl<'d> CpuSession<'d> {
         Self {
             backend,
             data,
-            // Lazily zeroed: the first pass writes to them on all threads.
-            labels: vec![0; data.n_rows()],
+            labels: labels(data.n_rows()),
             labelled: false,
             kept: None,
+            usual_norm: OnceCell::new(),
         }
+    }
+
+    /// What a first look in integers needs, where that pays.
+    fn coarse_table(&self, centroids: &Centroids) -> Option<CoarseTable> {
+        self.backend.kernels.coarse?;
+        let pays = policy::coarse_pays(centroids.n_clusters(), centroids.n_features());
+        pays.then(|| {
+            let usual_norm = *self.usual_norm.get_or_init(|| usual_norm(self.data));
+            CoarseTable::new(centroids, usual_norm)
+        })?
     }
 
     /// Begins with centroids of a shape.
@@ -64,7 +79,12 @@ impl<'d> CpuSession<'d> {
             workers: workers
                 .map(|_| Mutex::new(Worker::new(k, d, &self.backend.kernels)))
                 .collect(),
-            policy: Policy::new(pruning, k, d),
+            policy: Policy::new(
+                pruning,
+                k,
+                d,
+                self.backend.kernels.coarse.is_some() && policy::coarse_pays(k, d),
+            ),
             centroids: centroids.clone(),
             bounds: (pruning != Pruning::Never).then(|| Bounds::new(k, n_rows, n_rows.div_ceil(BLOCK))),
             groups: None,
@@ -82,16 +102,26 @@ impl Session for CpuSession<'_> {
         if !from_scratch {
             kept.follow(centroids, self.data, &self.labels, self.backend);
         }
-        let tally = kept.pass(centroids, self.data, &mut self.labels, self.backend, from_scratch);
-        let was_labelled = std::mem::replace(&mut self.labelled, true);
+        let first = !self.labelled;
+        // Where sums begin anew among labels, those that a coarse look leaves open could not be counted as moved.
+        let coarse = (kept.policy.is_coarse() && from_scratch == first)
+            .then(|| self.coarse_table(centroids))
+            .flatten();
+        let plan = PassPlan {
+            from_scratch,
+            first,
+            ..kept.plan(centroids, self.backend.kernels, coarse)
+        };
+        let tally = kept.pass(&plan, self.data, &mut self.labels, self.backend);
+        self.labelled = true;
         let partial = kept.sums.clone();
         self.kept = Some(kept);
         Ok(Pass {
             partial,
-            n_moved: if was_labelled {
-                tally.n_moved
-            } else {
+            n_moved: if first {
                 self.data.n_rows() as u64
+            } else {
+                tally.n_moved
             },
             n_doubtful: tally.n_doubtful,
             n_read: tally.n_read,
@@ -104,15 +134,22 @@ impl Session for CpuSession<'_> {
 
     fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
         let n = self.data.n_rows();
-        let (mut labels, mut runners_up) = (vec![0; n], vec![0; n]);
+        let (mut labels, mut runners_up) = (labels(n), labels(n));
         let plan = PassPlan {
             kernels: self.backend.kernels,
             centroids,
             table: CentroidTable::new(centroids),
+            coarse: self
+                .kept
+                .as_ref()
+                .is_none_or(|kept| kept.policy.is_coarse())
+                .then(|| self.coarse_table(centroids))
+                .flatten(),
             ways: Ways::default(),
             mode: Mode::Plain,
             groups: None,
             from_scratch: true,
+            first: true,
         };
         let places = Places {
             labels: &mut labels,
@@ -167,23 +204,22 @@ impl Kept {
         }
     }
 
-    fn pass(
-        &mut self,
-        centroids: &Centroids,
-        data: &TileSet,
-        labels: &mut [u32],
-        backend: &CpuBackend,
-        from_scratch: bool,
-    ) -> Tally {
-        let plan = PassPlan {
-            kernels: backend.kernels,
+    /// What the tasks of a pass share.
+    fn plan<'p>(&self, centroids: &'p Centroids, kernels: Kernels, coarse: Option<CoarseTable>) -> PassPlan<'p> {
+        PassPlan {
+            kernels,
             centroids,
             table: CentroidTable::new(centroids),
+            coarse,
             ways: self.bounds.as_ref().map(Bounds::ways).unwrap_or_default(),
             mode: self.policy.mode(),
             groups: self.groups.as_ref().map(|groups| groups.view(centroids)),
-            from_scratch,
-        };
+            from_scratch: false,
+            first: false,
+        }
+    }
+
+    fn pass(&mut self, plan: &PassPlan<'_>, data: &TileSet, labels: &mut [u32], backend: &CpuBackend) -> Tally {
         let mut places = Places {
             labels,
             ..Places::default()
@@ -214,6 +250,11 @@ impl Kept {
         self.policy.learn(&tally, data.n_rows());
         tally
     }
+}
+
+/// Room for the labels of so many rows; the pass that fills them first takes the memory, on all threads.
+fn labels(n_rows: usize) -> Vec<u32> {
+    sys::zeros(n_rows).expect("memory for the labels")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,12 +1,13 @@
 //! A run of blocks in the hands of one thread.
 
 use super::bounds::{UNKNOWN, Ways};
+use super::coarse::{CoarseRows, CoarseTable};
 use super::exact::Exact;
 use super::group_task::GroupWorker;
 use super::groups::GroupView;
 use super::kernel::{CentroidTable, Kernels, Tile, TileScores};
 use super::policy::Mode;
-use super::sums::Delta;
+use super::sums::{Delta, bits};
 use crate::backend::NO_CLUSTER;
 use crate::tiles::{BLOCK, Centroids, Chunk, TileSet, tile_index};
 
@@ -109,6 +110,9 @@ pub(super) struct Tally {
     pub(super) n_read: u64,
     /// Pairs of rows and groups that were measured.
     pub(super) n_pairs: u64,
+    /// Rows that had a coarse look, and those of them that it did not settle.
+    pub(super) n_coarse: u64,
+    pub(super) n_unsettled: u64,
     /// Rows that keep bounds, and those of them that the bounds did not clear.
     pub(super) n_watched: u64,
     pub(super) n_unsafe: u64,
@@ -120,6 +124,8 @@ impl Tally {
         self.n_doubtful += other.n_doubtful;
         self.n_read += other.n_read;
         self.n_pairs += other.n_pairs;
+        self.n_coarse += other.n_coarse;
+        self.n_unsettled += other.n_unsettled;
         self.n_watched += other.n_watched;
         self.n_unsafe += other.n_unsafe;
     }
@@ -132,23 +138,56 @@ pub(super) struct Worker {
     pub(super) exact: Exact,
     pub(super) groups: GroupWorker,
     scores: TileScores,
+    coarse: CoarseRows,
     /// Rows gathered from several blocks.
     tile: Vec<f32>,
     /// Rows that need a look, as places in the task.
     pending: Vec<u32>,
+    /// Rows that need another one after a coarse look.
+    unsettled: Vec<u32>,
+}
+
+/// How closely rows are looked at.
+#[derive(Clone, Copy, PartialEq)]
+enum Look {
+    /// As the pass has it: in integers where that pays.
+    First,
+    /// So that an answer is sure.
+    Second,
 }
 
 impl Worker {
     pub(super) fn new(n_clusters: usize, n_features: usize, kernels: &Kernels) -> Self {
         Self {
-            delta: Delta::new(n_clusters, n_features, kernels.add_block),
+            delta: Delta::new(n_clusters, n_features, kernels),
             tally: Tally::default(),
             exact: Exact::default(),
             groups: GroupWorker::new(),
             scores: TileScores::new(),
+            coarse: CoarseRows::default(),
             tile: vec![0.0; n_features * BLOCK],
             pending: Vec::with_capacity(2 * BLOCK),
+            unsettled: Vec::with_capacity(2 * BLOCK),
         }
+    }
+}
+
+impl Worker {
+    #[inline]
+    fn waiting(&mut self, look: Look) -> &mut Vec<u32> {
+        match look {
+            Look::First => &mut self.pending,
+            Look::Second => &mut self.unsettled,
+        }
+    }
+
+    /// Takes as many rows as there is room for from those that wait for such a look; gives their number.
+    fn take_waiting(&mut self, look: Look, rows: &mut [u32; BLOCK]) -> usize {
+        let waiting = self.waiting(look);
+        let n = waiting.len().min(BLOCK);
+        rows[..n].copy_from_slice(&waiting[..n]);
+        waiting.drain(..n);
+        n
     }
 }
 
@@ -157,12 +196,16 @@ pub(super) struct PassPlan<'p> {
     pub(super) kernels: Kernels,
     pub(super) centroids: &'p Centroids,
     pub(super) table: CentroidTable,
+    /// There where rows are looked at in integers first.
+    pub(super) coarse: Option<CoarseTable>,
     pub(super) ways: Ways,
     pub(super) mode: Mode,
     /// There in [`Mode::Groups`].
     pub(super) groups: Option<GroupView>,
     /// No sums are kept from an earlier pass: every row is added, none taken out.
     pub(super) from_scratch: bool,
+    /// There are no labels from an earlier pass.
+    pub(super) first: bool,
 }
 
 impl PassPlan<'_> {
@@ -182,8 +225,8 @@ impl PassPlan<'_> {
                 Mode::Watch | Mode::Plain => self.assign_block(worker, task, block),
             }
         }
-        let rest = worker.pending.len();
-        self.assign_pending(worker, task, rest);
+        self.assign_gathered(worker, task, Look::First, 1);
+        self.assign_gathered(worker, task, Look::Second, 1);
     }
 
     /// The rows (one bit each) of a block that need a look, and the least margin that any row has left; `None` where
@@ -226,82 +269,124 @@ impl PassPlan<'_> {
             worker.pending.push(rows.start as u32 + open.trailing_zeros());
             open &= open - 1;
         }
-        if worker.pending.len() >= BLOCK {
-            self.assign_pending(worker, task, BLOCK);
-        }
+        self.assign_gathered(worker, task, Look::First, BLOCK);
     }
 
-    /// Labels all rows of a block where they stand.
+    /// Labels all rows of a block where they stand; those that need another look keep their labels until then.
     fn assign_block(&self, worker: &mut Worker, task: &mut Task<'_>, block: usize) {
         let tile = task.tile(block);
-        self.find(worker, tile);
+        self.find(worker, tile, Look::First);
         let rows = task.rows_of(block);
-        let mut moved = (self.kernels.exchange)(&mut task.labels[rows.clone()], &mut worker.scores.nearest);
+        let unsettled = worker.scores.doubtful;
+        for slot in bits(unsettled) {
+            let row = rows.start + slot;
+            worker.unsettled.push(row as u32);
+            worker.scores.margin[slot] = f32::NEG_INFINITY;
+            // Sums begin with some cluster for every row.
+            worker.scores.nearest[slot] = if self.from_scratch { 0 } else { task.labels[row] };
+        }
+        let moved = if self.first {
+            // Nothing to compare with; labels that were never read take their memory in one go.
+            task.labels[rows.clone()].copy_from_slice(&worker.scores.nearest[..rows.len()]);
+            0
+        } else {
+            (self.kernels.exchange)(&mut task.labels[rows.clone()], &mut worker.scores.nearest)
+        };
         worker.tally.n_moved += u64::from(moved.count_ones());
+        self.keep_bounds(worker, task, block);
+        let weight = |slot| task.weight(rows.start + slot);
+        let labels = &task.labels[rows.clone()];
+        if self.from_scratch {
+            worker.delta.add_block(labels, tile.values, weight);
+        } else if moved != 0 {
+            let labels = [&worker.scores.nearest[..], labels];
+            worker.delta.shift_rows(moved, labels, tile.values, weight);
+        }
+        self.assign_gathered(worker, task, Look::Second, BLOCK);
+    }
+
+    /// Keeps the bounds of a block that was just looked at, where any are kept.
+    fn keep_bounds(&self, worker: &Worker, task: &mut Task<'_>, block: usize) {
         if self.mode.keeps_bounds(task.first_block + block) {
+            let rows = task.rows_of(block);
             let margins = &worker.scores.margin[..rows.len()];
             let bounds = task.row_bounds[rows.clone()].iter_mut();
-            for ((bound, &margin), &label) in bounds.zip(margins).zip(&task.labels[rows.clone()]) {
+            for ((bound, &margin), &label) in bounds.zip(margins).zip(&task.labels[rows]) {
                 *bound = self.ways.row_bound(margin, label);
             }
             task.block_bounds[block] = self.ways.block_bound(least(margins));
         } else if self.mode != Mode::Plain {
             task.block_bounds[block] = UNKNOWN;
         }
-        if self.from_scratch {
-            let weight = |slot| task.weight(rows.start + slot);
-            worker.delta.add_block(&task.labels[rows.clone()], tile.values, weight);
-            return;
-        }
-        while moved != 0 {
-            let slot = moved.trailing_zeros() as usize;
-            moved &= moved - 1;
-            let row = rows.start + slot;
-            let (from, to) = (worker.scores.nearest[slot], task.labels[row]);
-            worker.delta.shift(from, to, &tile.values[slot..], task.weight(row));
+    }
+
+    /// Labels the rows that wait for such a look, 64 at a time, as long as there are `enough`.
+    #[inline]
+    fn assign_gathered(&self, worker: &mut Worker, task: &mut Task<'_>, look: Look, enough: usize) {
+        while worker.waiting(look).len() >= enough {
+            let mut rows = [0; BLOCK];
+            let n = worker.take_waiting(look, &mut rows);
+            self.assign_rows(worker, task, &rows[..n], look);
         }
     }
 
-    /// Labels the first `n` of the waiting rows, at most 64.
-    fn assign_pending(&self, worker: &mut Worker, task: &mut Task<'_>, n: usize) {
-        if n == 0 {
-            return;
-        }
+    /// Labels some rows of a task, at most 64.
+    fn assign_rows(&self, worker: &mut Worker, task: &mut Task<'_>, rows: &[u32], look: Look) {
         let mut values = std::mem::take(&mut worker.tile);
-        gather(task, &worker.pending[..n], &mut values);
+        gather(task, rows, &mut values);
         let tile = Tile {
             values: &values,
-            n_rows: n,
+            n_rows: rows.len(),
             ahead: &[],
         };
-        self.find(worker, tile);
-        for slot in 0..n {
-            let row = worker.pending[slot] as usize;
-            let nearest = worker.scores.nearest[slot];
-            let previous = std::mem::replace(&mut task.labels[row], nearest);
-            task.row_bounds[row] = self.ways.row_bound(worker.scores.margin[slot], nearest);
-            if previous != nearest {
-                worker.tally.n_moved += 1;
-                worker.delta.shift(previous, nearest, &values[slot..], task.weight(row));
+        self.find(worker, tile, look);
+        let mut previous = [0; BLOCK];
+        let mut moved = 0;
+        for (slot, &row) in rows.iter().enumerate() {
+            if worker.scores.doubtful >> slot & 1 == 1 {
+                worker.unsettled.push(row);
+                continue;
             }
+            let (row, nearest) = (row as usize, worker.scores.nearest[slot]);
+            previous[slot] = std::mem::replace(&mut task.labels[row], nearest);
+            if let Some(bound) = task.row_bounds.get_mut(row) {
+                *bound = self.ways.row_bound(worker.scores.margin[slot], nearest);
+            }
+            moved |= u64::from(previous[slot] != nearest) << slot;
         }
-        worker.pending.drain(..n);
+        worker.tally.n_moved += u64::from(moved.count_ones());
+        if moved != 0 {
+            let labels = [&previous[..], &worker.scores.nearest[..]];
+            let weight = |slot: usize| task.weight(rows[slot] as usize);
+            worker.delta.shift_rows(moved, labels, &values, weight);
+        }
         worker.tile = values;
+        if look == Look::First {
+            self.assign_gathered(worker, task, Look::Second, BLOCK);
+        }
     }
 
-    /// The nearest centroids of a tile's rows, in the worker's scores.
-    fn find(&self, worker: &mut Worker, tile: Tile<'_>) {
-        (self.kernels.nearest)(tile, &self.table, &mut worker.scores);
-        worker.tally.n_read += tile.n_rows as u64;
-        self.decide(worker, tile);
+    /// The nearest centroids of a tile's rows, in the worker's scores, but for those that need a second look.
+    fn find(&self, worker: &mut Worker, tile: Tile<'_>, look: Look) {
+        match (self.kernels.coarse, &self.coarse) {
+            (Some(kernels), Some(table)) if look == Look::First => {
+                (kernels.nearest)(tile, table, &mut worker.coarse, &mut worker.scores);
+                worker.tally.n_coarse += tile.n_rows as u64;
+                worker.tally.n_unsettled += u64::from(worker.scores.doubtful.count_ones());
+            }
+            _ => {
+                (self.kernels.nearest)(tile, &self.table, &mut worker.scores);
+                self.decide(worker, tile);
+            }
+        }
+        if look == Look::First {
+            worker.tally.n_read += tile.n_rows as u64;
+        }
     }
 
     /// Decides the doubtful rows of a tile exactly.
     fn decide(&self, worker: &mut Worker, tile: Tile<'_>) {
-        let mut doubtful = worker.scores.doubtful;
-        while doubtful != 0 {
-            let slot = doubtful.trailing_zeros() as usize;
-            doubtful &= doubtful - 1;
+        for slot in bits(std::mem::take(&mut worker.scores.doubtful)) {
             let ranked = worker
                 .exact
                 .two_nearest(&tile.values[slot..], self.centroids, &self.kernels);
@@ -316,15 +401,51 @@ impl PassPlan<'_> {
     pub(super) fn two_nearest(&self, worker: &mut Worker, task: &mut Task<'_>) {
         for block in 0..task.n_blocks() {
             let tile = task.tile(block);
-            (self.kernels.two_nearest)(tile, &self.table, &mut worker.scores);
-            self.decide(worker, tile);
             let rows = task.rows_of(block);
+            self.find_two(worker, tile, Look::First);
+            for slot in bits(worker.scores.doubtful) {
+                worker.unsettled.push((rows.start + slot) as u32);
+            }
             task.labels[rows.clone()].copy_from_slice(&worker.scores.nearest[..rows.len()]);
-            let runners_up = &mut task.runners_up[rows.clone()];
-            if self.centroids.n_clusters() == 1 {
-                runners_up.fill(NO_CLUSTER);
-            } else {
-                runners_up.copy_from_slice(&worker.scores.runner_up[..rows.len()]);
+            task.runners_up[rows.clone()].copy_from_slice(&worker.scores.runner_up[..rows.len()]);
+            self.settle_two(worker, task, BLOCK);
+        }
+        self.settle_two(worker, task, 1);
+        if self.centroids.n_clusters() == 1 {
+            task.runners_up.fill(NO_CLUSTER);
+        }
+    }
+
+    /// The two nearest centroids of the rows that wait for a second look, as long as there are `enough`.
+    fn settle_two(&self, worker: &mut Worker, task: &mut Task<'_>, enough: usize) {
+        while worker.unsettled.len() >= enough {
+            let mut values = std::mem::take(&mut worker.tile);
+            let mut rows = [0; BLOCK];
+            let n = worker.take_waiting(Look::Second, &mut rows);
+            gather(task, &rows[..n], &mut values);
+            let tile = Tile {
+                values: &values,
+                n_rows: n,
+                ahead: &[],
+            };
+            self.find_two(worker, tile, Look::Second);
+            for (slot, &row) in rows[..n].iter().enumerate() {
+                task.labels[row as usize] = worker.scores.nearest[slot];
+                task.runners_up[row as usize] = worker.scores.runner_up[slot];
+            }
+            worker.tile = values;
+        }
+    }
+
+    /// As [`PassPlan::find`], with runners-up.
+    fn find_two(&self, worker: &mut Worker, tile: Tile<'_>, look: Look) {
+        match (self.kernels.coarse, &self.coarse) {
+            (Some(kernels), Some(table)) if look == Look::First => {
+                (kernels.two_nearest)(tile, table, &mut worker.coarse, &mut worker.scores);
+            }
+            _ => {
+                (self.kernels.two_nearest)(tile, &self.table, &mut worker.scores);
+                self.decide(worker, tile);
             }
         }
     }

@@ -1,0 +1,240 @@
+//! The kernels of [`super::coarse`].
+
+use super::coarse::{CoarseRows, CoarseTable, MAX_NORM};
+use super::kernel::{Ahead, GROUP, MARGIN_SHRINK, Tile, TileScores};
+use super::lanes::Lanes;
+use super::pairs::PairLanes;
+use crate::tiles::BLOCK;
+
+/// Rounds a tile to pairs of integers.
+///
+/// # Safety
+/// The instruction set of `P` must be present; `VECS` vectors hold the rows of a tile.
+#[inline(always)]
+unsafe fn round<P: PairLanes, const VECS: usize>(tile: Tile<'_>, table: &CoarseTable, out: &mut CoarseRows) {
+    out.reserve(table.n_pairs);
+    // SAFETY: the caller's promise, for every call of the vectors' functions.
+    unsafe {
+        let scale = P::Floats::splat(table.scale);
+        let mut norms = [P::splat(0); VECS];
+        for (values, pairs) in tile.values.chunks(2 * BLOCK).zip(out.pairs.chunks_exact_mut(BLOCK)) {
+            for (v, norm) in norms.iter_mut().enumerate() {
+                let at = v * P::Floats::WIDTH;
+                let first = P::Floats::load(&values[at..]).mul(scale);
+                let second = if values.len() > BLOCK {
+                    P::Floats::load(&values[BLOCK + at..]).mul(scale)
+                } else {
+                    P::Floats::splat(0.0)
+                };
+                let pair = P::pair(first, second);
+                *norm = norm.add_squares(pair);
+                pair.store(&mut pairs[at..]);
+            }
+        }
+        for (v, norm) in norms.into_iter().enumerate() {
+            norm.store(&mut out.sq_norms[v * P::Floats::WIDTH..]);
+        }
+    }
+}
+
+/// Scores of `VECS` vectors of rows, from `first` on, against a group of centroids.
+///
+/// # Safety
+/// The instruction set of `P` must be present.
+#[inline(always)]
+unsafe fn scores<P: PairLanes, const VECS: usize>(
+    rows: &CoarseRows,
+    first: usize,
+    table: &CoarseTable,
+    group: usize,
+) -> [[P; VECS]; GROUP] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let place = |slot: usize| group * GROUP + slot;
+        let mut sums: [[P; VECS]; GROUP] =
+            std::array::from_fn(|slot| [P::splat(table.half_sq_norms[place(slot)]); VECS]);
+        let [c0, c1, c2, c3]: [&[i32]; GROUP] = std::array::from_fn(|slot| table.row(place(slot)));
+        let coords = c0.iter().zip(c1).zip(c2).zip(c3);
+        for (lane, (((&c0, &c1), &c2), &c3)) in rows.pairs.chunks_exact(BLOCK).zip(coords) {
+            let x: [P; VECS] = std::array::from_fn(|v| P::load(&lane[first + v * P::Floats::WIDTH..]));
+            for (sums, c) in sums.iter_mut().zip([c0, c1, c2, c3]) {
+                let c = P::splat(c);
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = sum.add_products(x, c);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// The least few scores of `VECS` vectors of rows, each with the number of its centroid in the low bits.
+struct Ranking<P: PairLanes, const VECS: usize> {
+    best: [P; VECS],
+    second: [P; VECS],
+    third: [P; VECS],
+}
+
+impl<P: PairLanes, const VECS: usize> Ranking<P, VECS> {
+    /// # Safety
+    /// The instruction set of `P` must be present.
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        // SAFETY: the caller's promise.
+        let none = unsafe { P::splat(i32::MAX) };
+        Self {
+            best: [none; VECS],
+            second: [none; VECS],
+            third: [none; VECS],
+        }
+    }
+
+    /// Takes in the scores of a group. `THREE`: keeps the third as well.
+    ///
+    /// # Safety
+    /// The instruction set of `P` must be present.
+    #[inline(always)]
+    unsafe fn add<const THREE: bool>(&mut self, scores: [[P; VECS]; GROUP], group: usize, mask: P) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for (slot, scores) in scores.into_iter().enumerate() {
+                let tag = P::splat((group * GROUP + slot) as i32);
+                for (v, score) in scores.into_iter().enumerate() {
+                    let score = score.with_tag(mask, tag);
+                    if THREE {
+                        self.third[v] = self.third[v].min(self.second[v].max(score));
+                    }
+                    self.second[v] = self.second[v].min(self.best[v].max(score));
+                    self.best[v] = self.best[v].min(score);
+                }
+            }
+        }
+    }
+}
+
+/// By how much the scaled distances that belong to two scores differ, at least, less the slack.
+///
+/// # Safety
+/// The instruction set of `P` must be present.
+#[inline(always)]
+unsafe fn margin<P: PairLanes>(lower: P, upper: P, half_sq_norm: P, table: &CoarseTable) -> P::Floats {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mask = P::splat(table.tag_mask);
+        // One more, for the halves that were rounded down.
+        let lower = lower.with_tag(mask, mask).add(half_sq_norm).add(P::splat(1));
+        let upper = upper.with_tag(mask, P::splat(0)).add(half_sq_norm);
+        let sum = lower.to_floats().add(upper.to_floats()).max(P::Floats::splat(1.0));
+        let difference = upper.sub(lower).to_floats();
+        let distance = difference.mul(sum.rsqrt()).mul(P::Floats::splat(MARGIN_SHRINK));
+        distance.sub(P::Floats::splat(table.slack))
+    }
+}
+
+/// Finds the nearest centroids (`THREE`: the two nearest) of `VECS` vectors of rows.
+///
+/// # Safety
+/// The instruction set of `P` must be present.
+#[inline(always)]
+unsafe fn score<P: PairLanes, const VECS: usize, const THREE: bool>(
+    mut ahead: Ahead<'_>,
+    rows: &CoarseRows,
+    first: usize,
+    table: &CoarseTable,
+    out: &mut TileScores,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mask = P::splat(table.tag_mask);
+        let mut ranking = Ranking::<P, VECS>::new();
+        for group in 0..table.n_groups() {
+            ahead.fetch::<P::Floats>();
+            ranking.add::<THREE>(scores::<P, VECS>(rows, first, table, group), group, mask);
+        }
+        let zero = P::Floats::splat(0.0);
+        let largest = P::splat(MAX_NORM * MAX_NORM);
+        for v in 0..VECS {
+            let at = first + v * P::Floats::WIDTH;
+            let (best, second) = (ranking.best[v], ranking.second[v]);
+            let sq_norm = P::load(&rows.sq_norms[at..]);
+            let half_sq_norm = sq_norm.half();
+            let farther = margin(best, second, half_sq_norm, table);
+            let mut proven = farther.gt_bits(zero) & sq_norm.le_bits(largest);
+            best.tag(mask).store_index(&mut out.nearest[at..]);
+            if THREE {
+                let farther = margin(second, ranking.third[v], half_sq_norm, table);
+                proven &= farther.gt_bits(zero);
+                second.tag(mask).store_index(&mut out.runner_up[at..]);
+            } else {
+                let farther = farther.max(zero).mul(P::Floats::splat(table.unscale));
+                farther.store(&mut out.margin[at..]);
+            }
+            let rows = (1u64 << P::Floats::WIDTH) - 1;
+            out.doubtful = out.doubtful & !(rows << at) | (!proven & rows) << at;
+        }
+    }
+}
+
+/// The two nearest, or the nearest with its margin, of all rows of a tile. `VECS` at a time; `ALL` hold a tile.
+///
+/// # Safety
+/// The instruction set of `P` must be present; `VECS` vectors divide a tile.
+#[inline(always)]
+unsafe fn score_tile<P: PairLanes, const VECS: usize, const ALL: usize, const THREE: bool>(
+    tile: Tile<'_>,
+    table: &CoarseTable,
+    rows: &mut CoarseRows,
+    out: &mut TileScores,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        round::<P, ALL>(tile, table, rows);
+        let step = VECS * P::Floats::WIDTH;
+        for first in (0..tile.n_rows).step_by(step) {
+            let ahead = Ahead::new(tile, first, step, table.n_groups());
+            score::<P, VECS, THREE>(ahead, rows, first, table, out);
+        }
+    }
+    if tile.n_rows < BLOCK {
+        out.doubtful &= (1 << tile.n_rows) - 1;
+    }
+}
+
+/// Rounds a tile and scores it against all centroids.
+type CoarseKernel = fn(Tile<'_>, &CoarseTable, &mut CoarseRows, &mut TileScores);
+
+/// The kernels of an instruction set; they fill what those of [`super::kernel::Kernels`] with the same names fill.
+#[derive(Clone, Copy)]
+pub(super) struct CoarseKernels {
+    pub(super) nearest: CoarseKernel,
+    pub(super) two_nearest: CoarseKernel,
+}
+
+/// [`CoarseKernels`] of one instruction set; its functions are compiled with `$enable`.
+#[cfg(target_arch = "x86_64")]
+macro_rules! coarse_kernels {
+    ($name:ident, $pairs:ty, $vecs:literal, $all:literal, $enable:literal) => {
+        /// # Safety
+        #[doc = concat!("The processor must have ", $enable, ".")]
+        pub(super) unsafe fn $name() -> CoarseKernels {
+            // SAFETY (this function and those below): the caller's promise.
+            #[target_feature(enable = $enable)]
+            fn nearest(tile: Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
+                unsafe { score_tile::<$pairs, $vecs, $all, false>(tile, table, rows, out) }
+            }
+            #[target_feature(enable = $enable)]
+            fn two_nearest(tile: Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
+                unsafe { score_tile::<$pairs, $vecs, $all, true>(tile, table, rows, out) }
+            }
+            CoarseKernels {
+                nearest: |tile, table, rows, out| unsafe { nearest(tile, table, rows, out) },
+                two_nearest: |tile, table, rows, out| unsafe { two_nearest(tile, table, rows, out) },
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+coarse_kernels!(avx512, super::pairs::Avx512Pairs, 4, 4, "avx512f,avx512bw,avx512vnni");
+#[cfg(target_arch = "x86_64")]
+coarse_kernels!(avx2, super::pairs::Avx2Pairs, 2, 8, "avx2,fma");
