@@ -117,11 +117,12 @@ fn main() {
 fn judge(criterion: &mut Criterion, shape: Shape, tiles: &TileSet, centroids: &Centroids) {
     let host = CpuBackend::new(0).expect("threads");
     let mut session = host.open(tiles, shape.n_clusters).expect("a session");
-    let labels = session.two_nearest(centroids).expect("a pass").labels;
+    let partial = session.assign(centroids).expect("a pass").partial;
+    let labels = session.labels().expect("labels");
     let mut group = criterion.benchmark_group("quality");
     group.throughput(Throughput::Elements(shape.n_rows as u64));
     group.bench_function(format!("cpu/{}", shape.name), |bencher| {
-        bencher.iter(|| host.install(|| black_box(quality(tiles, &labels, shape.n_clusters, 1.0))));
+        bencher.iter(|| host.install(|| black_box(quality(tiles, &labels, &partial, 1.0))));
     });
     group.finish();
 }

@@ -2,6 +2,7 @@
 //! that are made again here.
 
 use kohort::metrics::{Contingency, quality};
+use kohort::partial::ClusterPartial;
 use kohort::tiles::TileSet;
 use serde::Deserialize;
 
@@ -67,7 +68,7 @@ impl Case {
     fn worst_error(&self, rows: &[f32], labels: &[u32], others: &[u32]) -> f64 {
         let k = self.n_clusters;
         let data = TileSet::from_rows(rows, self.n_features, None, 1 << 14);
-        let found = quality(&data, labels, k, 1.0);
+        let found = quality(&data, labels, &ClusterPartial::of_labels(&data, labels, k), 1.0);
         let table = Contingency::new(labels, k, others, k);
         let relative = |found: f64, expected: f64| (found - expected).abs() / expected.abs() / 1e-9;
         [

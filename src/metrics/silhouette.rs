@@ -9,8 +9,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::dispersion::{Dispersion, tasks};
+use super::dispersion::{Dispersion, TASK_BLOCKS};
 use crate::num::widest::{Kernel, widest};
+use crate::partial::ClusterPartial;
 use crate::tiles::{BLOCK, Chunk, TileSet};
 
 /// Features that are added up at a time; tables are padded to a multiple of it.
@@ -41,17 +42,19 @@ pub struct Quality {
     pub smallest_share: f64,
 }
 
-/// Judges `labels` (one per row, each below `n_clusters`). Rows without weight count for nothing; a row of weight `w`
+/// Judges `labels` (one per row), under which the clusters' sums are `partial`. Rows without weight count for nothing; a row of weight `w`
 /// counts as `w / row_weight` rows, where `row_weight` is 1 for data without weights.
 ///
 /// # Panics
 /// If there is not one label per row, or a label is out of range.
 #[must_use]
-pub fn quality(data: &TileSet, labels: &[u32], n_clusters: usize, row_weight: f64) -> Quality {
-    let dispersion = Dispersion::new(data, labels, n_clusters);
+pub fn quality(data: &TileSet, labels: &[u32], partial: &ClusterPartial, row_weight: f64) -> Quality {
+    let n_clusters = partial.n_clusters();
+    let dispersion = Dispersion::new(data, labels, partial.clone());
     let table = Means::new(&dispersion, row_weight);
     let zero = || Sums::zero(n_clusters);
-    let sums = tasks(data)
+    let sums = data
+        .tasks(TASK_BLOCKS)
         .fold(
             || (zero(), table.room()),
             |(mut sums, mut room), (chunk, blocks)| {
@@ -194,7 +197,11 @@ impl Sums {
         self
     }
 
+    /// Adds blocks of one task.
     fn add(&mut self, table: &Means, room: &mut [f64], chunk: &Chunk, blocks: Range<usize>, labels: &[u32]) {
+        let k = self.silhouettes.len();
+        // Of the rows of one task without weights each sum stays below 2^63.
+        let (mut silhouettes, mut distances, mut simplified) = (vec![0i64; k], vec![0i64; k], 0i64);
         for block in blocks {
             let first = block * BLOCK;
             let labels = &labels[chunk.first_row() + first..][..chunk.block_rows(block)];
@@ -204,22 +211,34 @@ impl Sums {
                 room,
                 labels,
             });
-            for (row, &label) in labels.iter().enumerate() {
-                let (label, weight) = (label as usize, i128::from(chunk.weight(first + row)));
-                self.silhouettes[label] += weight * i128::from(rows.silhouettes[row] as i64);
-                self.simplified += weight * i128::from(rows.simplified[row] as i64);
-                let distance = (rows.distances[row] * table.distance_scale[label]).round_ties_even();
-                self.distances[label] += weight * i128::from(distance as i64);
+            let Some(weights) = chunk.weights() else {
+                for (row, &label) in labels.iter().enumerate() {
+                    silhouettes[label as usize] += rows.silhouettes[row];
+                    distances[label as usize] += rows.distances[row];
+                    simplified += rows.simplified[row];
+                }
+                continue;
+            };
+            for (row, (&label, &weight)) in labels.iter().zip(&weights[first..]).enumerate() {
+                let (label, weight) = (label as usize, i128::from(weight));
+                self.silhouettes[label] += weight * i128::from(rows.silhouettes[row]);
+                self.distances[label] += weight * i128::from(rows.distances[row]);
+                self.simplified += weight * i128::from(rows.simplified[row]);
             }
         }
+        for cluster in 0..k {
+            self.silhouettes[cluster] += i128::from(silhouettes[cluster]);
+            self.distances[cluster] += i128::from(distances[cluster]);
+        }
+        self.simplified += i128::from(simplified);
     }
 }
 
-/// Of the rows of a block: silhouettes in units, and distances to the own mean.
+/// Of the rows of a block, silhouettes in units of [`SILHOUETTE_UNIT`] and scaled distances to the own mean.
 struct Rows {
-    silhouettes: [f64; BLOCK],
-    simplified: [f64; BLOCK],
-    distances: [f64; BLOCK],
+    silhouettes: [i64; BLOCK],
+    simplified: [i64; BLOCK],
+    distances: [i64; BLOCK],
 }
 
 struct BlockSilhouettes<'b> {
@@ -292,36 +311,35 @@ impl Kernel for BlockSilhouettes<'_> {
                 };
             }
         }
-        let mut without_itself = [0.0; BLOCK];
-        let factors = without_itself.iter_mut().zip(labels);
-        factors.for_each(|(to, &label)| *to = table.without_itself[label as usize]);
-        finish(own, own_mean, other, other_mean, without_itself)
+        let mut rows = Rows {
+            silhouettes: [0; BLOCK],
+            simplified: [0; BLOCK],
+            distances: [0; BLOCK],
+        };
+        let (mut without_itself, mut distance_scale) = ([0.0; BLOCK], [0.0; BLOCK]);
+        for (row, &label) in labels.iter().enumerate() {
+            without_itself[row] = table.without_itself[label as usize];
+            distance_scale[row] = table.distance_scale[label as usize];
+        }
+        for row in 0..BLOCK {
+            let of_row = silhouette(own[row] * without_itself[row], other[row]);
+            // The only row of its cluster has the silhouette 0.
+            let of_row = if without_itself[row] > 0.0 { of_row } else { 0.0 };
+            let distance = own_mean[row].sqrt();
+            let simplified = silhouette(distance, other_mean[row].sqrt());
+            rows.silhouettes[row] = rounded(of_row / SILHOUETTE_UNIT);
+            rows.simplified[row] = rounded(simplified / SILHOUETTE_UNIT);
+            rows.distances[row] = rounded(distance * distance_scale[row]);
+        }
+        rows
     }
 }
 
+/// The nearest integer of `v`, ties to even, for `|v| < 2^51`: as the last bits of a sum, which vectors have everywhere.
 #[inline(always)]
-fn finish(
-    own: [f64; BLOCK],
-    own_mean: [f64; BLOCK],
-    other: [f64; BLOCK],
-    other_mean: [f64; BLOCK],
-    without_itself: [f64; BLOCK],
-) -> Rows {
-    let mut rows = Rows {
-        silhouettes: [0.0; BLOCK],
-        simplified: [0.0; BLOCK],
-        distances: [0.0; BLOCK],
-    };
-    for row in 0..BLOCK {
-        let silhouette = silhouette(own[row] * without_itself[row], other[row]);
-        // The only row of its cluster has the silhouette 0.
-        let silhouette = if without_itself[row] > 0.0 { silhouette } else { 0.0 };
-        rows.silhouettes[row] = (silhouette / SILHOUETTE_UNIT).round_ties_even();
-        rows.distances[row] = own_mean[row].sqrt();
-        let simplified = self::silhouette(rows.distances[row], other_mean[row].sqrt());
-        rows.simplified[row] = (simplified / SILHOUETTE_UNIT).round_ties_even();
-    }
-    rows
+fn rounded(v: f64) -> i64 {
+    const ROUNDER: f64 = 1.5 * (1u64 << 52) as f64;
+    ((v + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits())) as i64
 }
 
 /// `(b - a) / max(a, b)`, 0 where both are 0.
@@ -339,6 +357,10 @@ fn silhouette(a: f64, b: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::rng::Rng;
+
+    fn quality(data: &TileSet, labels: &[u32], k: usize, row_weight: f64) -> Quality {
+        super::quality(data, labels, &ClusterPartial::of_labels(data, labels, k), row_weight)
+    }
 
     /// Rows in three heaps, far from 0, some of them twice.
     fn heaps(n: usize, d: usize) -> (Vec<f32>, Vec<u32>) {

@@ -384,19 +384,17 @@ impl TileSet {
     /// Sum over all rows of weight times squared norm, in grid units squared: a constant of the data.
     #[must_use]
     pub fn weighted_sq_norm(&self) -> u128 {
-        const RUN: usize = 64;
-        let of_run = |(chunk, first): (&Chunk, usize)| -> u128 {
-            let blocks = first..(first + RUN).min(chunk.n_blocks());
-            blocks.map(|block| chunk.block_sq_norm(block)).sum()
-        };
-        self.chunks
-            .par_iter()
-            .flat_map(|chunk| {
-                let runs = (0..chunk.n_blocks()).into_par_iter().step_by(RUN);
-                runs.map(move |first| (chunk, first))
-            })
-            .map(of_run)
-            .sum()
+        let of_task =
+            |(chunk, blocks): (&Chunk, Range<usize>)| -> u128 { blocks.map(|block| chunk.block_sq_norm(block)).sum() };
+        self.tasks(64).map(of_task).sum()
+    }
+
+    /// All blocks, in runs of at most `n_blocks` inside one chunk.
+    pub(crate) fn tasks(&self, n_blocks: usize) -> impl ParallelIterator<Item = (&Chunk, Range<usize>)> {
+        self.chunks.par_iter().flat_map(move |chunk| {
+            let firsts = (0..chunk.n_blocks()).into_par_iter().step_by(n_blocks);
+            firsts.map(move |first| (chunk, first..(first + n_blocks).min(chunk.n_blocks())))
+        })
     }
 
     /// Bytes of values and weights.
