@@ -1,6 +1,7 @@
 //! Passes over prepared rows, on every backend of this machine, answers checked before anything is timed:
 //! `assign` (labels and runners-up, nothing added up), `lloyd` (a pass of a converging run: labels, moved rows added
-//! up), `accumulate` (a first pass: labels, every row added up) and `fit` (seeding, ten iterations, labels).
+//! up), `accumulate` (a first pass: labels, every row added up) and `fit` (seeding, ten iterations, labels). `quality`
+//! judges the labels (silhouettes of all rows and the indices beside them), on the CPU alone.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 mod common;
@@ -14,6 +15,7 @@ use kohort::backend::cpu::CpuBackend;
 use kohort::backend::{Backend, Session};
 use kohort::bench::Ceilings;
 use kohort::kmeans::{KMeansParams, fit};
+use kohort::metrics::quality;
 use kohort::tiles::{Centroids, RowKeys, TileSet};
 use kohort::workload::{ANCHORS, Shape};
 
@@ -107,6 +109,20 @@ fn main() {
             }
             group.finish();
         }
+        judge(&mut criterion, shape, &tiles, &centroids);
     }
     criterion.final_summary();
+}
+
+fn judge(criterion: &mut Criterion, shape: Shape, tiles: &TileSet, centroids: &Centroids) {
+    let host = CpuBackend::new(0).expect("threads");
+    let mut session = host.open(tiles, shape.n_clusters).expect("a session");
+    let partial = session.assign(centroids).expect("a pass").partial;
+    let labels = session.labels().expect("labels");
+    let mut group = criterion.benchmark_group("quality");
+    group.throughput(Throughput::Elements(shape.n_rows as u64));
+    group.bench_function(format!("cpu/{}", shape.name), |bencher| {
+        bencher.iter(|| host.install(|| black_box(quality(tiles, &labels, &partial, 1.0))));
+    });
+    group.finish();
 }

@@ -286,7 +286,7 @@ impl Job<'_> {
                 centroids: run.centroids,
                 id_columns: self.options.features.id.clone(),
                 weight_column: self.options.features.weight.clone(),
-                segment_counts: run.counts,
+                segment_counts: run.partial.counts,
             },
             assignment,
             keys,
@@ -310,7 +310,7 @@ impl Job<'_> {
         labels_hash: String,
     ) -> FitSummary {
         let weight_step = prepared.weight_step.unwrap_or(1.0);
-        let weights = run.cluster_weights.iter();
+        let weights = run.partial.cluster_weights.iter();
         FitSummary {
             n_rows: prepared.tiles.n_rows(),
             n_features: prepared.tiles.n_features(),

@@ -24,7 +24,7 @@
 //! Tables can also be Arrow record batches ([`data::MemorySource::new`]) or Parquet files
 //! ([`data::ParquetSource`]). The modules are layers, see `ARCHITECTURE.md`; imports go downwards only:
 //!
-//! [`fit`], [`run`], [`mod@bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`] → [`backend`] → [`features`],
+//! [`fit`], [`run`], [`mod@bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`], [`metrics`] → [`backend`] → [`features`],
 //! [`data`], [`workload`] → [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`].
 
 pub mod artifact;
@@ -36,6 +36,7 @@ pub mod features;
 pub mod fit;
 pub mod grid;
 pub mod kmeans;
+pub mod metrics;
 pub mod model;
 pub mod num;
 pub mod partial;

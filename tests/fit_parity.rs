@@ -27,7 +27,7 @@ fn result(fit: KMeansFit) -> Outcome {
         centroids: fit.centroids.values().to_vec(),
         labels: fit.nearest.labels,
         runners_up: fit.nearest.runners_up,
-        counts: fit.counts,
+        counts: fit.partial.counts,
         inertia: fit.inertia,
         n_iter: fit.n_iter,
         stop_reason: fit.stop_reason,

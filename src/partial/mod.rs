@@ -1,5 +1,7 @@
 //! Layer 1: what a pass adds up per cluster, an exact commutative monoid.
 
+mod labelled;
+
 use crate::grid::CENTROID_SCALE;
 use crate::tiles::Centroids;
 
@@ -79,6 +81,22 @@ impl ClusterPartial {
             .zip(&other.cluster_weights)
             .for_each(|(a, b)| *a += b);
         self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a += b);
+    }
+
+    /// The clusters `order[0], order[1], …`, which may leave some out.
+    #[must_use]
+    pub fn reordered(&self, order: &[usize]) -> Self {
+        Self {
+            n_clusters: order.len(),
+            n_features: self.n_features,
+            sums: order
+                .iter()
+                .flat_map(|&cluster| self.sums_of(cluster))
+                .copied()
+                .collect(),
+            cluster_weights: order.iter().map(|&cluster| self.cluster_weights[cluster]).collect(),
+            counts: order.iter().map(|&cluster| self.counts[cluster]).collect(),
+        }
     }
 
     /// The sums of one cluster.

@@ -98,22 +98,27 @@ impl Chunk {
         self.values[tile_index(row, feature, self.n_features)]
     }
 
-    /// Sum over a block's rows of weight times squared norm. Padding rows are zeros.
-    fn block_sq_norm(&self, block: usize) -> u128 {
-        let mut sum = 0;
+    /// Squared norms of a block's rows, in grid units squared: below 2^61. Padding rows are zeros.
+    pub(crate) fn sq_norms(&self, block: usize) -> [u64; BLOCK] {
+        let mut norms = [0; BLOCK];
         // Squares are below 2^46: so many of them add up in `f64` without rounding.
         for features in self.block(block).chunks(EXACT_SQUARES * BLOCK) {
-            let norms = widest(SqNorms { features });
-            let norms = norms.iter().map(|&norm| norm as u64);
-            sum += match &self.weights {
-                None => u128::from(norms.sum::<u64>()),
-                Some(weights) => norms
-                    .zip(&weights[block * BLOCK..])
-                    .map(|(norm, &weight)| u128::from(norm) * u128::from(weight))
-                    .sum(),
-            };
+            let sums = widest(SqNorms { features });
+            norms.iter_mut().zip(sums).for_each(|(norm, sum)| *norm += sum as u64);
         }
-        sum
+        norms
+    }
+
+    /// Sum over a block's rows of weight times squared norm.
+    fn block_sq_norm(&self, block: usize) -> u128 {
+        let norms = self.sq_norms(block).into_iter().map(u128::from);
+        match &self.weights {
+            None => norms.sum(),
+            Some(weights) => {
+                let rows = norms.zip(&weights[block * BLOCK..]);
+                rows.map(|(norm, &weight)| norm * u128::from(weight)).sum()
+            }
+        }
     }
 
     /// Copies one row of this chunk into `out` as integers.
@@ -379,19 +384,17 @@ impl TileSet {
     /// Sum over all rows of weight times squared norm, in grid units squared: a constant of the data.
     #[must_use]
     pub fn weighted_sq_norm(&self) -> u128 {
-        const RUN: usize = 64;
-        let of_run = |(chunk, first): (&Chunk, usize)| -> u128 {
-            let blocks = first..(first + RUN).min(chunk.n_blocks());
-            blocks.map(|block| chunk.block_sq_norm(block)).sum()
-        };
-        self.chunks
-            .par_iter()
-            .flat_map(|chunk| {
-                let runs = (0..chunk.n_blocks()).into_par_iter().step_by(RUN);
-                runs.map(move |first| (chunk, first))
-            })
-            .map(of_run)
-            .sum()
+        let of_task =
+            |(chunk, blocks): (&Chunk, Range<usize>)| -> u128 { blocks.map(|block| chunk.block_sq_norm(block)).sum() };
+        self.tasks(64).map(of_task).sum()
+    }
+
+    /// All blocks, in runs of at most `n_blocks` inside one chunk.
+    pub(crate) fn tasks(&self, n_blocks: usize) -> impl ParallelIterator<Item = (&Chunk, Range<usize>)> {
+        self.chunks.par_iter().flat_map(move |chunk| {
+            let firsts = (0..chunk.n_blocks()).into_par_iter().step_by(n_blocks);
+            firsts.map(move |first| (chunk, first..(first + n_blocks).min(chunk.n_blocks())))
+        })
     }
 
     /// Bytes of values and weights.

@@ -1,0 +1,85 @@
+//! The sums of rows that have their labels already.
+
+use rayon::prelude::*;
+
+use super::ClusterPartial;
+use crate::tiles::{BLOCK, Chunk, TileSet};
+
+/// Blocks of one task: the sums of so many rows, each below `2^23` times a weight up to `2^16`, are exact in `f64`.
+const TASK_BLOCKS: usize = 64;
+
+impl ClusterPartial {
+    /// Adds up all rows of `data` under `labels`, one per row, each below `n_clusters`.
+    ///
+    /// # Panics
+    /// If there is not one label per row, or a label is out of range.
+    #[must_use]
+    pub fn of_labels(data: &TileSet, labels: &[u32], n_clusters: usize) -> Self {
+        assert_eq!(labels.len(), data.n_rows(), "one label per row");
+        let zero = || Self::zero(n_clusters, data.n_features());
+        data.tasks(TASK_BLOCKS)
+            .fold(zero, |mut partial, (chunk, blocks)| {
+                partial.add_blocks(chunk, blocks, labels);
+                partial
+            })
+            .reduce(zero, |mut a, b| {
+                a.merge(&b);
+                a
+            })
+    }
+
+    fn add_blocks(&mut self, chunk: &Chunk, blocks: std::ops::Range<usize>, labels: &[u32]) {
+        let d = self.n_features;
+        let mut sums = vec![0.0; self.sums.len()];
+        for block in blocks {
+            let first = block * BLOCK;
+            let labels = &labels[chunk.first_row() + first..][..chunk.block_rows(block)];
+            let mut weights = [1.0; BLOCK];
+            for (row, &label) in labels.iter().enumerate() {
+                let weight = chunk.weight(first + row);
+                weights[row] = f64::from(weight);
+                self.counts[label as usize] += 1;
+                self.cluster_weights[label as usize] += u64::from(weight);
+            }
+            for (feature, lane) in chunk.block(block).chunks_exact(BLOCK).enumerate() {
+                for ((&x, &weight), &label) in lane.iter().zip(&weights).zip(labels) {
+                    sums[label as usize * d + feature] += weight * f64::from(x);
+                }
+            }
+        }
+        let totals = self.sums.iter_mut().zip(sums);
+        totals.for_each(|(total, sum)| *total += i128::from(sum as i64));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn sums_are_those_of_a_plain_loop_however_the_data_is_cut() {
+        let (n, d) = (5000, 3);
+        let mut rng = Rng::new(n as u64, 0);
+        let rows: Vec<f32> = (0..n * d).map(|_| rng.below(1 << 24) as f32 - 8_388_607.0).collect();
+        let labels: Vec<u32> = (0..n).map(|_| rng.below(5) as u32).collect();
+        let weights: Vec<u32> = (0..n).map(|_| rng.below((1 << 16) + 1) as u32).collect();
+        for weights in [None, Some(&weights[..])] {
+            let data = TileSet::from_rows(&rows, d, weights, usize::MAX);
+            let mut expected = ClusterPartial::zero(5, d);
+            let mut x = vec![0; d];
+            for (row, &label) in labels.iter().enumerate() {
+                data.read_row(row, &mut x);
+                expected.add_row(label as usize, &x, data.weight(row));
+            }
+            for chunk_bytes in [1, 64 * d * 4 * 10, usize::MAX] {
+                let data = TileSet::from_rows(&rows, d, weights, chunk_bytes);
+                assert_eq!(ClusterPartial::of_labels(&data, &labels, 5), expected);
+            }
+            // Planted fault: one label.
+            let mut wrong = labels.clone();
+            wrong[4321] = (wrong[4321] + 1) % 5;
+            assert_ne!(ClusterPartial::of_labels(&data, &wrong, 5), expected);
+        }
+    }
+}
