@@ -106,6 +106,12 @@ impl Session for FallbackSession<'_> {
         self.run(|session| session.two_nearest(centroids))
     }
 
+    fn assign_two_nearest(&mut self, centroids: &Centroids) -> Result<(Pass, TwoNearest)> {
+        let found = self.run(|session| session.assign_two_nearest(centroids))?;
+        self.last = Some(centroids.clone());
+        Ok(found)
+    }
+
     fn notices(&mut self) -> Vec<String> {
         let mut notices = std::mem::take(&mut self.notices);
         notices.append(&mut self.session.notices());

@@ -61,6 +61,14 @@ pub trait Session {
     /// Where the device fails.
     fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest>;
 
+    /// What [`Session::assign`] and then [`Session::two_nearest`] give, in one pass where the device can.
+    ///
+    /// # Errors
+    /// As for both.
+    fn assign_two_nearest(&mut self, centroids: &Centroids) -> Result<(Pass, TwoNearest)> {
+        Ok((self.assign(centroids)?, self.two_nearest(centroids)?))
+    }
+
     /// What the session did that its user should hear of: a device that was lost, for example.
     fn notices(&mut self) -> Vec<String> {
         Vec::new()
@@ -87,6 +95,9 @@ pub struct TwoNearest {
     pub labels: Vec<u32>,
     /// The second-nearest; [`NO_CLUSTER`] where there is one cluster only.
     pub runners_up: Vec<u32>,
+    /// Whether a row may be equally far from its nearest and its second-nearest centroid, or from that and another one,
+    /// so that the order of the centroids decided. Diagnostic: false only where no row is.
+    pub may_have_ties: bool,
     /// Rows that needed exact arithmetic. Diagnostic: may differ between backends.
     pub n_doubtful: u64,
 }

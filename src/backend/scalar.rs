@@ -66,6 +66,7 @@ impl Session for ScalarSession<'_> {
         Ok(TwoNearest {
             labels,
             runners_up,
+            may_have_ties: true,
             n_doubtful: 0,
         })
     }

@@ -21,7 +21,7 @@ const SHAPES: [(usize, usize, usize, bool); 8] = [
 /// The outcome of a [`self_test`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SelfTest {
-    /// Data sets that were run, two passes and one search for the two nearest each.
+    /// Data sets that were run: two passes, a search for the two nearest and a pass for both on each.
     pub n_cases: usize,
     /// Where the backend first differed from the reference; `None`: nowhere.
     pub first_difference: Option<String>,
@@ -59,7 +59,8 @@ pub fn self_test(backend: &dyn Backend) -> Result<SelfTest> {
     })
 }
 
-/// Two passes from `centroids` and a search for the two nearest on both backends: where they first differ.
+/// Two passes from `centroids`, a search for the two nearest and one pass for both on both backends: where they first
+/// differ.
 ///
 /// # Errors
 /// Where either backend fails.
@@ -80,10 +81,17 @@ pub fn compare(
         }
         centroids = want.partial.centroids(&centroids);
     }
-    Ok(diff_two_nearest(
-        &expected.two_nearest(&centroids)?,
-        &found.two_nearest(&centroids)?,
-    ))
+    let two = diff_two_nearest(&expected.two_nearest(&centroids)?, &found.two_nearest(&centroids)?);
+    if two.is_some() {
+        return Ok(two);
+    }
+    let (want, want_nearest) = expected.assign_two_nearest(&centroids)?;
+    let (got, got_nearest) = found.assign_two_nearest(&centroids)?;
+    let labels = diff_lists("label of row", &expected.labels()?, &found.labels()?);
+    Ok(diff_passes(&want, &got)
+        .or(labels)
+        .or_else(|| diff_two_nearest(&want_nearest, &got_nearest))
+        .map(|difference| format!("pass for labels and two nearest: {difference}")))
 }
 
 /// Where two passes first differ. Rows in doubt may differ: that is no result.

@@ -12,6 +12,8 @@ const SLACK: f64 = 1.0 + 1.0 / (1u64 << 26) as f64;
 pub(super) struct Ranked {
     pub(super) nearest: u32,
     pub(super) runner_up: u32,
+    /// Whether it is as far from the nearest as from the second-nearest, or from that as from another one.
+    pub(super) tied: bool,
     /// By how much all other centroids are farther than the nearest, in grid units, at least.
     pub(super) margin: f32,
 }
@@ -40,7 +42,7 @@ impl Exact {
             least = least.min(sq_dist);
         }
         let mut best = (u128::MAX, NO_CLUSTER);
-        let mut runner_up = best;
+        let (mut runner_up, mut third) = (best, best);
         self.x.clear();
         self.x.extend(grid);
         let in_question = self
@@ -51,15 +53,18 @@ impl Exact {
         for (cluster, _) in in_question {
             let candidate = (centroids.sq_dist(&self.x, cluster), cluster as u32);
             if candidate < best {
-                (best, runner_up) = (candidate, best);
+                (best, runner_up, third) = (candidate, best, runner_up);
             } else if candidate < runner_up {
-                runner_up = candidate;
+                (runner_up, third) = (candidate, runner_up);
+            } else if candidate < third {
+                third = candidate;
             }
         }
         let margin = (second.sqrt() / SLACK - least.sqrt() * SLACK) / CENTROID_SCALE as f64;
         Ranked {
             nearest: best.1,
             runner_up: runner_up.1,
+            tied: best.0 == runner_up.0 || runner_up.0 == third.0,
             margin: margin.max(0.0) as f32 * (1.0 - f32::EPSILON),
         }
     }

@@ -5,13 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::bounds::{Bounds, UNKNOWN, Ways, steps};
+use super::bounds::{Bounds, UNKNOWN, steps};
 use super::coarse::{CoarseTable, usual_norm};
 use super::groups::{GroupBounds, Grouping};
-use super::kernel::{CentroidTable, Kernels};
 use super::policy::{self, Mode, Policy};
 use super::sums;
-use super::task::{PassPlan, Places, Tally, Task, Worker, cut};
+use super::task::{PassPlan, Places, Sums, Tally, Task, Worker, cut};
 use super::{CpuBackend, Pruning};
 use crate::backend::{Pass, Session, TwoNearest};
 use crate::error::Result;
@@ -92,32 +91,36 @@ impl<'d> CpuSession<'d> {
     }
 }
 
-impl Session for CpuSession<'_> {
-    fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
+impl CpuSession<'_> {
+    /// A pass that labels all rows; with places for runners-up, it finds these as well.
+    fn pass(&mut self, centroids: &Centroids, runners_up: &mut [u32]) -> (Pass, Tally) {
         let shape = (centroids.n_clusters(), centroids.n_features());
         let kept = self.kept.take();
         let kept = kept.filter(|kept| (kept.sums.n_clusters(), kept.sums.n_features()) == shape);
         let from_scratch = kept.is_none();
         let mut kept = kept.unwrap_or_else(|| self.start(centroids));
-        if !from_scratch {
+        let (first, two) = (!self.labelled, !runners_up.is_empty());
+        if two {
+            kept.forget_bounds(centroids);
+        } else if !from_scratch {
             kept.follow(centroids, self.data, &self.labels, self.backend);
         }
-        let first = !self.labelled;
         // Where sums begin anew among labels, those that a coarse look leaves open could not be counted as moved.
         let coarse = (kept.policy.is_coarse() && from_scratch == first)
             .then(|| self.coarse_table(centroids))
             .flatten();
         let plan = PassPlan {
-            from_scratch,
+            coarse,
+            sums: if from_scratch { Sums::FromScratch } else { Sums::Kept },
             first,
-            ..kept.plan(centroids, self.backend.kernels, coarse)
+            two,
+            ..PassPlan::new(self.backend.kernels, centroids)
         };
-        let tally = kept.pass(&plan, self.data, &mut self.labels, self.backend);
+        let plan = if two { plan } else { kept.with_bounds(plan) };
+        let tally = kept.pass(&plan, self.data, [&mut self.labels, runners_up], self.backend);
         self.labelled = true;
-        let partial = kept.sums.clone();
-        self.kept = Some(kept);
-        Ok(Pass {
-            partial,
+        let pass = Pass {
+            partial: kept.sums.clone(),
             n_moved: if first {
                 self.data.n_rows() as u64
             } else {
@@ -125,7 +128,15 @@ impl Session for CpuSession<'_> {
             },
             n_doubtful: tally.n_doubtful,
             n_read: tally.n_read,
-        })
+        };
+        self.kept = Some(kept);
+        (pass, tally)
+    }
+}
+
+impl Session for CpuSession<'_> {
+    fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
+        Ok(self.pass(centroids, &mut []).0)
     }
 
     fn labels(&mut self) -> Result<Vec<u32>> {
@@ -136,20 +147,13 @@ impl Session for CpuSession<'_> {
         let n = self.data.n_rows();
         let (mut labels, mut runners_up) = (labels(n), labels(n));
         let plan = PassPlan {
-            kernels: self.backend.kernels,
-            centroids,
-            table: CentroidTable::new(centroids),
             coarse: self
                 .kept
                 .as_ref()
                 .is_none_or(|kept| kept.policy.is_coarse())
                 .then(|| self.coarse_table(centroids))
                 .flatten(),
-            ways: Ways::default(),
-            mode: Mode::Plain,
-            groups: None,
-            from_scratch: true,
-            first: true,
+            ..PassPlan::new(self.backend.kernels, centroids)
         };
         let places = Places {
             labels: &mut labels,
@@ -157,24 +161,39 @@ impl Session for CpuSession<'_> {
             ..Places::default()
         };
         let tasks = cut(self.data, self.backend.threads(), places);
-        let n_doubtful = self.backend.install(|| {
+        let add = |mut a: Tally, b: Tally| {
+            a.add(b);
+            a
+        };
+        let tally = self.backend.install(|| {
             let of_task = |worker: &mut Worker, mut task: Task<'_>| {
-                plan.two_nearest(worker, &mut task);
-                std::mem::take(&mut worker.tally).n_doubtful
+                plan.assign(worker, &mut task);
+                std::mem::take(&mut worker.tally)
             };
+            let worker = || Worker::new(1, centroids.n_features(), &self.backend.kernels);
             tasks
                 .into_par_iter()
-                .map_init(
-                    || Worker::new(1, centroids.n_features(), &self.backend.kernels),
-                    of_task,
-                )
-                .sum()
+                .map_init(worker, of_task)
+                .reduce(Tally::default, add)
         });
         Ok(TwoNearest {
             labels,
             runners_up,
-            n_doubtful,
+            may_have_ties: tally.n_ties > 0,
+            n_doubtful: tally.n_doubtful,
         })
+    }
+
+    fn assign_two_nearest(&mut self, centroids: &Centroids) -> Result<(Pass, TwoNearest)> {
+        let mut runners_up = labels(self.data.n_rows());
+        let (pass, tally) = self.pass(centroids, &mut runners_up);
+        let nearest = TwoNearest {
+            labels: self.labels.clone(),
+            runners_up,
+            may_have_ties: tally.n_ties > 0,
+            n_doubtful: 0,
+        };
+        Ok((pass, nearest))
     }
 }
 
@@ -204,24 +223,36 @@ impl Kept {
         }
     }
 
-    /// What the tasks of a pass share.
-    fn plan<'p>(&self, centroids: &'p Centroids, kernels: Kernels, coarse: Option<CoarseTable>) -> PassPlan<'p> {
+    /// A pass that goes by the bounds, and keeps them.
+    fn with_bounds<'p>(&self, plan: PassPlan<'p>) -> PassPlan<'p> {
         PassPlan {
-            kernels,
-            centroids,
-            table: CentroidTable::new(centroids),
-            coarse,
             ways: self.bounds.as_ref().map(Bounds::ways).unwrap_or_default(),
             mode: self.policy.mode(),
-            groups: self.groups.as_ref().map(|groups| groups.view(centroids)),
-            from_scratch: false,
-            first: false,
+            groups: self.groups.as_ref().map(|groups| groups.view(plan.centroids)),
+            ..plan
         }
     }
 
-    fn pass(&mut self, plan: &PassPlan<'_>, data: &TileSet, labels: &mut [u32], backend: &CpuBackend) -> Tally {
+    /// Before a pass that labels rows and keeps no bounds.
+    fn forget_bounds(&mut self, centroids: &Centroids) {
+        self.centroids.clone_from(centroids);
+        if let Some(bounds) = &mut self.bounds {
+            bounds.blocks.fill(UNKNOWN);
+        }
+        self.groups = None;
+        self.policy.restart();
+    }
+
+    fn pass(
+        &mut self,
+        plan: &PassPlan<'_>,
+        data: &TileSet,
+        [labels, runners_up]: [&mut [u32]; 2],
+        backend: &CpuBackend,
+    ) -> Tally {
         let mut places = Places {
             labels,
+            runners_up,
             ..Places::default()
         };
         if let Some(bounds) = &mut self.bounds {
@@ -247,7 +278,9 @@ impl Kept {
             worker.delta.settle(&mut self.sums);
             tally.add(std::mem::take(&mut worker.tally));
         }
-        self.policy.learn(&tally, data.n_rows());
+        if !plan.two {
+            self.policy.learn(&tally, data.n_rows());
+        }
         tally
     }
 }

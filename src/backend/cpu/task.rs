@@ -106,6 +106,8 @@ impl<'t> Task<'t> {
 pub(super) struct Tally {
     pub(super) n_moved: u64,
     pub(super) n_doubtful: u64,
+    /// Rows among these that are equally far from some of their nearest centroids.
+    pub(super) n_ties: u64,
     /// Rows that were looked at.
     pub(super) n_read: u64,
     /// Pairs of rows and groups that were measured.
@@ -122,6 +124,7 @@ impl Tally {
     pub(super) fn add(&mut self, other: Self) {
         self.n_moved += other.n_moved;
         self.n_doubtful += other.n_doubtful;
+        self.n_ties += other.n_ties;
         self.n_read += other.n_read;
         self.n_pairs += other.n_pairs;
         self.n_coarse += other.n_coarse;
@@ -202,10 +205,40 @@ pub(super) struct PassPlan<'p> {
     pub(super) mode: Mode,
     /// There in [`Mode::Groups`].
     pub(super) groups: Option<GroupView>,
-    /// No sums are kept from an earlier pass: every row is added, none taken out.
-    pub(super) from_scratch: bool,
+    pub(super) sums: Sums,
     /// There are no labels from an earlier pass.
     pub(super) first: bool,
+    /// Runners-up are found as well, and no bounds.
+    pub(super) two: bool,
+}
+
+/// What a pass does to the sums of the clusters.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Sums {
+    /// Nothing.
+    None,
+    /// None are kept from an earlier pass: every row is added, none taken out.
+    FromScratch,
+    /// They follow the rows that move.
+    Kept,
+}
+
+impl<'p> PassPlan<'p> {
+    /// A pass that finds the two nearest centroids of every row, and nothing else.
+    pub(super) fn new(kernels: Kernels, centroids: &'p Centroids) -> Self {
+        Self {
+            kernels,
+            centroids,
+            table: CentroidTable::new(centroids),
+            coarse: None,
+            ways: Ways::default(),
+            mode: Mode::Plain,
+            groups: None,
+            sums: Sums::None,
+            first: true,
+            two: true,
+        }
+    }
 }
 
 impl PassPlan<'_> {
@@ -227,6 +260,9 @@ impl PassPlan<'_> {
         }
         self.assign_gathered(worker, task, Look::First, 1);
         self.assign_gathered(worker, task, Look::Second, 1);
+        if self.two && self.centroids.n_clusters() == 1 {
+            task.runners_up.fill(NO_CLUSTER);
+        }
     }
 
     /// The rows (one bit each) of a block that need a look, and the least margin that any row has left; `None` where
@@ -277,30 +313,34 @@ impl PassPlan<'_> {
         let tile = task.tile(block);
         self.find(worker, tile, Look::First);
         let rows = task.rows_of(block);
-        let unsettled = worker.scores.doubtful;
-        for slot in bits(unsettled) {
+        for slot in bits(worker.scores.doubtful) {
             let row = rows.start + slot;
             worker.unsettled.push(row as u32);
             worker.scores.margin[slot] = f32::NEG_INFINITY;
             // Sums begin with some cluster for every row.
-            worker.scores.nearest[slot] = if self.from_scratch { 0 } else { task.labels[row] };
+            worker.scores.nearest[slot] = if self.sums == Sums::Kept { task.labels[row] } else { 0 };
         }
+        if self.two {
+            task.runners_up[rows.clone()].copy_from_slice(&worker.scores.runner_up[..rows.len()]);
+        }
+        let labels = &mut task.labels[rows.clone()];
         let moved = if self.first {
             // Nothing to compare with; labels that were never read take their memory in one go.
-            task.labels[rows.clone()].copy_from_slice(&worker.scores.nearest[..rows.len()]);
+            labels.copy_from_slice(&worker.scores.nearest[..rows.len()]);
             0
         } else {
-            (self.kernels.exchange)(&mut task.labels[rows.clone()], &mut worker.scores.nearest)
+            (self.kernels.exchange)(labels, &mut worker.scores.nearest)
         };
         worker.tally.n_moved += u64::from(moved.count_ones());
         self.keep_bounds(worker, task, block);
-        let weight = |slot| task.weight(rows.start + slot);
-        let labels = &task.labels[rows.clone()];
-        if self.from_scratch {
-            worker.delta.add_block(labels, tile.values, weight);
-        } else if moved != 0 {
-            let labels = [&worker.scores.nearest[..], labels];
-            worker.delta.shift_rows(moved, labels, tile.values, weight);
+        let (labels, weight) = (&task.labels[rows.clone()], |slot| task.weight(rows.start + slot));
+        match self.sums {
+            Sums::FromScratch => worker.delta.add_block(labels, tile.values, weight),
+            Sums::Kept if moved != 0 => {
+                let labels = [&worker.scores.nearest[..], labels];
+                worker.delta.shift_rows(moved, labels, tile.values, weight);
+            }
+            Sums::Kept | Sums::None => {}
         }
         self.assign_gathered(worker, task, Look::Second, BLOCK);
     }
@@ -349,13 +389,15 @@ impl PassPlan<'_> {
             }
             let (row, nearest) = (row as usize, worker.scores.nearest[slot]);
             previous[slot] = std::mem::replace(&mut task.labels[row], nearest);
-            if let Some(bound) = task.row_bounds.get_mut(row) {
+            if self.two {
+                task.runners_up[row] = worker.scores.runner_up[slot];
+            } else if let Some(bound) = task.row_bounds.get_mut(row) {
                 *bound = self.ways.row_bound(worker.scores.margin[slot], nearest);
             }
             moved |= u64::from(previous[slot] != nearest) << slot;
         }
         worker.tally.n_moved += u64::from(moved.count_ones());
-        if moved != 0 {
+        if moved != 0 && self.sums != Sums::None {
             let labels = [&previous[..], &worker.scores.nearest[..]];
             let weight = |slot: usize| task.weight(rows[slot] as usize);
             worker.delta.shift_rows(moved, labels, &values, weight);
@@ -370,12 +412,18 @@ impl PassPlan<'_> {
     fn find(&self, worker: &mut Worker, tile: Tile<'_>, look: Look) {
         match (self.kernels.coarse, &self.coarse) {
             (Some(kernels), Some(table)) if look == Look::First => {
-                (kernels.nearest)(tile, table, &mut worker.coarse, &mut worker.scores);
+                let score = if self.two { kernels.two_nearest } else { kernels.nearest };
+                score(tile, table, &mut worker.coarse, &mut worker.scores);
                 worker.tally.n_coarse += tile.n_rows as u64;
                 worker.tally.n_unsettled += u64::from(worker.scores.doubtful.count_ones());
             }
             _ => {
-                (self.kernels.nearest)(tile, &self.table, &mut worker.scores);
+                let score = if self.two {
+                    self.kernels.two_nearest
+                } else {
+                    self.kernels.nearest
+                };
+                score(tile, &self.table, &mut worker.scores);
                 self.decide(worker, tile);
             }
         }
@@ -394,59 +442,7 @@ impl PassPlan<'_> {
             worker.scores.runner_up[slot] = ranked.runner_up;
             worker.scores.margin[slot] = ranked.margin;
             worker.tally.n_doubtful += 1;
-        }
-    }
-
-    /// Fills the task's labels and runners-up.
-    pub(super) fn two_nearest(&self, worker: &mut Worker, task: &mut Task<'_>) {
-        for block in 0..task.n_blocks() {
-            let tile = task.tile(block);
-            let rows = task.rows_of(block);
-            self.find_two(worker, tile, Look::First);
-            for slot in bits(worker.scores.doubtful) {
-                worker.unsettled.push((rows.start + slot) as u32);
-            }
-            task.labels[rows.clone()].copy_from_slice(&worker.scores.nearest[..rows.len()]);
-            task.runners_up[rows.clone()].copy_from_slice(&worker.scores.runner_up[..rows.len()]);
-            self.settle_two(worker, task, BLOCK);
-        }
-        self.settle_two(worker, task, 1);
-        if self.centroids.n_clusters() == 1 {
-            task.runners_up.fill(NO_CLUSTER);
-        }
-    }
-
-    /// The two nearest centroids of the rows that wait for a second look, as long as there are `enough`.
-    fn settle_two(&self, worker: &mut Worker, task: &mut Task<'_>, enough: usize) {
-        while worker.unsettled.len() >= enough {
-            let mut values = std::mem::take(&mut worker.tile);
-            let mut rows = [0; BLOCK];
-            let n = worker.take_waiting(Look::Second, &mut rows);
-            gather(task, &rows[..n], &mut values);
-            let tile = Tile {
-                values: &values,
-                n_rows: n,
-                ahead: &[],
-            };
-            self.find_two(worker, tile, Look::Second);
-            for (slot, &row) in rows[..n].iter().enumerate() {
-                task.labels[row as usize] = worker.scores.nearest[slot];
-                task.runners_up[row as usize] = worker.scores.runner_up[slot];
-            }
-            worker.tile = values;
-        }
-    }
-
-    /// As [`PassPlan::find`], with runners-up.
-    fn find_two(&self, worker: &mut Worker, tile: Tile<'_>, look: Look) {
-        match (self.kernels.coarse, &self.coarse) {
-            (Some(kernels), Some(table)) if look == Look::First => {
-                (kernels.two_nearest)(tile, table, &mut worker.coarse, &mut worker.scores);
-            }
-            _ => {
-                (self.kernels.two_nearest)(tile, &self.table, &mut worker.scores);
-                self.decide(worker, tile);
-            }
+            worker.tally.n_ties += u64::from(ranked.tied);
         }
     }
 }

@@ -210,6 +210,7 @@ impl<'d> GpuSession<'d> {
         Ok(TwoNearest {
             labels,
             runners_up,
+            may_have_ties: true,
             n_doubtful: plan.totals.n_doubtful(&words),
         })
     }
