@@ -126,3 +126,29 @@ fn runs_with_many_clusters_equal_the_reference_in_every_iteration() {
         }
     }
 }
+
+/// Runs that share their passes give what each gives alone, whichever of them rest.
+#[test]
+fn shared_passes_equal_passes_alone() {
+    let case = Case::new(5000, 16, 64, Values::Bell).weighted().chunks_of(11);
+    let data = case.data();
+    for backend in CpuBackend::for_each_isa(3).unwrap() {
+        let sizes = [64, 3, 1, 17];
+        let mut sets = sizes.map(|n_clusters| Case { n_clusters, ..case }.centroids(&data));
+        let mut together = backend.open_many(&data, &sizes).unwrap();
+        let mut alone = sizes.map(|k| backend.open(&data, k).unwrap());
+        for iteration in 0..8 {
+            let rests = |run: usize| (iteration + run) % 5 == 4;
+            let wanted: Vec<Option<&Centroids>> = (0..4).map(|run| (!rests(run)).then(|| &sets[run])).collect();
+            let passes = together.assign(&wanted).unwrap();
+            for (run, pass) in passes.into_iter().enumerate() {
+                let expected = (!rests(run)).then(|| alone[run].assign(&sets[run]).unwrap());
+                assert_eq!(pass, expected, "run {run}, iteration {iteration}");
+                assert_eq!(together.session(run).labels().unwrap(), alone[run].labels().unwrap());
+                if let Some(pass) = expected {
+                    sets[run] = pass.partial.centroids(&sets[run]);
+                }
+            }
+        }
+    }
+}

@@ -7,7 +7,7 @@ use kohort::backend::Backend;
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection};
 use kohort::backend::scalar::ScalarBackend;
-use kohort::kmeans::{Init, KMeansFit, KMeansParams, StopReason, fit};
+use kohort::kmeans::{Init, KMeansFit, KMeansParams, StopReason, fit, fit_many};
 use kohort::tiles::{RowKeys, TileSet};
 
 /// Everything of a fit that must not depend on where it ran.
@@ -91,6 +91,26 @@ fn every_backend_gives_the_scalar_fit() {
                 "{case:?} in chunks on {}",
                 backend.description()
             );
+        }
+    }
+}
+
+#[test]
+fn fits_that_share_their_passes_equal_fits_alone() {
+    let data = Case::new(900, 4, 9, Values::HeavyTail).weighted().data();
+    let params = [(3, 0), (9, 0), (9, 5), (1, 2)].map(|(k, seed)| KMeansParams {
+        seed,
+        n_init: 2,
+        max_iter: 4 + k,
+        ..KMeansParams::new(k)
+    });
+    let host = CpuBackend::new(2).unwrap();
+    let backends: [&dyn Backend; 2] = [&host, &ScalarBackend];
+    for backend in backends {
+        let together = fit_many(backend, &host, &data, &RowKeys::RowNumber, &params, 1.0, &()).unwrap();
+        for (found, params) in together.into_iter().zip(&params) {
+            let alone = fit(&host, &host, &data, &RowKeys::RowNumber, params, 1.0, &()).unwrap();
+            assert!(result(found) == result(alone), "{params:?} on {}", backend.name());
         }
     }
 }

@@ -39,6 +39,44 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Where the device lacks the memory or the limits for this shape.
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>>;
+
+    /// Takes hold of a data set for several runs, each with as many centroids at most, whose passes share each read of
+    /// the data where the device can.
+    ///
+    /// # Errors
+    /// As for [`Backend::open`].
+    fn open_many<'d>(&'d self, data: &'d TileSet, max_clusters: &[usize]) -> Result<Box<dyn Sessions + 'd>> {
+        let sessions = max_clusters.iter().map(|&k| self.open(data, k));
+        Ok(Box::new(InTurn(sessions.collect::<Result<_>>()?)))
+    }
+}
+
+/// Several runs on a data set in the hands of a backend.
+pub trait Sessions {
+    /// The session of one run, for all but its shared passes.
+    fn session(&mut self, run: usize) -> &mut dyn Session;
+
+    /// [`Session::assign`] of every run that brings centroids.
+    ///
+    /// # Errors
+    /// As for [`Session::assign`].
+    fn assign(&mut self, sets: &[Option<&Centroids>]) -> Result<Vec<Option<Pass>>>;
+}
+
+/// Runs that take their passes in turn.
+struct InTurn<'d>(Vec<Box<dyn Session + 'd>>);
+
+impl Sessions for InTurn<'_> {
+    fn session(&mut self, run: usize) -> &mut dyn Session {
+        &mut *self.0[run]
+    }
+
+    fn assign(&mut self, sets: &[Option<&Centroids>]) -> Result<Vec<Option<Pass>>> {
+        let sessions = self.0.iter_mut().zip(sets);
+        sessions
+            .map(|(session, centroids)| centroids.map(|centroids| session.assign(centroids)).transpose())
+            .collect()
+    }
 }
 
 /// A data set in the hands of a backend.

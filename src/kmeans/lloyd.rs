@@ -1,12 +1,12 @@
 //! Lloyd's iteration in integers: assign, add up, refill empty clusters, move the centroids, stop.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
 use super::seeding::{Seeding, seed};
 use super::{Event, Init, KMeansParams, Observer};
-use crate::backend::{Backend, Pass, Session, TwoNearest};
+use crate::backend::{Backend, Pass, Session, Sessions, TwoNearest};
 use crate::error::{Error, Result};
 use crate::grid::CENTROID_SCALE;
 use crate::partial::ClusterPartial;
@@ -50,7 +50,7 @@ pub struct KMeansFit {
     pub seeding: Option<Seeding>,
     /// What the device did that the user should know.
     pub notices: Vec<String>,
-    /// Seconds spent on seeding, on iterations and on the final assignment.
+    /// Seconds spent on seeding, on iterations (of all runs that shared their passes) and on the final assignment.
     pub elapsed_s: [f64; 3],
 }
 
@@ -72,54 +72,161 @@ pub fn fit(
     inertia_unit: f64,
     observer: &dyn Observer,
 ) -> Result<KMeansFit> {
-    params.check()?;
+    let all = fit_many(
+        backend,
+        host,
+        data,
+        keys,
+        std::slice::from_ref(params),
+        inertia_unit,
+        observer,
+    )?;
+    Ok(all.into_iter().next().expect("one run"))
+}
+
+/// As [`fit`], for several sets of parameters (numbers of clusters, seeds): each result is what [`fit`] gives, and passes
+/// over the rows serve all runs that still go on.
+///
+/// # Errors
+/// As for [`fit`].
+pub fn fit_many(
+    backend: &dyn Backend,
+    host: &dyn Backend,
+    data: &TileSet,
+    keys: &RowKeys,
+    params: &[KMeansParams],
+    inertia_unit: f64,
+    observer: &dyn Observer,
+) -> Result<Vec<KMeansFit>> {
+    check(data, params)?;
+    let mut started = Instant::now();
+    let mut starts = Vec::new();
+    for params in params {
+        let (centroids, seeding) = first_centroids(host, data, keys, params, observer)?;
+        starts.push((centroids, seeding, started.elapsed()));
+        started = Instant::now();
+    }
+    observer.event(Event::Stage("iterate"));
+    let total_sq_norm = data.weighted_sq_norm();
+    let jobs: Vec<Lloyd<'_>> = (params.iter())
+        .map(|params| Lloyd {
+            data,
+            keys,
+            total_sq_norm,
+            max_iter: params.max_iter,
+            tol: params.tol,
+            target: None,
+        })
+        .collect();
+    let sizes: Vec<usize> = starts.iter().map(|(centroids, ..)| centroids.n_clusters()).collect();
+    let mut sessions = backend.open_many(data, &sizes)?;
+    let mut runs: Vec<Run<'_>> = (jobs.iter().zip(&starts))
+        .map(|(job, (start, ..))| Run::new(job, start.clone()))
+        .collect();
+    let report = |iteration, inertia: u128, n_moved, max_iter| {
+        observer.event(Event::Iteration {
+            iteration,
+            max_iter,
+            inertia: inertia as f64 * inertia_unit,
+            n_moved,
+        });
+    };
+    iterate(&mut *sessions, &mut runs, &report, observer)?;
+    let iterated = started.elapsed();
+    observer.event(Event::Stage("assign"));
+    let finish = |(index, (run, (_, seeding, seeded)))| {
+        let session = sessions.session(index);
+        finish(session, run, seeding, [seeded, iterated], observer)
+    };
+    runs.into_iter().zip(starts).enumerate().map(finish).collect()
+}
+
+/// Whether there are rows enough.
+fn check(data: &TileSet, params: &[KMeansParams]) -> Result<()> {
     let n_rows = if data.weighted() {
         (0..data.n_rows()).filter(|&row| data.weight(row) > 0).count()
     } else {
         data.n_rows()
     };
-    if data.n_rows() == 0 {
-        return Err(Error::NoRows);
-    }
-    if n_rows < params.n_clusters {
-        return Err(Error::TooFewRows {
-            n_rows,
-            n_clusters: params.n_clusters,
-            weighted: n_rows < data.n_rows(),
-        });
-    }
-    let started = Instant::now();
-    let (start, seeding) = match &params.init {
-        Init::Centroids(centroids) => (centroids.clone(), None),
-        _ => {
-            observer.event(Event::Stage("seed"));
-            let (centroids, seeding) = seed(host, data, keys, params, observer)?;
-            (centroids, Some(seeding))
+    for params in params {
+        params.check()?;
+        if data.n_rows() == 0 {
+            return Err(Error::NoRows);
         }
+        if n_rows < params.n_clusters {
+            return Err(Error::TooFewRows {
+                n_rows,
+                n_clusters: params.n_clusters,
+                weighted: n_rows < data.n_rows(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Those that are given, or those that seeding finds.
+fn first_centroids(
+    host: &dyn Backend,
+    data: &TileSet,
+    keys: &RowKeys,
+    params: &KMeansParams,
+    observer: &dyn Observer,
+) -> Result<(Centroids, Option<Seeding>)> {
+    if let Init::Centroids(centroids) = &params.init {
+        return Ok((centroids.clone(), None));
+    }
+    observer.event(Event::Stage("seed"));
+    let (centroids, seeding) = seed(host, data, keys, params, observer)?;
+    Ok((centroids, Some(seeding)))
+}
+
+/// Takes runs as far as their last moves of centroids; hears of each iteration: its number, inertia, rows moved, and the
+/// run's `max_iter`.
+fn iterate(
+    sessions: &mut dyn Sessions,
+    runs: &mut [Run<'_>],
+    report: &dyn Fn(usize, u128, u64, usize),
+    observer: &dyn Observer,
+) -> Result<()> {
+    loop {
+        if observer.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let sets: Vec<Option<&Centroids>> = runs.iter().map(Run::iterates).collect();
+        if sets.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let passes = sessions.assign(&sets)?;
+        for (index, (run, pass)) in runs.iter_mut().zip(passes).enumerate() {
+            if let Some(pass) = pass {
+                let max_iter = run.job.max_iter;
+                let report = |n_iter, inertia, n_moved| report(n_iter, inertia, n_moved, max_iter);
+                run.take(pass, sessions.session(index), &report)?;
+            }
+        }
+    }
+}
+
+/// The two nearest centroids of all rows, and clusters in their final order. Where the rows have to be labelled once
+/// more, that pass finds both.
+fn finish(
+    session: &mut dyn Session,
+    mut run: Run<'_>,
+    seeding: Option<Seeding>,
+    [seeded, iterated]: [Duration; 2],
+    observer: &dyn Observer,
+) -> Result<KMeansFit> {
+    let (started, data) = (Instant::now(), run.job.data);
+    let nearest = if run.wants().is_some() {
+        let (pass, nearest) = session.assign_two_nearest(&run.centroids)?;
+        run.take(pass, session, &|_, _, _| ())?;
+        nearest
+    } else {
+        session.two_nearest(&run.centroids)?
     };
-    let seeded = Instant::now();
-    observer.event(Event::Stage("iterate"));
-    let mut session = backend.open(data, start.n_clusters())?;
-    let job = Lloyd {
-        data,
-        keys,
-        total_sq_norm: data.weighted_sq_norm(),
-        max_iter: params.max_iter,
-        tol: params.tol,
-        target: None,
-    };
-    let report = |iteration, inertia: u128, n_moved| {
-        let inertia = inertia as f64 * inertia_unit;
-        observer.event(Event::Iteration {
-            iteration,
-            max_iter: params.max_iter,
-            inertia,
-            n_moved,
-        });
-    };
-    let (outcome, nearest, iterated) = run_to_two_nearest(&mut *session, &job, start, &report, observer)?;
+    let outcome = run.outcome();
     let n_doubtful = outcome.n_doubtful + nearest.n_doubtful;
-    let numbered = number(&mut *session, data, &outcome, nearest)?;
+    let numbered = number(session, data, &outcome, nearest)?;
     let notices = session.notices();
     notices
         .iter()
@@ -133,7 +240,7 @@ pub fn fit(
         n_assigned: (outcome.n_passes + 1) * data.n_rows() as u64,
         seeding,
         notices,
-        elapsed_s: [seeded - started, iterated - seeded, iterated.elapsed()].map(|time| time.as_secs_f64()),
+        elapsed_s: [seeded, iterated, started.elapsed()].map(|time| time.as_secs_f64()),
         centroids: numbered.centroids,
         nearest: numbered.nearest,
         partial: numbered.partial,
@@ -222,6 +329,11 @@ impl<'l> Run<'l> {
         (!matches!(self.stage, Stage::Done(..))).then_some(&self.centroids)
     }
 
+    /// The same, as long as centroids move.
+    fn iterates(&self) -> Option<&Centroids> {
+        matches!(self.stage, Stage::Iterate).then_some(&self.centroids)
+    }
+
     /// Takes in the pass that [`Run::wants`] asked for, and moves the centroids.
     ///
     /// Centroids are integers, so "no label changes any more" is "no centroid moved", seen without another pass. The
@@ -298,35 +410,6 @@ pub(super) fn run(
         run.take(pass, session, report)?;
     }
     Ok(run.outcome())
-}
-
-/// As [`run`], with the two nearest centroids of all rows at the end, and when the iterations ended. Where the rows have
-/// to be labelled once more, that pass finds both.
-fn run_to_two_nearest(
-    session: &mut dyn Session,
-    job: &Lloyd<'_>,
-    start: Centroids,
-    report: &dyn Fn(usize, u128, u64),
-    observer: &dyn Observer,
-) -> Result<(Outcome, TwoNearest, Instant)> {
-    let mut run = Run::new(job, start);
-    while let Stage::Iterate = run.stage {
-        if observer.interrupted() {
-            return Err(Error::Interrupted);
-        }
-        let pass = session.assign(&run.centroids)?;
-        run.take(pass, session, report)?;
-    }
-    let iterated = Instant::now();
-    observer.event(Event::Stage("assign"));
-    let nearest = if run.wants().is_some() {
-        let (pass, nearest) = session.assign_two_nearest(&run.centroids)?;
-        run.take(pass, session, report)?;
-        nearest
-    } else {
-        session.two_nearest(&run.centroids)?
-    };
-    Ok((run.outcome(), nearest, iterated))
 }
 
 /// Squared distance between two sets of centroids, summed, in centroid units squared.

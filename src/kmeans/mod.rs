@@ -7,7 +7,7 @@ mod potential;
 mod seeding;
 mod swap;
 
-pub use lloyd::{KMeansFit, StopReason, fit};
+pub use lloyd::{KMeansFit, StopReason, fit, fit_many};
 pub use params::{Init, KMeansParams, MAX_CLUSTERS};
 pub use seeding::{SAMPLE_ROWS, Seeding};
 

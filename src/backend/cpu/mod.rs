@@ -26,8 +26,8 @@ mod task;
 use std::ffi::OsStr;
 
 use self::kernel::Kernels;
-use self::session::CpuSession;
-use super::{Backend, Session};
+use self::session::{CpuSession, CpuSessions};
+use super::{Backend, Session, Sessions};
 use crate::error::{Error, Result};
 use crate::tiles::TileSet;
 
@@ -146,6 +146,10 @@ impl Backend for CpuBackend {
 
     fn open<'d>(&'d self, data: &'d TileSet, _max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
         Ok(Box::new(CpuSession::new(self, data)))
+    }
+
+    fn open_many<'d>(&'d self, data: &'d TileSet, max_clusters: &[usize]) -> Result<Box<dyn Sessions + 'd>> {
+        Ok(Box::new(CpuSessions::new(self, data, max_clusters.len())))
     }
 }
 

@@ -12,7 +12,7 @@ use super::policy::{self, Mode, Policy};
 use super::sums;
 use super::task::{PassPlan, Places, Sums, Tally, Task, Worker, cut};
 use super::{CpuBackend, Pruning};
-use crate::backend::{Pass, Session, TwoNearest};
+use crate::backend::{Pass, Session, Sessions, TwoNearest};
 use crate::error::Result;
 use crate::partial::ClusterPartial;
 use crate::sys;
@@ -32,8 +32,10 @@ pub(super) struct CpuSession<'d> {
 
 /// What is kept between passes, beside the labels.
 struct Kept {
+    /// Clusters and features.
+    shape: (usize, usize),
     /// Exact sums under the labels.
-    sums: ClusterPartial,
+    sums: Mutex<ClusterPartial>,
     /// One per thread.
     workers: Vec<Mutex<Worker>>,
     policy: Policy,
@@ -74,7 +76,8 @@ impl<'d> CpuSession<'d> {
         let pruning = if k == 1 { Pruning::Never } else { self.backend.pruning };
         let workers = 0..self.backend.threads();
         Kept {
-            sums: ClusterPartial::zero(k, d),
+            shape: (k, d),
+            sums: Mutex::new(ClusterPartial::zero(k, d)),
             workers: workers
                 .map(|_| Mutex::new(Worker::new(k, d, &self.backend.kernels)))
                 .collect(),
@@ -92,19 +95,18 @@ impl<'d> CpuSession<'d> {
 }
 
 impl CpuSession<'_> {
-    /// A pass that labels all rows; with places for runners-up, it finds these as well.
-    fn pass(&mut self, centroids: &Centroids, runners_up: &mut [u32]) -> (Pass, Tally) {
+    /// What a pass needs of its session. `two`: it finds runners-up as well.
+    fn begin<'c>(&mut self, centroids: &'c Centroids, two: bool) -> (Kept, PassPlan<'c>) {
         let shape = (centroids.n_clusters(), centroids.n_features());
-        let kept = self.kept.take();
-        let kept = kept.filter(|kept| (kept.sums.n_clusters(), kept.sums.n_features()) == shape);
+        let kept = self.kept.take().filter(|kept| kept.shape == shape);
         let from_scratch = kept.is_none();
         let mut kept = kept.unwrap_or_else(|| self.start(centroids));
-        let (first, two) = (!self.labelled, !runners_up.is_empty());
         if two {
             kept.forget_bounds(centroids);
         } else if !from_scratch {
             kept.follow(centroids, self.data, &self.labels, self.backend);
         }
+        let first = !self.labelled;
         // Where sums begin anew among labels, those that a coarse look leaves open could not be counted as moved.
         let coarse = (kept.policy.is_coarse() && from_scratch == first)
             .then(|| self.coarse_table(centroids))
@@ -117,20 +119,66 @@ impl CpuSession<'_> {
             ..PassPlan::new(self.backend.kernels, centroids)
         };
         let plan = if two { plan } else { kept.with_bounds(plan) };
-        let tally = kept.pass(&plan, self.data, [&mut self.labels, runners_up], self.backend);
+        (kept, plan)
+    }
+
+    /// Takes back what was lent to a pass, and gives what came of it.
+    fn end(&mut self, mut kept: Kept, plan: &PassPlan<'_>) -> (Pass, Tally) {
+        let tally = kept.end_pass(plan, self.data.n_rows());
         self.labelled = true;
+        let n_rows = self.data.n_rows() as u64;
         let pass = Pass {
-            partial: kept.sums.clone(),
-            n_moved: if first {
-                self.data.n_rows() as u64
-            } else {
-                tally.n_moved
-            },
+            partial: lock(&kept.sums).clone(),
+            n_moved: if plan.first { n_rows } else { tally.n_moved },
             n_doubtful: tally.n_doubtful,
             n_read: tally.n_read,
         };
         self.kept = Some(kept);
         (pass, tally)
+    }
+
+    /// A pass that labels all rows; with places for runners-up, it finds these as well.
+    fn pass(&mut self, centroids: &Centroids, runners_up: &mut [u32]) -> (Pass, Tally) {
+        let (mut kept, plan) = self.begin(centroids, !runners_up.is_empty());
+        let shares = kept.shares(&plan, self.data, [&mut self.labels, runners_up], self.backend);
+        make(self.backend, vec![shares]);
+        self.end(kept, &plan)
+    }
+}
+
+/// Several runs on one data set: a block that is read for one of them is there for all.
+pub(super) struct CpuSessions<'d> {
+    backend: &'d CpuBackend,
+    sessions: Vec<CpuSession<'d>>,
+}
+
+impl<'d> CpuSessions<'d> {
+    pub(super) fn new(backend: &'d CpuBackend, data: &'d TileSet, n_runs: usize) -> Self {
+        Self {
+            backend,
+            sessions: (0..n_runs).map(|_| CpuSession::new(backend, data)).collect(),
+        }
+    }
+}
+
+impl Sessions for CpuSessions<'_> {
+    fn session(&mut self, run: usize) -> &mut dyn Session {
+        &mut self.sessions[run]
+    }
+
+    fn assign(&mut self, sets: &[Option<&Centroids>]) -> Result<Vec<Option<Pass>>> {
+        let mut begun: Vec<_> = (self.sessions.iter_mut().zip(sets))
+            .map(|(session, centroids)| centroids.map(|centroids| session.begin(centroids, false)))
+            .collect();
+        let shares = (self.sessions.iter_mut().zip(&mut begun)).filter_map(|(session, begun)| {
+            let (kept, plan) = begun.as_mut()?;
+            let CpuSession { data, labels, .. } = session;
+            Some(kept.shares(plan, data, [labels, &mut []], self.backend))
+        });
+        make(self.backend, shares.collect());
+        let ended = (self.sessions.iter_mut().zip(begun))
+            .map(|(session, begun)| begun.map(|(kept, plan)| session.end(kept, &plan).0));
+        Ok(ended.collect())
     }
 }
 
@@ -243,13 +291,14 @@ impl Kept {
         self.policy.restart();
     }
 
-    fn pass(
-        &mut self,
-        plan: &PassPlan<'_>,
-        data: &TileSet,
-        [labels, runners_up]: [&mut [u32]; 2],
+    /// The shares of a pass.
+    fn shares<'p>(
+        &'p mut self,
+        plan: &'p PassPlan<'p>,
+        data: &'p TileSet,
+        [labels, runners_up]: [&'p mut [u32]; 2],
         backend: &CpuBackend,
-    ) -> Tally {
+    ) -> Vec<Share<'p>> {
         let mut places = Places {
             labels,
             runners_up,
@@ -261,27 +310,70 @@ impl Kept {
         if let Some(groups) = &mut self.groups {
             places.lower = &mut groups.lower;
         }
-        let tasks = cut(data, backend.threads(), places);
-        let sums = Mutex::new(&mut self.sums);
-        backend.install(|| {
-            tasks.into_par_iter().for_each(|mut task| {
-                let mut worker = lock(&self.workers[rayon::current_thread_index().unwrap_or(0)]);
-                if worker.delta.n_rows() + task.labels.len() > sums::MAX_ROWS {
-                    worker.delta.settle(&mut lock(&sums));
-                }
-                plan.assign(&mut worker, &mut task);
-            });
-        });
+        let (workers, sums) = (&self.workers, &self.sums);
+        cut(data, backend.threads(), places)
+            .into_iter()
+            .map(|task| Share {
+                plan,
+                workers,
+                sums,
+                task,
+            })
+            .collect()
+    }
+
+    /// Adds up what the threads found in a pass.
+    fn end_pass(&mut self, plan: &PassPlan<'_>, n_rows: usize) -> Tally {
         let mut tally = Tally::default();
         for worker in &self.workers {
             let mut worker = lock(worker);
-            worker.delta.settle(&mut self.sums);
+            worker.delta.settle(&mut lock(&self.sums));
             tally.add(std::mem::take(&mut worker.tally));
         }
         if !plan.two {
-            self.policy.learn(&tally, data.n_rows());
+            self.policy.learn(&tally, n_rows);
         }
         tally
+    }
+}
+
+/// A task of a pass, with what all threads keep for it.
+struct Share<'p> {
+    plan: &'p PassPlan<'p>,
+    workers: &'p [Mutex<Worker>],
+    sums: &'p Mutex<ClusterPartial>,
+    task: Task<'p>,
+}
+
+/// Makes passes over the same rows together: each is cut into the same shares, and a thread takes the blocks of a share
+/// one by one through all of them.
+fn make(backend: &CpuBackend, passes: Vec<Vec<Share<'_>>>) {
+    let n_shares = passes.first().map_or(0, Vec::len);
+    let mut by_rows: Vec<Vec<Share<'_>>> = (0..n_shares).map(|_| Vec::with_capacity(passes.len())).collect();
+    for shares in passes {
+        for (together, share) in by_rows.iter_mut().zip(shares) {
+            together.push(share);
+        }
+    }
+    backend.install(|| by_rows.into_par_iter().for_each(make_together));
+}
+
+fn make_together(mut shares: Vec<Share<'_>>) {
+    let thread = rayon::current_thread_index().unwrap_or(0);
+    let n_blocks = shares[0].task.n_blocks();
+    let mut workers: Vec<_> = shares.iter().map(|share| lock(&share.workers[thread])).collect();
+    for (share, worker) in shares.iter().zip(&mut workers) {
+        if worker.delta.n_rows() + share.task.labels.len() > sums::MAX_ROWS {
+            worker.delta.settle(&mut lock(share.sums));
+        }
+    }
+    for block in 0..n_blocks {
+        for (share, worker) in shares.iter_mut().zip(&mut workers) {
+            share.plan.take_block(worker, &mut share.task, block);
+        }
+    }
+    for (share, worker) in shares.iter_mut().zip(&mut workers) {
+        share.plan.finish(worker, &mut share.task);
     }
 }
 

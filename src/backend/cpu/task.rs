@@ -71,7 +71,7 @@ fn take<'t, T>(rest: &mut &'t mut [T], n: usize) -> &'t mut [T] {
 }
 
 impl<'t> Task<'t> {
-    fn n_blocks(&self) -> usize {
+    pub(super) fn n_blocks(&self) -> usize {
         self.labels.len().div_ceil(BLOCK)
     }
 
@@ -245,19 +245,30 @@ impl PassPlan<'_> {
     /// Labels the rows of a task and adds up what moved.
     pub(super) fn assign(&self, worker: &mut Worker, task: &mut Task<'_>) {
         for block in 0..task.n_blocks() {
-            match self.mode {
-                Mode::Groups { all } => {
-                    let view = self.groups.as_ref().expect("there in this mode");
-                    self.assign_block_by_groups(worker, task, block, view, all);
-                }
-                Mode::Prune { in_place_from } => self.prune_block(worker, task, block, in_place_from),
-                Mode::Watch if self.mode.keeps_bounds(task.first_block + block) => {
-                    self.check(&mut worker.tally, task, block);
-                    self.assign_block(worker, task, block);
-                }
-                Mode::Watch | Mode::Plain => self.assign_block(worker, task, block),
-            }
+            self.take_block(worker, task, block);
         }
+        self.finish(worker, task);
+    }
+
+    /// [`PassPlan::assign`] for one block; rows of it may wait for those that follow.
+    #[inline]
+    pub(super) fn take_block(&self, worker: &mut Worker, task: &mut Task<'_>, block: usize) {
+        match self.mode {
+            Mode::Groups { all } => {
+                let view = self.groups.as_ref().expect("there in this mode");
+                self.assign_block_by_groups(worker, task, block, view, all);
+            }
+            Mode::Prune { in_place_from } => self.prune_block(worker, task, block, in_place_from),
+            Mode::Watch if self.mode.keeps_bounds(task.first_block + block) => {
+                self.check(&mut worker.tally, task, block);
+                self.assign_block(worker, task, block);
+            }
+            Mode::Watch | Mode::Plain => self.assign_block(worker, task, block),
+        }
+    }
+
+    /// After the last block: the rows that wait.
+    pub(super) fn finish(&self, worker: &mut Worker, task: &mut Task<'_>) {
         self.assign_gathered(worker, task, Look::First, 1);
         self.assign_gathered(worker, task, Look::Second, 1);
         if self.two && self.centroids.n_clusters() == 1 {
