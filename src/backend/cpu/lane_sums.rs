@@ -5,8 +5,8 @@ use crate::tiles::BLOCK;
 
 /// Lanes of a sum.
 pub(super) const WIDTH: usize = 16;
-/// Up to so many sums it is faster.
-const MAX_SUMS: usize = 512;
+/// Up to so many sums it is faster than rows laid out one after the other.
+const MAX_SUMS: usize = 128;
 /// Blocks that a lane can take: each adds 64 / 16 values below 2^23.
 const MAX_BLOCKS: usize = 60;
 
@@ -102,7 +102,7 @@ mod tests {
         let edge = MAX_GRID as f32;
         let n_blocks = 3 * super::MAX_BLOCKS + 7;
         for kernels in kernel::available() {
-            for (n_clusters, n_features) in [(3, 2), (40, 20)] {
+            for (n_clusters, n_features) in [(3, 2), (12, 10), (40, 20)] {
                 let mut delta = Delta::new(n_clusters, n_features, &kernels);
                 let block: Vec<f32> = (0..n_features * BLOCK)
                     .map(|i| if (i / BLOCK).is_multiple_of(2) { edge } else { -edge })

@@ -12,6 +12,8 @@ const SAMPLE: usize = 64;
 const RUN: usize = 16;
 /// Bounds of groups are first tried once a smaller share of the rows moves in a pass.
 const GROUPS_FROM: f64 = 0.12;
+/// The same where a coarse look costs half as much.
+const GROUPS_FROM_COARSE: f64 = 0.03;
 
 /// What a pass does about bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,7 +88,11 @@ impl Policy {
             costs,
             shape: [n_clusters, n_features],
             coarse,
-            groups_from: if pruning == Pruning::Always { 1.0 } else { GROUPS_FROM },
+            groups_from: match pruning {
+                Pruning::Always => 1.0,
+                _ if coarse => GROUPS_FROM_COARSE,
+                _ => GROUPS_FROM,
+            },
         }
     }
 
