@@ -107,9 +107,8 @@ impl Session for FallbackSession<'_> {
     }
 
     fn assign_two_nearest(&mut self, centroids: &Centroids) -> Result<(Pass, TwoNearest)> {
-        let found = self.run(|session| session.assign_two_nearest(centroids))?;
-        self.last = Some(centroids.clone());
-        Ok(found)
+        self.last = None;
+        self.run(|session| session.assign_two_nearest(centroids))
     }
 
     fn notices(&mut self) -> Vec<String> {

@@ -99,7 +99,9 @@ pub trait Session {
     /// Where the device fails.
     fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest>;
 
-    /// What [`Session::assign`] and then [`Session::two_nearest`] give, in one pass where the device can.
+    /// What [`Session::assign`] and then [`Session::two_nearest`] give, in one pass where the device can: the last pass of
+    /// a run. The session may give its labels away, so that neither [`Session::labels`] nor `n_moved` of the next pass
+    /// means anything.
     ///
     /// # Errors
     /// As for both.

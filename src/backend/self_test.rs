@@ -87,9 +87,7 @@ pub fn compare(
     }
     let (want, want_nearest) = expected.assign_two_nearest(&centroids)?;
     let (got, got_nearest) = found.assign_two_nearest(&centroids)?;
-    let labels = diff_lists("label of row", &expected.labels()?, &found.labels()?);
     Ok(diff_passes(&want, &got)
-        .or(labels)
         .or_else(|| diff_two_nearest(&want_nearest, &got_nearest))
         .map(|difference| format!("pass for labels and two nearest: {difference}")))
 }

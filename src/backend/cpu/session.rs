@@ -235,8 +235,11 @@ impl Session for CpuSession<'_> {
     fn assign_two_nearest(&mut self, centroids: &Centroids) -> Result<(Pass, TwoNearest)> {
         let mut runners_up = labels(self.data.n_rows());
         let (pass, tally) = self.pass(centroids, &mut runners_up);
+        // A copy of them would take as long as a pass over few features.
+        self.labelled = false;
+        self.kept = None;
         let nearest = TwoNearest {
-            labels: self.labels.clone(),
+            labels: std::mem::replace(&mut self.labels, labels(self.data.n_rows())),
             runners_up,
             may_have_ties: tally.n_ties > 0,
             n_doubtful: 0,
