@@ -1,5 +1,9 @@
 //! Layer 6: the whole job, from a table to segments.
 
+mod auto;
+
+pub use auto::{SweptTable, fit_auto, sweep};
+
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -219,11 +223,38 @@ struct Job<'j> {
     observer: &'j dyn Observer,
 }
 
+/// A table that is ready for k-means.
+struct Ready {
+    learned: Learned,
+    prepared: Prepared,
+    keys: RowKeys,
+    id_columns: Vec<usize>,
+}
+
 impl Job<'_> {
     fn run(&self) -> Result<Fit> {
-        let Self { source, options, .. } = *self;
-        options.check(source.n_rows())?;
+        self.options.check(self.source.n_rows())?;
         let mut clock = Clock::new(self.observer);
+        let ready = self.ready(&mut clock)?;
+        let Ready {
+            learned,
+            prepared,
+            keys,
+            ..
+        } = &ready;
+        let params = self.options.params(self.init(&learned.preparation)?);
+        let unit = inertia_unit(&learned.preparation, prepared);
+        let tiles = &prepared.tiles;
+        let run = kmeans::fit(self.backend, self.host, tiles, keys, &params, unit, self.observer)?;
+        for (stage, elapsed_s) in ["seed", "iterate", "assign"].into_iter().zip(run.elapsed_s) {
+            clock.stages.push((stage, elapsed_s));
+        }
+        self.finish(ready, run, clock)
+    }
+
+    /// Learns the preparation, and prepares the rows.
+    fn ready(&self, clock: &mut Clock<'_>) -> Result<Ready> {
+        let Self { source, options, .. } = *self;
         clock.stage("learn");
         let chunk_bytes = match self.backend.name() {
             "gpu" => options.chunk_bytes,
@@ -231,7 +262,8 @@ impl Job<'_> {
         };
         let mut kept = Kept::in_chunks(chunk_bytes, options.features.weight.is_some());
         let learned = learn_and_keep(source, &options.features, &mut kept)?;
-        let params = options.params(self.init(&learned.preparation)?);
+        // First centroids that do not fit are told before the data is read again.
+        self.init(&learned.preparation)?;
         let id_columns = column_indices(source.schema(), &options.features.id)?;
         let keys = match id_columns[..] {
             [] => RowKeys::RowNumber,
@@ -242,25 +274,22 @@ impl Job<'_> {
         let prepared = prepare_kept(source, &learned.preparation, weight, chunk_bytes, kept)?;
         return_freed_memory();
         clock.end();
-        let unit = inertia_unit(&learned.preparation, &prepared);
-        let tiles = &prepared.tiles;
-        let run = kmeans::fit(self.backend, self.host, tiles, &keys, &params, unit, self.observer)?;
-        for (stage, elapsed_s) in ["seed", "iterate", "assign"].into_iter().zip(run.elapsed_s) {
-            clock.stages.push((stage, elapsed_s));
-        }
-        self.finish(learned, prepared, keys, id_columns, run, clock)
+        Ok(Ready {
+            learned,
+            prepared,
+            keys,
+            id_columns,
+        })
     }
 
     /// What is made of a finished k-means run: assignment, profile, figures, model.
-    fn finish(
-        &self,
-        learned: Learned,
-        prepared: Prepared,
-        keys: RowKeys,
-        id_columns: Vec<usize>,
-        run: KMeansFit,
-        mut clock: Clock<'_>,
-    ) -> Result<Fit> {
+    fn finish(&self, ready: Ready, run: KMeansFit, mut clock: Clock<'_>) -> Result<Fit> {
+        let Ready {
+            learned,
+            prepared,
+            keys,
+            id_columns,
+        } = ready;
         let Learned {
             preparation,
             columns,

@@ -43,6 +43,7 @@ pub mod partial;
 pub mod rng;
 pub mod run;
 pub mod segments;
+pub mod select;
 pub mod sys;
 pub mod tiles;
 pub mod workload;

@@ -1,11 +1,15 @@
 //! Layer 6: a fit and its run directory, and the way back from one to the other.
 
+mod sweep;
+
+pub use sweep::write_sweep;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::artifact::{
-    DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
-    TimeRecord, model_file, names, write_assignments, write_profile,
+    DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord, SegmentRecord, Selection,
+    StageRecord, TimeRecord, model_file, names, write_assignments, write_profile,
 };
 use crate::backend::cpu::CpuBackend;
 use crate::data::BatchSource;
@@ -34,7 +38,7 @@ pub struct RunContext {
 
 /// Writes everything but the record into `dir`, then the record; the directory is there once this has returned.
 ///
-/// `stop` is asked a last time before the directory gets its name.
+/// `selection` says how the number of clusters was chosen, where it was. `stop` is asked a last time before the directory gets its name.
 ///
 /// # Errors
 /// Those of writing and of reading the ids; whatever `stop` says.
@@ -43,6 +47,7 @@ pub fn write(
     source: &dyn BatchSource,
     fit: &Fit,
     options: &FitOptions,
+    selection: Option<Selection>,
     context: &RunContext,
     stop: impl FnOnce() -> Result<()>,
 ) -> Result<RunRecord> {
@@ -53,7 +58,8 @@ pub fn write(
         host.install(|| write_assignments(out, source, &fit.id_columns, &fit.assignment))
     })?;
     dir.write(names::PROFILE, |out| write_profile(out, &fit.profile))?;
-    let record = record(fit, options, context, started.elapsed().as_secs_f64())?;
+    let mut record = record(fit, options, context, started.elapsed().as_secs_f64())?;
+    record.selection = selection;
     dir.write(names::RUN, |out| record.write(out))?;
     stop()?;
     dir.commit()?;
@@ -86,6 +92,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         n_clusters: summary.n_clusters,
         n_segments: summary.n_segments,
         options: options_record(options, &fit.model.preparation)?,
+        selection: None,
         columns: columns.map_err(|source| Error::Internal(format!("the columns cannot be written: {source}")))?,
         device: context.device.clone(),
         threads: context.threads,

@@ -81,6 +81,15 @@ pub fn check_output_parts(path: &Path, overwrite: bool) -> Result<()> {
     check_output_folder(path, overwrite, Content::Parts)
 }
 
+/// [`check_output_dir`] for the directory of a sweep.
+///
+/// # Errors
+/// As [`check_output_file`]; with `overwrite`, [`Error::OutputForeign`] where anything but an empty folder or a sweep
+/// with nothing added to it stands there.
+pub fn check_output_sweep(path: &Path, overwrite: bool) -> Result<()> {
+    check_output_folder(path, overwrite, Content::Sweep)
+}
+
 fn check_output_folder(path: &Path, overwrite: bool, content: Content) -> Result<()> {
     let (folder, _) = folder_and_name(path)?;
     if kind_of(path)?.is_some() {
@@ -99,6 +108,8 @@ enum Content {
     Run,
     /// The files that [`names::part`] names.
     Parts,
+    /// The files in [`names::ALL_OF_SWEEP`], [`names::SWEEP`] among them.
+    Sweep,
 }
 
 impl Content {
@@ -106,6 +117,16 @@ impl Content {
         match self {
             Self::Run => names::ALL.iter().any(|ours| name == *ours),
             Self::Parts => name.to_str().is_some_and(names::is_part),
+            Self::Sweep => names::ALL_OF_SWEEP.iter().any(|ours| name == *ours),
+        }
+    }
+
+    /// The file that such a folder is not without.
+    fn record(self) -> Option<&'static str> {
+        match self {
+            Self::Run => Some(names::RUN),
+            Self::Parts => None,
+            Self::Sweep => Some(names::SWEEP),
         }
     }
 }
@@ -173,6 +194,14 @@ impl RunDir {
         Self::create_with(path, overwrite, Content::Parts)
     }
 
+    /// Begins the directory `path` of a sweep.
+    ///
+    /// # Errors
+    /// Those of [`check_output_sweep`].
+    pub fn create_sweep(path: &Path, overwrite: bool) -> Result<Self> {
+        Self::create_with(path, overwrite, Content::Sweep)
+    }
+
     fn create_with(path: &Path, overwrite: bool, content: Content) -> Result<Self> {
         check_output_folder(path, overwrite, content)?;
         let (folder, name) = folder_and_name(path)?;
@@ -196,7 +225,7 @@ impl RunDir {
         &self.path
     }
 
-    /// Writes one of the files in [`names::ALL`], or a part; on disk when this returns.
+    /// Writes one of the files that such a directory holds; on disk when this returns.
     ///
     /// # Errors
     /// Those of `write` and of the system.
@@ -325,7 +354,7 @@ fn check_replaceable(dir: &Path, shown: &Path, content: Content) -> Result<()> {
     if !kind.is_dir() {
         return Err(foreign(shown, "it is not a folder"));
     }
-    let (mut n_entries, mut is_run) = (0, false);
+    let (mut n_entries, mut has_record) = (0, false);
     for entry in fs::read_dir(dir).map_err(Error::io("read", shown))? {
         let entry = entry.map_err(Error::io("read", shown))?;
         let is_file = entry.file_type().map_err(Error::io("read", shown))?.is_file();
@@ -335,10 +364,13 @@ fn check_replaceable(dir: &Path, shown: &Path, content: Content) -> Result<()> {
             return Err(foreign(shown, &format!("it holds {name:?}, which no run writes")));
         }
         n_entries += 1;
-        is_run |= name == names::RUN;
+        has_record |= content.record().is_some_and(|record| name == record);
     }
-    if content == Content::Run && n_entries > 0 && !is_run {
-        return Err(foreign(shown, &format!("it holds files but no {}", names::RUN)));
+    if let Some(record) = content.record()
+        && n_entries > 0
+        && !has_record
+    {
+        return Err(foreign(shown, &format!("it holds files but no {record}")));
     }
     Ok(())
 }

@@ -5,15 +5,19 @@ mod atomic;
 pub(crate) mod json;
 pub mod model_file;
 mod run_record;
+mod sweep_record;
 mod tables;
 
 pub use accounts::{AccountsOptions, AccountsOut, Written, write_accounts};
-pub use atomic::{OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, write_atomic};
+pub use atomic::{
+    OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_sweep, write_atomic,
+};
 pub use run_record::{
     DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
     TimeRecord,
 };
-pub use tables::{check_id_columns, write_assignments, write_profile};
+pub use sweep_record::{Selection, SweepRecord};
+pub use tables::{check_id_columns, write_assignments, write_profile, write_sweep};
 
 /// The files of a run directory.
 pub mod names {
@@ -27,6 +31,13 @@ pub mod names {
     pub const PROFILE: &str = "profile.parquet";
     /// Everything that a run directory may hold: only a folder with nothing else in it is ever replaced.
     pub const ALL: [&str; 4] = [RUN, MODEL, ASSIGNMENTS, PROFILE];
+
+    /// The record of a sweep.
+    pub const SWEEP: &str = "sweep.json";
+    /// One row per number of clusters.
+    pub const SWEEP_TABLE: &str = "sweep.parquet";
+    /// Everything that the directory of a sweep may hold.
+    pub const ALL_OF_SWEEP: [&str; 2] = [SWEEP, SWEEP_TABLE];
 
     /// File number `n` of a table in several files: `part-00000.parquet` and so on.
     #[must_use]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::json;
-use super::{OutFile, names};
+use super::{OutFile, Selection, names};
 use crate::data::InputFile;
 use crate::error::{Error, Result};
 use crate::features::FeatureOptions;
@@ -40,6 +40,9 @@ pub struct RunRecord {
     pub n_segments: usize,
     /// Everything that decides the result.
     pub options: OptionsRecord,
+    /// How the number of clusters was chosen; none where it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
     /// Role and treatment of each column of the data.
     pub columns: Vec<serde_json::Value>,
     /// What it ran on.
@@ -359,6 +362,7 @@ mod tests {
             n_clusters: 2,
             n_segments: 2,
             options: options(InitRecord::KMeansPlusPlus),
+            selection: None,
             columns: vec![serde_json::json!({"column": "age", "role": "feature"})],
             device: DeviceRecord {
                 asked: "auto".into(),

@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+};
 use arrow::compute::{BatchCoalescer, cast};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -22,6 +24,7 @@ use crate::backend::NO_CLUSTER;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::segments::{Assignment, Profile};
+use crate::select::{Candidate, Sweep};
 
 /// Rows that go to the writer at once.
 const BATCH_ROWS: usize = 1 << 16;
@@ -146,6 +149,62 @@ pub fn write_profile(out: &mut OutFile, profile: &Profile) -> Result<()> {
         ];
         table.push(columns, Vec::new())?;
     }
+    table.finish()
+}
+
+/// Writes one row per number of clusters: the figures of [`Candidate`] that are single numbers, and whether it was
+/// `chosen`.
+///
+/// # Errors
+/// Those of writing.
+pub fn write_sweep(out: &mut OutFile, sweep: &Sweep) -> Result<()> {
+    type Figure = (&'static str, fn(&Candidate) -> Option<f64>);
+    let of_stability: [Figure; 3] = [
+        ("adjusted_rand", |c| c.stability.as_ref().map(|s| s.adjusted_rand)),
+        ("least_adjusted_rand", |c| {
+            c.stability.as_ref().map(|s| s.least_adjusted_rand)
+        }),
+        ("refined_adjusted_rand", |c| {
+            c.stability.as_ref().map(|s| s.refined_adjusted_rand)
+        }),
+    ];
+    let figures: [Figure; 8] = [
+        ("inertia", |c| Some(c.inertia)),
+        ("share_explained", |c| Some(c.share_explained)),
+        ("silhouette", |c| Some(c.silhouette)),
+        ("simplified_silhouette", |c| Some(c.simplified_silhouette)),
+        ("davies_bouldin", |c| Some(c.davies_bouldin)),
+        ("calinski_harabasz", |c| c.calinski_harabasz),
+        ("smallest_share", |c| Some(c.smallest_share)),
+        ("least_recovered", |c| {
+            c.stability
+                .as_ref()
+                .map(|s| s.recovered.iter().copied().fold(1.0, f64::min))
+        }),
+    ];
+    let figures: Vec<Figure> = figures.into_iter().chain(of_stability).collect();
+    let integer = |name| Field::new(name, DataType::Int32, false);
+    let mut fields = vec![integer("k"), integer("n_apart")];
+    fields.extend(
+        figures
+            .iter()
+            .map(|&(name, _)| Field::new(name, DataType::Float64, true)),
+    );
+    fields.push(Field::new("chosen", DataType::Boolean, false));
+    let candidates = &sweep.candidates;
+    let integers = |value: fn(&Candidate) -> usize| -> ArrayRef {
+        Arc::new(candidates.iter().map(|c| value(c) as i32).collect::<Int32Array>())
+    };
+    let mut columns = vec![integers(|c| c.k), integers(Candidate::n_apart)];
+    columns.extend(
+        figures
+            .iter()
+            .map(|(_, value)| -> ArrayRef { Arc::new(candidates.iter().map(value).collect::<Float64Array>()) }),
+    );
+    let chosen: Vec<bool> = candidates.iter().map(|c| c.k == sweep.decision.k).collect();
+    columns.push(Arc::new(BooleanArray::from(chosen)));
+    let mut table = Table::new(out, Arc::new(Schema::new(fields)), &[])?;
+    table.push(columns, Vec::new())?;
     table.finish()
 }
 

@@ -1,5 +1,6 @@
 //! The command line as typed: names, defaults, help. What it means is decided in [`super::plan`].
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -25,6 +26,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Fit segments to the rows of Parquet files and write a run directory
     Fit(FitArgs),
+    /// Fit every number of segments in a range, judge them, and say which to take and why
+    Sweep(SweepArgs),
     /// Give rows their segment under a fitted model
     Score(ScoreArgs),
     /// List the devices, what they can do, and which one would be taken
@@ -41,6 +44,7 @@ impl Command {
     pub(crate) fn talk(&self) -> &TalkArgs {
         match self {
             Self::Fit(args) => &args.talk,
+            Self::Sweep(args) => &args.talk,
             Self::Score(args) => &args.talk,
             Self::Devices(args) => &args.talk,
             Self::Verify(args) => &args.talk,
@@ -62,9 +66,9 @@ pub(crate) struct FitArgs {
     #[arg(required = true, value_name = "DATA")]
     pub(crate) data: Vec<String>,
 
-    /// Number of segments
-    #[arg(short = 'k', long = "n-clusters", visible_alias = "k", value_name = "N", value_parser = n_clusters)]
-    pub(crate) n_clusters: usize,
+    /// Number of segments; auto or a range such as 2..8 tries them all and takes the one that `kohort sweep` would
+    #[arg(short = 'k', long = "n-clusters", visible_alias = "k", value_name = "N|auto|A..B")]
+    pub(crate) n_clusters: NumberArg,
 
     /// Write the run to this directory: run.json, model.json, assignments.parquet, profile.parquet
     #[arg(long, value_name = "DIR", default_value = "kohort-run")]
@@ -73,6 +77,9 @@ pub(crate) struct FitArgs {
     /// Replace the run directory if it is there already
     #[arg(long)]
     pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
 
     #[command(flatten)]
     pub(crate) columns: ColumnArgs,
@@ -85,6 +92,60 @@ pub(crate) struct FitArgs {
 
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
+}
+
+const SWEEP_EXAMPLE: &str = "Example: kohort sweep customers.parquet -k 2..12 --id customer_id --out choice
+
+Every number of segments is fitted as `kohort fit` does it, bit for bit, on data that is prepared once. Silhouettes, \
+Davies-Bouldin and Calinski-Harabasz indices are over all rows, with squared Euclidean distances; stability is the \
+adjusted Rand index of the segments against those of 8 resamples of at most 16,384 rows; a segment stands apart where \
+rows are fewer on the way to every other segment.";
+
+#[derive(Debug, Args)]
+#[command(after_help = SWEEP_EXAMPLE)]
+pub(crate) struct SweepArgs {
+    /// Parquet files, folders of them, and globs such as 'data/*.parquet'
+    #[arg(required = true, value_name = "DATA")]
+    pub(crate) data: Vec<String>,
+
+    /// Numbers of segments to try, least and most
+    #[arg(short = 'k', long = "n-clusters", visible_alias = "k", value_name = "A..B", default_value = "2..12", value_parser = a_range)]
+    pub(crate) n_clusters: RangeInclusive<usize>,
+
+    /// Write sweep.json and sweep.parquet to this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Replace the directory if it is there already
+    #[arg(long, requires = "out")]
+    pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
+
+    #[command(flatten)]
+    pub(crate) columns: ColumnArgs,
+
+    #[command(flatten)]
+    pub(crate) kmeans: KMeansArgs,
+
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Choice of the number of segments")]
+pub(crate) struct ChoiceArgs {
+    /// Numbers of segments that would be liked; the choice falls among them
+    #[arg(long, value_name = "A..B", value_parser = a_range)]
+    pub(crate) prefer: Option<RangeInclusive<usize>>,
+
+    /// Least share of the rows (or their weight) in a segment, such as 5% or 0.05; 0 allows any [default: 1%]
+    #[arg(long, value_name = "SHARE", value_parser = a_share)]
+    pub(crate) min_share: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -473,6 +534,44 @@ fn a_count(text: &str) -> Result<usize, String> {
     digits.parse().map_err(|_| "the number is too large".to_owned())
 }
 
+/// A number of segments, or how it is to be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NumberArg {
+    Fixed(usize),
+    Auto,
+    Within(RangeInclusive<usize>),
+}
+
+impl FromStr for NumberArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ if text.contains("..") => a_range(text).map(Self::Within),
+            _ => n_clusters(text).map(Self::Fixed),
+        }
+    }
+}
+
+/// `2..12`: both ends belong to it.
+fn a_range(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let wrong = || format!("expected a range such as 2..12, from 1 to {MAX_CLUSTERS}");
+    let (least, most) = text.split_once("..").unwrap_or((text, text));
+    let range = n_clusters(least).map_err(|_| wrong())?..=n_clusters(most).map_err(|_| wrong())?;
+    if range.is_empty() { Err(wrong()) } else { Ok(range) }
+}
+
+/// `5%` or `0.05`.
+fn a_share(text: &str) -> Result<f64, String> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.parse().map(|percent: f64| percent / 100.0),
+        None => text.parse(),
+    };
+    let share = share.ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a share from 0 to 1, or 0% to 100%".to_owned())
+}
+
 fn n_clusters(text: &str) -> Result<usize, String> {
     let n = text.parse().ok().filter(|n| (1..=MAX_CLUSTERS).contains(n));
     n.ok_or_else(|| format!("expected a whole number from 1 to {MAX_CLUSTERS}"))
@@ -591,7 +690,10 @@ mod tests {
     #[test]
     fn k_has_three_spellings() {
         for k in ["-k 5", "-k5", "--k 5", "--n-clusters=5"] {
-            assert_eq!(fit(&format!("kohort fit a.parquet {k}")).n_clusters, 5);
+            assert_eq!(
+                fit(&format!("kohort fit a.parquet {k}")).n_clusters,
+                NumberArg::Fixed(5)
+            );
         }
     }
 
@@ -601,6 +703,21 @@ mod tests {
         assert_eq!(Names::flatten(&args.columns.features), ["a", "b,c", "usage_*", "d"]);
         assert_eq!(Names::flatten(&args.columns.id), ["x", "y"]);
         assert!(parse("kohort fit a -k 2 --features a,,b").is_err());
+    }
+
+    #[test]
+    fn numbers_of_segments_can_be_left_to_a_sweep() {
+        assert_eq!(fit("kohort fit a -k auto").n_clusters, NumberArg::Auto);
+        let args = fit("kohort fit a -k 3..7 --prefer 4 --min-share 2.5%");
+        assert_eq!(args.n_clusters, NumberArg::Within(3..=7));
+        assert_eq!((args.choice.prefer, args.choice.min_share), (Some(4..=4), Some(0.025)));
+        assert_eq!((a_share("0.1"), a_share("100%")), (Ok(0.1), Ok(1.0)));
+        for wrong in ["1.5", "101%", "-1%", "nan", "%", ""] {
+            assert!(a_share(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["5..2", "..", "2..", "0..3", "2...4", "2-4", "2..99999"] {
+            assert!(a_range(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -658,6 +775,9 @@ mod tests {
             "kohort fit a -k many",
             "kohort fit a -k 0",
             "kohort fit a -k 65537",
+            "kohort fit a -k 4..2",
+            "kohort sweep a -k auto",
+            "kohort sweep a --overwrite",
             "kohort fit a -k 2 --n-init 0",
             "kohort fit a -k 2 --max-iter 0",
             "kohort fit a -k 2 --tol -1",

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use kohort::artifact::{InputRecord, RunDir, RunRecord, check_output_dir};
+use kohort::artifact::{InputRecord, RunDir, RunRecord, Selection, check_output_dir};
 use kohort::data::{BatchSource, ParquetSource};
 use kohort::features::check_columns;
-use kohort::fit::{Fit, Observed, fit};
+use kohort::fit::{Fit, FitOptions, Observed, fit, fit_auto};
 use kohort::kmeans::{Event, Observer, StopReason};
 use kohort::run::{self, RunContext};
 use kohort::segments::SegmentProfile;
@@ -21,6 +21,7 @@ use super::output::{
 };
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
+use super::sweep;
 
 /// Features named for each segment.
 const TOLD_FEATURES: usize = 3;
@@ -30,7 +31,8 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     let created = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     plan::check_folder(&args.out)?;
     check_output_dir(&args.out, args.overwrite)?;
-    let options = plan::fit_options(args)?;
+    let select = plan::select_options(args)?;
+    let mut options = plan::fit_options(args, select.as_ref())?;
     let source = plan::open(&args.data, &args.compute)?;
     options.check(source.n_rows())?;
     check_columns(source.schema(), &options.features)?;
@@ -39,9 +41,19 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
         record: device,
     } = plan::device(&args.compute, plan::work(&source, &options), output)?;
     let progress = Progress::new(&args.talk, output);
-    let fitted = fit(&source, &*backend, &options, &progress);
+    let fitted = match &select {
+        None => fit(&source, &*backend, &options, &progress).map(|fitted| (fitted, None)),
+        Some(select) => fit_auto(&source, &*backend, &options, select, &progress)
+            .map(|(fitted, sweep)| (fitted, Some(Selection::new(select, sweep)))),
+    };
     progress.clear();
-    let fitted = fitted.map_err(|error| plan::explain_init(error, args))?;
+    let (fitted, selection) = fitted.map_err(|error| plan::explain_init(error, args))?;
+    if let Some(selection) = &selection {
+        options = FitOptions {
+            n_clusters: selection.sweep.decision.k,
+            ..options
+        };
+    }
     output.note(&columns::text(&fitted, stderr_width()));
     progress.warn(&fitted.warnings);
     let context = RunContext {
@@ -58,7 +70,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
         observer: &progress,
     };
     let dir = RunDir::create(&args.out, args.overwrite)?;
-    let record = run::write(dir, &observed, &fitted, &options, &context, check_interrupt);
+    let record = run::write(dir, &observed, &fitted, &options, selection, &context, check_interrupt);
     progress.clear();
     show(&fitted, &record?, args, output)?;
     Ok(ExitCode::SUCCESS)
@@ -71,6 +83,9 @@ pub(super) fn inputs(source: &ParquetSource) -> Result<Vec<InputRecord>> {
 }
 
 fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result<()> {
+    if let Some(selection) = &record.selection {
+        output.note(&sweep::in_short(selection));
+    }
     output.note(&summary_line(record));
     let stages = record.time.stages.iter();
     show_stages(stages.map(|stage| (stage.stage.as_str(), stage.elapsed_s)), output);

@@ -18,6 +18,7 @@ mod output;
 mod plan;
 mod progress;
 mod score;
+mod sweep;
 mod verify;
 
 use args::{Cli, Command};
@@ -54,6 +55,7 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
     }
     match command {
         Command::Fit(args) => fit::run(args, output).map_err(|error| error.about(&args.data)),
+        Command::Sweep(args) => sweep::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),

@@ -142,6 +142,9 @@ fn in_flags(error: &Error) -> String {
         "n_clusters" => "-k",
         "features" => "--features",
         "exclude" => "--exclude",
+        "prefer" => "--prefer",
+        "min_share" => "--min-share",
+        "init" => "--init",
         other => other,
     };
     format!("{flag} {}: {}", escape(value), escape(reason))
@@ -167,7 +170,7 @@ pub(super) fn err_line(text: &str) {
 }
 
 /// `text` with lines longer than `width` broken at a space, where they have one.
-fn fold(text: &str, width: usize) -> String {
+pub(super) fn fold(text: &str, width: usize) -> String {
     let mut folded = String::with_capacity(text.len());
     for mut line in text.split_inclusive('\n') {
         while line.trim_end().width() > width {

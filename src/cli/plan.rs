@@ -1,6 +1,7 @@
 //! From arguments to built objects: the source, the device with its reason, the options.
 
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray};
@@ -18,10 +19,11 @@ use kohort::data::ParquetSource;
 use kohort::data::expand;
 use kohort::features::{FeatureOptions, Scale};
 use kohort::fit::{FitOptions, InitCentroids, InitChoice};
+use kohort::select::SweepOptions;
 use kohort::tiles::MAX_CHUNK_BYTES;
 use kohort::{Error, Result};
 
-use super::args::{ComputeArgs, FitArgs, InitArg, Names, ScaleArg};
+use super::args::{ChoiceArgs, ColumnArgs, ComputeArgs, FitArgs, InitArg, KMeansArgs, Names, NumberArg, ScaleArg};
 use super::output::{Output, plural};
 
 /// The files that DATA names, as one table.
@@ -90,9 +92,70 @@ pub(crate) fn work(source: &dyn BatchSource, options: &FitOptions) -> u64 {
         .fold(1, |work, &n| u64::saturating_mul(work, n as u64))
 }
 
-/// What a fit is asked to do.
-pub(crate) fn fit_options(args: &FitArgs) -> Result<FitOptions> {
-    let (columns, kmeans) = (&args.columns, &args.kmeans);
+/// How a number of clusters is to be found, where it is not given.
+///
+/// # Errors
+/// Ranges that make no sense; wishes for a choice that is not left open.
+pub(crate) fn select_options(args: &FitArgs) -> Result<Option<SweepOptions>> {
+    let k = match &args.n_clusters {
+        NumberArg::Within(range) => range.clone(),
+        NumberArg::Auto => SweepOptions::default().k,
+        NumberArg::Fixed(n) => {
+            let given = [
+                ("prefer", args.choice.prefer.is_some()),
+                ("min_share", args.choice.min_share.is_some()),
+            ];
+            let given = given.into_iter().find(|&(_, given)| given);
+            return given.map_or(Ok(None), |(param, _)| {
+                Err(Error::InvalidParam {
+                    param,
+                    value: "is given".into(),
+                    reason: format!("but -k {n} leaves no choice; give -k auto or a range such as -k 2..12"),
+                })
+            });
+        }
+    };
+    sweep_options(k, &args.choice).map(Some)
+}
+
+/// Which numbers of clusters are tried, and what is wished.
+pub(crate) fn sweep_options(k: RangeInclusive<usize>, choice: &ChoiceArgs) -> Result<SweepOptions> {
+    let defaults = SweepOptions::default();
+    let options = SweepOptions {
+        k,
+        prefer: choice.prefer.clone(),
+        min_share: choice.min_share.unwrap_or(defaults.min_share),
+        ..defaults
+    };
+    options.check()?;
+    Ok(options)
+}
+
+/// What a fit is asked to do. Where the number of clusters is left to a sweep, it is the largest of it.
+pub(crate) fn fit_options(args: &FitArgs, select: Option<&SweepOptions>) -> Result<FitOptions> {
+    let n_clusters = match (&args.n_clusters, select) {
+        (_, Some(select)) => *select.k.end(),
+        (NumberArg::Fixed(n), None) => *n,
+        _ => return Err(Error::Internal("a number of clusters to be found, and no sweep".into())),
+    };
+    job_options(n_clusters, select.is_some(), &args.columns, &args.kmeans, &args.compute)
+}
+
+/// The same for any command that fits; `swept` where several numbers of clusters are tried.
+pub(crate) fn job_options(
+    n_clusters: usize,
+    swept: bool,
+    columns: &ColumnArgs,
+    kmeans: &KMeansArgs,
+    compute: &ComputeArgs,
+) -> Result<FitOptions> {
+    if let (true, InitArg::File(path)) = (swept, &kmeans.init) {
+        return Err(Error::InvalidParam {
+            param: "init",
+            value: path.to_string_lossy().into_owned(),
+            reason: "first centroids fit one number of segments only; give it with -k N".into(),
+        });
+    }
     Ok(FitOptions {
         features: FeatureOptions {
             id: Names::flatten(&columns.id),
@@ -101,14 +164,14 @@ pub(crate) fn fit_options(args: &FitArgs) -> Result<FitOptions> {
             weight: columns.weight.clone(),
             scale: scale(columns.scale),
         },
-        n_clusters: args.n_clusters,
-        init: init(&kmeans.init, args.n_clusters)?,
+        n_clusters,
+        init: init(&kmeans.init, n_clusters)?,
         n_init: kmeans.n_init,
         max_iter: kmeans.max_iter,
         tol: kmeans.tol,
         seed: kmeans.seed,
-        chunk_bytes: chunk_bytes(&args.compute),
-        threads: threads(&args.compute),
+        chunk_bytes: chunk_bytes(compute),
+        threads: threads(compute),
     })
 }
 

@@ -125,6 +125,7 @@ impl Progress {
             }
             Event::Rows { done, of } => state.bar_or_new().set(*done, *of, "rows"),
             Event::Restart { done, of } => state.bar_or_new().set(*done, *of, "restarts"),
+            Event::Candidate { done, of, .. } => state.bar_or_new().set(*done, *of, "numbers of segments"),
             Event::Iteration { .. } => state.bar_or_new().set_message(iteration_text(event)),
             _ => {}
         }
@@ -146,6 +147,9 @@ impl Progress {
                 ));
             }
             Event::Restart { done, of } => err_lines(&format!("{}: restart {done} of {of}", state.stage)),
+            Event::Candidate { n_clusters, done, of } if done < of => {
+                err_lines(&format!("{}: {n_clusters} segments", state.stage));
+            }
             Event::Iteration { .. } => err_lines(&format!("{}: {}", state.stage, iteration_text(event))),
             _ => {}
         }
@@ -267,6 +271,9 @@ fn event_object(event: &Event) -> Option<Value> {
         Event::Stage(stage) => json!({ "event": "stage", "stage": stage }),
         Event::Rows { done, of } => json!({ "event": "rows", "done": done, "of": of }),
         Event::Restart { done, of } => json!({ "event": "restart", "done": done, "of": of }),
+        Event::Candidate { n_clusters, done, of } => {
+            json!({ "event": "candidate", "n_clusters": n_clusters, "done": done, "of": of })
+        }
         Event::Iteration {
             iteration,
             max_iter,

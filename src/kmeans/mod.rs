@@ -42,6 +42,15 @@ pub enum Event {
         /// Rows that changed their label.
         n_moved: u64,
     },
+    /// A number of clusters of a sweep is tried next, or, at the end, all were.
+    Candidate {
+        /// The number.
+        n_clusters: usize,
+        /// Numbers done so far.
+        done: usize,
+        /// Numbers in all.
+        of: usize,
+    },
     /// Something the user should know now: a device was lost and the CPU goes on, for example.
     Notice(String),
 }

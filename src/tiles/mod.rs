@@ -381,6 +381,25 @@ impl TileSet {
         out
     }
 
+    /// The given rows, in the given order, with these weights instead of their own.
+    ///
+    /// # Panics
+    /// If there is not one weight per row, or a weight is above [`MAX_WEIGHT`].
+    #[must_use]
+    pub fn gather_weighted(&self, rows: &[usize], weights: &[u32]) -> Self {
+        assert_eq!(rows.len(), weights.len(), "one weight per row");
+        assert!(
+            weights.iter().all(|&weight| weight <= MAX_WEIGHT),
+            "weights are at most {MAX_WEIGHT}"
+        );
+        let mut out = self.gather(rows);
+        out.weighted = true;
+        if let Some(chunk) = out.chunks.first_mut() {
+            chunk.weights = Some(weights.to_vec());
+        }
+        out
+    }
+
     /// Sum over all rows of weight times squared norm, in grid units squared: a constant of the data.
     #[must_use]
     pub fn weighted_sq_norm(&self) -> u128 {
@@ -517,5 +536,7 @@ mod tests {
             picked,
             TileSet::from_rows(&[5., 6., 1., 2.], 2, Some(&[9, 7]), usize::MAX)
         );
+        let others = TileSet::from_rows(&[5., 6., 1., 2.], 2, Some(&[1, 3]), usize::MAX);
+        assert_eq!(set.gather_weighted(&[2, 0], &[1, 3]), others);
     }
 }

@@ -49,6 +49,28 @@ fn usage() {
 }
 
 #[test]
+fn a_choice_of_k() {
+    check(
+        &Sandbox::new(),
+        "choice_of_k",
+        &[
+            "sweep customers.parquet -k 5..2",
+            "sweep customers.parquet -k 1..4",
+            "sweep customers.parquet -k 2..300",
+            "sweep customers.parquet -k 2..6 --prefer 7..9",
+            "sweep customers.parquet --min-share 120%",
+            "sweep customers.parquet --init first.parquet",
+            "sweep customers.parquet --overwrite",
+            "sweep customers.parquet --out missing/sweep",
+            "sweep no_such.parquet",
+            "fit customers.parquet -k 3 --prefer 2..4",
+            "fit customers.parquet -k auto --init first.parquet",
+            "fit customers.parquet -k 2..x --json",
+        ],
+    );
+}
+
+#[test]
 fn parameters() {
     check(
         &Sandbox::new(),

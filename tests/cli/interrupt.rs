@@ -35,6 +35,18 @@ fn an_interrupted_fit_leaves_nothing() {
 
 #[test]
 #[cfg(unix)]
+fn an_interrupted_sweep_leaves_nothing() {
+    let sandbox = Sandbox::new();
+    let before = sandbox.names();
+    let args = "sweep customers.parquet -k 2..100 --n-init 200 --device cpu --progress plain --out choice";
+    let (code, said) = interrupt_at(&sandbox, args, "sweep: 3 segments");
+    assert_eq!(code, Some(130), "{said:?}");
+    assert_eq!(said.last().unwrap(), "error: interrupted; nothing was written");
+    assert_eq!(sandbox.names(), before);
+}
+
+#[test]
+#[cfg(unix)]
 fn an_interrupted_generation_leaves_nothing() {
     let sandbox = Sandbox::new();
     let before = sandbox.names();

@@ -9,3 +9,4 @@ mod exit_codes;
 mod generate;
 mod interrupt;
 mod sandbox;
+mod sweep;

@@ -1,0 +1,12 @@
+//! Layer 5: how many clusters: a sweep over k on data that is prepared once, judged over all rows, with a decision in
+//! words.
+
+mod decision;
+mod separation;
+mod stability;
+mod sweep;
+
+pub use decision::{CLEAR, CLEARNESS, Decision, FAIR, Strength};
+pub use separation::GAP;
+pub use stability::{N_RESAMPLES, SAMPLE_ROWS, Stability};
+pub use sweep::{Candidate, Flow, Sweep, SweepOptions, Swept, sweep};
