@@ -73,7 +73,7 @@ fn settle(row: u32, lane: u32) {
     let cluster = nearest[0].w;
     if ranked {
         if lane == 0u {
-            labels[row] = cluster + 1u;
+            atomicStore(&labels[row], cluster + 1u);
             runners_up[row] = second[0].w + 1u;
         }
         return;
@@ -81,18 +81,28 @@ fn settle(row: u32, lane: u32) {
     let weight = weight_of(row);
     let first = 1u + cluster * width();
     if lane == 0u {
-        if labels[row] != cluster + 1u {
+        if kept && relabelled(row, cluster + 1u) {
             add_total(0u, vec2<u32>(1u, 0u));
         }
-        labels[row] = cluster + 1u;
         add_total(first + params.n_features, vec2<u32>(1u, 0u));
         if weighted {
             add_total(first + params.n_features + 1u, vec2<u32>(weight, 0u));
         }
     }
     for (var feature = lane; feature < params.n_features; feature += lanes) {
-        add_total(first + feature, shifted(tiles[tile_index(row, feature)], weight));
+        add_total(first + feature, times(natural(value(row, feature)), weight));
     }
+}
+
+// Writes a row's label; whether it is a new one. No other thread writes this row's bits.
+fn relabelled(row: u32, label: u32) -> bool {
+    if !packed {
+        return atomicExchange(&labels[row], label) != label;
+    }
+    let bits = 8u * (row % 4u);
+    let before = (atomicLoad(&labels[row / 4u]) >> bits) & 0xffu;
+    atomicXor(&labels[row / 4u], (before ^ label) << bits);
+    return before != label;
 }
 
 fn before(a: Candidate, b: Candidate) -> bool {
@@ -119,7 +129,7 @@ fn first_of(a: Candidate, b: Candidate) -> Candidate {
 fn sq_dist(row: u32, cluster: u32) -> vec3<u32> {
     var sum = vec3<u32>();
     for (var feature = 0u; feature < params.n_features; feature++) {
-        let x = i32(tiles[tile_index(row, feature)]) * 256;
+        let x = i32(value(row, feature)) * 256;
         let c = centroids_exact[cluster * params.n_features + feature];
         // The difference can take 33 bits with its sign; its magnitude fits 32, and unsigned subtraction wraps to it.
         let diff = select(bitcast<u32>(x) - bitcast<u32>(c), bitcast<u32>(c) - bitcast<u32>(x), x < c);

@@ -106,6 +106,38 @@ fn sums_above_32_bits_and_their_carries_are_exact() {
 }
 
 #[test]
+fn every_way_of_adding_up_holds_the_extremes() {
+    // All rows but a few at the upper edge, in one cluster: the fullest slots there can be, over many rounds and flushes.
+    let Some(gpu) = shared() else { return };
+    let edge = kohort::grid::MAX_GRID;
+    // Sums in registers; whole numbers in 32 and 16 slots; cut ones in 4, 2 and 1; weights; none in workgroup memory.
+    let shapes = [
+        (150_000, 1, 2, false),
+        (20_000, 2, 9, false),
+        (20_000, 3, 70, false),
+        (3000, 7, 120, false),
+        (3000, 7, 250, false),
+        (3000, 7, 500, false),
+        (20_000, 2, 9, true),
+        (3000, 7, 200, true),
+        (2000, 33, 9, false),
+        (2000, 33, 9, true),
+    ];
+    for (n_rows, d, k, weighted) in shapes {
+        let mut rows = vec![edge as f32; n_rows * d];
+        for (i, x) in rows.iter_mut().enumerate().take(40 * d) {
+            *x = (i % 13) as f32 - edge as f32;
+        }
+        let weights = vec![kohort::tiles::MAX_WEIGHT; n_rows];
+        let data = TileSet::from_rows(&rows, d, weighted.then_some(&weights), usize::MAX);
+        let mut start = vec![-edge; k * d];
+        start[(k - 1) * d..].fill(edge);
+        let found = compare(&ScalarBackend, gpu, &data, &Centroids::on_rows(d, &start)).unwrap();
+        assert_eq!(found, None, "{n_rows} x {d}, {k}, {weighted}");
+    }
+}
+
+#[test]
 fn sums_above_64_bits_are_exact() {
     // Shifted to natural numbers, just over 2^24 rows of the largest value and weight pass 2^64.
     let Some(gpu) = shared() else { return };

@@ -21,6 +21,8 @@ pub(crate) struct Device {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) limits: wgpu::Limits,
+    /// Whether it is a GPU of its own, with memory of its own.
+    pub(crate) discrete: bool,
     pub(crate) bind_group_layout: wgpu::BindGroupLayout,
     pipeline_layout: wgpu::PipelineLayout,
     pipelines: Mutex<Vec<(Shader, wgpu::ComputePipeline)>>,
@@ -51,11 +53,13 @@ impl Device {
             }
         });
         let (bind_group_layout, pipeline_layout) = layouts(&device);
-        let software = adapter.get_info().device_type == wgpu::DeviceType::Cpu;
+        let kind = adapter.get_info().device_type;
+        let software = kind == wgpu::DeviceType::Cpu;
         Ok(Self {
             device,
             queue,
             limits,
+            discrete: kind == wgpu::DeviceType::DiscreteGpu,
             bind_group_layout,
             pipeline_layout,
             pipelines: Mutex::default(),

@@ -13,6 +13,9 @@ mod plan;
 mod session;
 #[doc(hidden)]
 pub mod shaders;
+#[doc(hidden)]
+pub mod sums;
+mod template;
 
 pub use super::gpu_types::{AdapterReport, GpuOptions, GpuSelection};
 use super::{Backend, Session};
