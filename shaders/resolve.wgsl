@@ -131,28 +131,7 @@ fn sq_dist(row: u32, cluster: u32) -> vec3<u32> {
     for (var feature = 0u; feature < params.n_features; feature++) {
         let x = i32(value(row, feature)) * 256;
         let c = centroids_exact[cluster * params.n_features + feature];
-        // The difference can take 33 bits with its sign; its magnitude fits 32, and unsigned subtraction wraps to it.
-        let diff = select(bitcast<u32>(x) - bitcast<u32>(c), bitcast<u32>(c) - bitcast<u32>(x), x < c);
-        let sq = square(diff);
-        let low = sum.z + sq.y;
-        let carry = select(0u, 1u, low < sq.y);
-        let mid = sum.y + sq.x;
-        let mid_carried = mid + carry;
-        sum = vec3<u32>(
-            sum.x + select(0u, 1u, mid < sq.x) + select(0u, 1u, mid_carried < mid),
-            mid_carried,
-            low,
-        );
+        sum = plus3(sum, vec3<u32>(square(distance_of(x, c)), 0u));
     }
-    return sum;
-}
-
-// The square of a 32-bit number as high and low word, by 16-bit halves.
-fn square(m: u32) -> vec2<u32> {
-    let h = m >> 16u;
-    let l = m & 0xffffu;
-    let cross = h * l;
-    let low = l * l;
-    let sum = low + (cross << 17u);
-    return vec2<u32>(h * h + (cross >> 15u) + select(0u, 1u, sum < low), sum);
+    return sum.zyx;
 }

@@ -4,8 +4,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kohort::backend::gpu::layout::{BINDINGS, BindingKind, Params, StructTable};
-use kohort::backend::gpu::shaders::{Mode, Shader, Variant};
+use kohort::backend::gpu::layout::{BINDINGS, BindingKind, LOOP_BINDINGS, LoopParams, Params, StructTable};
+use kohort::backend::gpu::shaders::{Group, Mode, Shader, Variant, between_passes};
 use naga::back;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
@@ -50,6 +50,7 @@ fn shaders() -> Vec<(Shader, usize)> {
             resolves.push(variant.resolve());
         }
     }
+    resolves.extend(["update", "decide"].map(between_passes));
     shaders.extend(resolves.into_iter().map(|shader| (shader, WORKGROUP_BYTES[0])));
     shaders
 }
@@ -124,8 +125,12 @@ fn bindings(module: &Module) -> Vec<(u32, u32, String, BindingKind)> {
     bindings
 }
 
-fn host_bindings() -> Vec<(u32, u32, String, BindingKind)> {
-    BINDINGS
+fn host_bindings(group: Group) -> Vec<(u32, u32, String, BindingKind)> {
+    let bindings = match group {
+        Group::Pass => &BINDINGS[..],
+        Group::Iteration => &LOOP_BINDINGS[..],
+    };
+    bindings
         .iter()
         .zip(0..)
         .map(|(&(name, kind), i)| (0, i, name.to_owned(), kind))
@@ -158,10 +163,16 @@ fn workgroup_bytes(module: &Module) -> usize {
 
 #[test]
 fn structs_and_bindings_are_the_same_on_both_sides() {
-    for (shader, _) in shaders().into_iter().step_by(7) {
+    let shaders = shaders();
+    let (assign, others) = shaders.split_at(shaders.iter().position(|(s, _)| s.entry_point != "assign").unwrap());
+    for (shader, _) in assign.iter().step_by(7).chain(others) {
         let (module, _) = parse(&shader.source);
-        assert_eq!(struct_difference(&module, &Params::table()), None);
-        assert_eq!(bindings(&module), host_bindings(), "{}", shader.entry_point);
+        let table = match shader.group {
+            Group::Pass => Params::table(),
+            Group::Iteration => LoopParams::table(),
+        };
+        assert_eq!(struct_difference(&module, &table), None);
+        assert_eq!(bindings(&module), host_bindings(shader.group), "{}", shader.entry_point);
         let overrides: HashSet<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
         let set: HashSet<_> = shader.constants.iter().map(|&(name, _)| name).collect();
         assert_eq!(overrides, set, "{}", shader.entry_point);
@@ -170,7 +181,7 @@ fn structs_and_bindings_are_the_same_on_both_sides() {
 
 #[test]
 fn planted_faults_in_a_layout_are_found() {
-    let source = shaders().pop().unwrap().0.source;
+    let source = shaders().swap_remove(0).0.source;
     let faults = [
         // Two fields of one type swapped; a field of another type; one too many; another name.
         ("    list: u32, ", "    first_total: u32, ", true),
@@ -207,7 +218,7 @@ fn planted_faults_in_a_layout_are_found() {
             "@binding(2) var<storage, read> tiles",
             1,
         );
-    assert_ne!(bindings(&parse(&swapped).0), host_bindings());
+    assert_ne!(bindings(&parse(&swapped).0), host_bindings(Group::Pass));
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Lloyd's iteration in integers: assign, add up, refill empty clusters, move the centroids, stop.
 
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 
 use super::seeding::{Seeding, seed};
 use super::{Event, Init, KMeansParams, Observer};
-use crate::backend::{Backend, Session, TwoNearest};
+use crate::backend::lloyd::{LloydEnd, LloydRule, LloydRun, centroid_shift};
+use crate::backend::{Backend, Pass, Session, TwoNearest};
 use crate::error::{Error, Result};
 use crate::grid::CENTROID_SCALE;
 use crate::partial::ClusterPartial;
@@ -159,6 +162,11 @@ pub(super) struct Lloyd<'l> {
 }
 
 impl Lloyd<'_> {
+    /// The largest shift of the centroids at which they rest; see [`LloydRule::shift_limit`].
+    fn shift_limit(&self, partial: &ClusterPartial) -> f64 {
+        self.tol * mean_variance(partial, self.total_sq_norm) * (CENTROID_SCALE * CENTROID_SCALE) as f64
+    }
+
     /// Whether the target is out of reach after `n_iter` iterations, the last of which lowered the inertia from
     /// `before`.
     fn is_hopeless(&self, n_iter: usize, before: Option<u128>, inertia: u128) -> bool {
@@ -190,81 +198,97 @@ pub(super) fn run(
     session: &mut dyn Session,
     job: &Lloyd<'_>,
     start: Centroids,
-    report: &dyn Fn(usize, u128, u64),
+    report: &dyn Fn(usize, u128, Option<u64>),
     observer: &dyn Observer,
 ) -> Result<Outcome> {
     let total = job.total_sq_norm;
     let mut centroids = start;
-    let (mut n_iter, mut n_doubtful, mut n_read) = (0, 0, 0);
-    let mut before = None;
-    let stop_reason = loop {
-        if observer.interrupted() {
-            return Err(Error::Interrupted);
-        }
-        let mut pass = session.assign(&centroids)?;
-        n_iter += 1;
-        n_doubtful += pass.n_doubtful;
-        n_read += pass.n_read;
-        let inertia = pass.partial.inertia(&centroids, total);
-        report(n_iter, inertia, pass.n_moved);
-        let any_empty = pass.partial.empty_clusters().next().is_some();
-        let refilled = any_empty && refill(session, job, &centroids, &mut pass.partial)?;
-        let next = pass.partial.centroids(&centroids);
-        let converged = next == centroids && !refilled;
-        if converged || job.is_hopeless(n_iter, before, inertia) {
-            let (partial, n_passes) = (pass.partial, n_iter as u64);
-            let stop_reason = if converged {
-                StopReason::Converged
+    let mut made = Made::default();
+    let limit = |partial: &ClusterPartial| job.shift_limit(partial);
+    let (stop_reason, run) = loop {
+        let rule = LloydRule {
+            max_iter: job.max_iter - made.n_iter,
+            shift_limit: &limit,
+            count_moved: observer.counts_moved(),
+        };
+        let mut each = |centroids: &Centroids, pass: &Pass| {
+            made.hears_of(job, centroids, pass);
+            report(made.n_iter, made.inertia, rule.count_moved.then_some(pass.n_moved));
+            if observer.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            Ok(if made.is_hopeless {
+                ControlFlow::Break(())
             } else {
-                StopReason::MaxIter
-            };
-            return Ok(Outcome {
-                centroids,
-                partial,
-                inertia,
-                n_iter,
-                n_passes,
-                stop_reason,
-                n_doubtful,
-                n_read,
-            });
+                ControlFlow::Continue(())
+            })
+        };
+        let mut run = session.lloyd(&centroids, &rule, &mut each)?;
+        match run.end {
+            LloydEnd::Converged => break (StopReason::Converged, run),
+            LloydEnd::Rests => break (StopReason::Tolerance, run),
+            LloydEnd::MaxIter | LloydEnd::Stopped => break (StopReason::MaxIter, run),
+            LloydEnd::EmptyCluster => {}
         }
-        before = Some(inertia);
-        let limit = job.tol * mean_variance(&pass.partial, total) * (CENTROID_SCALE * CENTROID_SCALE) as f64;
-        let rests = centroid_shift(&centroids, &next) as f64 <= limit;
+        let refilled = refill(session, job, &run.centroids, &mut run.pass.partial)?;
+        let next = run.pass.partial.centroids(&run.centroids);
+        if next == run.centroids && !refilled {
+            break (StopReason::Converged, run);
+        }
+        if made.is_hopeless {
+            break (StopReason::MaxIter, run);
+        }
+        let rests = !refilled && centroid_shift(&run.centroids, &next) as f64 <= limit(&run.pass.partial);
         centroids = next;
-        if rests && !refilled {
-            break StopReason::Tolerance;
-        }
-        if n_iter == job.max_iter {
-            break StopReason::MaxIter;
+        if rests || made.n_iter == job.max_iter {
+            let pass = session.assign(&centroids)?;
+            let (end, stop_reason) = if rests {
+                (LloydEnd::Rests, StopReason::Tolerance)
+            } else {
+                (LloydEnd::MaxIter, StopReason::MaxIter)
+            };
+            break (stop_reason, LloydRun { centroids, pass, end });
         }
     };
-    // The centroids moved after the last pass: label the rows once more, so that labels and centroids agree.
-    let pass = session.assign(&centroids)?;
-    let inertia = pass.partial.inertia(&centroids, total);
-    n_doubtful += pass.n_doubtful;
-    n_read += pass.n_read;
-    let n_passes = n_iter as u64 + 1;
+    // Where the centroids moved after the last iteration, rows were labelled once more.
+    let once_more = matches!(run.end, LloydEnd::Rests | LloydEnd::MaxIter);
+    if once_more {
+        made.n_doubtful += run.pass.n_doubtful;
+        made.n_read += run.pass.n_read;
+        made.inertia = run.pass.partial.inertia(&run.centroids, total);
+    }
     Ok(Outcome {
-        centroids,
-        partial: pass.partial,
-        inertia,
-        n_iter,
-        n_passes,
+        centroids: run.centroids,
+        partial: run.pass.partial,
+        inertia: made.inertia,
+        n_iter: made.n_iter,
+        n_passes: made.n_iter as u64 + u64::from(once_more),
         stop_reason,
-        n_doubtful,
-        n_read,
+        n_doubtful: made.n_doubtful,
+        n_read: made.n_read,
     })
 }
 
-/// Squared distance between two sets of centroids, summed, in centroid units squared.
-fn centroid_shift(a: &Centroids, b: &Centroids) -> u128 {
-    a.values()
-        .iter()
-        .zip(b.values())
-        .map(|(&a, &b)| u128::from(a.abs_diff(b)).pow(2))
-        .sum()
+/// The iterations so far.
+#[derive(Default)]
+struct Made {
+    n_iter: usize,
+    n_doubtful: u64,
+    n_read: u64,
+    /// Of the last one.
+    inertia: u128,
+    is_hopeless: bool,
+}
+
+impl Made {
+    fn hears_of(&mut self, job: &Lloyd<'_>, centroids: &Centroids, pass: &Pass) {
+        let before = (self.n_iter > 0).then_some(self.inertia);
+        self.n_iter += 1;
+        self.n_doubtful += pass.n_doubtful;
+        self.n_read += pass.n_read;
+        self.inertia = pass.partial.inertia(centroids, job.total_sq_norm);
+        self.is_hopeless = job.is_hopeless(self.n_iter, before, self.inertia);
+    }
 }
 
 /// Weighted variance of the features, averaged over them, in grid units squared.

@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::backend::lloyd::LloydEnd;
 use crate::tiles::Centroids;
 
 /// Makes a struct as the shader sees it, and the table of its fields for the test that compares the two.
@@ -61,6 +62,34 @@ wgsl_struct! {
     }
 }
 
+wgsl_struct! {
+    /// What `update` and `decide` are told; `shaders/update.wgsl` says what the fields mean.
+    pub struct LoopParams {
+        /// Features.
+        n_features: u32,
+        /// Clusters.
+        n_clusters: u32,
+        /// Columns of totals per cluster.
+        width: u32,
+        /// Word of the totals where the sums start.
+        first_total: u32,
+        /// Workgroups of `update`.
+        groups: u32,
+        /// Words of `dispatch_args`.
+        arg_words: u32,
+        /// Words of an iteration in `history`.
+        slot_words: u32,
+        /// Whether there is a limit.
+        limited: u32,
+        /// Low word of the largest shift at which the centroids rest.
+        limit_low: u32,
+        /// Its middle word.
+        limit_mid: u32,
+        /// Its high word.
+        limit_high: u32,
+    }
+}
+
 /// What a binding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BindingKind {
@@ -72,7 +101,18 @@ pub enum BindingKind {
     ReadWrite,
 }
 
-/// The bindings of group 0, in order: their names in WGSL and what they are. All kernels have the same.
+/// The bindings of `update` and `decide`.
+pub const LOOP_BINDINGS: [(&str, BindingKind); 7] = [
+    ("loop_params", BindingKind::Uniform),
+    ("totals", BindingKind::ReadWrite),
+    ("centroids", BindingKind::ReadWrite),
+    ("centroids_exact", BindingKind::ReadWrite),
+    ("history", BindingKind::ReadWrite),
+    ("control", BindingKind::ReadWrite),
+    ("dispatch_args", BindingKind::ReadWrite),
+];
+
+/// The bindings of group 0, in order: their names in WGSL and what they are. All kernels of a pass have the same.
 pub const BINDINGS: [(&str, BindingKind); 9] = [
     ("params", BindingKind::Uniform),
     ("tiles", BindingKind::Read),
@@ -154,6 +194,40 @@ impl TotalsLayout {
     fn sum(&self, words: &[u32], entry: usize) -> u128 {
         let first = self.first_total() + SUM_WORDS * entry;
         (0..SUM_WORDS).map(|i| u128::from(words[first + i]) << (32 * i)).sum()
+    }
+}
+
+/// Words of `control`.
+pub(crate) const CONTROL_WORDS: usize = 8;
+
+/// What `control` says after a submission: how many iterations were done, and why the run ended, if it did.
+pub(crate) fn control(words: &[u32]) -> (usize, Option<LloydEnd>) {
+    let end = match words[0] {
+        1 => Some(LloydEnd::EmptyCluster),
+        2 => Some(LloydEnd::Converged),
+        3 => Some(LloydEnd::Rests),
+        _ => None,
+    };
+    (words[1] as usize, end)
+}
+
+/// Where things stand in one iteration of `history`: the centroids of its pass, then its totals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HistoryLayout {
+    pub(crate) totals: TotalsLayout,
+}
+
+impl HistoryLayout {
+    /// Words of an iteration.
+    pub(crate) fn n_words(&self) -> usize {
+        self.totals.n_clusters * self.totals.n_features + self.totals.n_words()
+    }
+
+    /// The centroids of an iteration, and its totals.
+    pub(crate) fn split<'w>(&self, words: &'w [u32]) -> (Centroids, &'w [u32]) {
+        let (centroids, totals) = words.split_at(self.totals.n_clusters * self.totals.n_features);
+        let values = centroids.iter().map(|&word| word.cast_signed()).collect();
+        (Centroids::new(self.totals.n_features, values), totals)
     }
 }
 

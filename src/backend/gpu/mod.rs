@@ -9,6 +9,7 @@ mod buffers;
 mod device;
 #[doc(hidden)]
 pub mod layout;
+mod lloyd;
 mod plan;
 mod session;
 #[doc(hidden)]

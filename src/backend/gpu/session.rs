@@ -4,8 +4,9 @@ use super::buffers::{PartBuffers, SharedBuffers, Staging};
 use super::device::Device;
 use super::layout::{TotalsLayout, WORD};
 use super::plan::{self, Dispatch, MAX_DISPATCH_WORK, Part, Shape};
-use super::shaders::{Kernel, Mode, Variant};
+use super::shaders::{Group, Kernel, Mode, Variant};
 use crate::backend::gpu_types::GpuOptions;
+use crate::backend::lloyd::{EachIteration, LloydRule, LloydRun};
 use crate::backend::{NO_CLUSTER, Pass, Session, TwoNearest};
 use crate::error::{Error, Result};
 use crate::partial::ClusterPartial;
@@ -14,22 +15,24 @@ use crate::tiles::{BLOCK, Centroids, TileSet};
 /// Size of a part unless another is asked for, in bytes.
 const PART_BYTES: u64 = 1 << 30;
 /// Dispatches of the largest size after which work is submitted, so that no submission runs into a watchdog.
-const SUBMISSION_DISPATCHES: u64 = 4;
+pub(super) const SUBMISSION_DISPATCHES: u64 = 4;
 /// Most clusters whose numbers, plus one, have 8 bits.
 const MAX_PACKED_CLUSTERS: usize = 255;
 
 /// A data set on the device.
 pub(crate) struct GpuSession<'d> {
-    device: &'d Device,
-    data: &'d TileSet,
+    pub(super) device: &'d Device,
+    pub(super) data: &'d TileSet,
     max_clusters: usize,
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     residence: Residence,
     /// Whether `labels` have 8 bits each.
     packed: bool,
     /// One buffer per part: nearest cluster plus one.
     labels: Vec<wgpu::Buffer>,
-    shared: SharedBuffers,
+    /// The centroids of the last pass, where `labels` are not those of it.
+    pub(super) stale: Option<Centroids>,
+    pub(super) shared: SharedBuffers,
     staging: Staging,
     /// Where [`Session::two_nearest`] writes, once it was called.
     ranked: Option<[wgpu::Buffer; 2]>,
@@ -76,6 +79,7 @@ impl<'d> GpuSession<'d> {
             residence,
             packed,
             labels,
+            stale: None,
             shared,
             staging,
             ranked: None,
@@ -83,7 +87,7 @@ impl<'d> GpuSession<'d> {
     }
 
     /// Sends what a pass needs and clears its totals.
-    fn begin(&self, centroids: &Centroids, mode: Mode) -> Result<(PassPlan, Recording<'d>)> {
+    pub(super) fn begin(&self, centroids: &Centroids, mode: Mode) -> Result<(PassPlan, Recording<'d>)> {
         if centroids.n_clusters() > self.max_clusters || centroids.n_features() != self.data.n_features() {
             return Err(Error::Internal(format!(
                 "{} centroids of {} features in a session for {} of {}",
@@ -128,10 +132,9 @@ impl<'d> GpuSession<'d> {
         let buffers = self.part_buffers(part, recording)?;
         let bindings = self.bind_group(&buffers, labels, runners_up);
         for dispatch in &plan.dispatches[part] {
-            let offset = dispatch.number as u64 * self.shared.params_stride;
             {
                 let mut pass = recording.encoder.begin_compute_pass(&Default::default());
-                pass.set_bind_group(0, &bindings, &[offset as u32]);
+                pass.set_bind_group(0, &bindings, &[self.params_offset(dispatch)]);
                 pass.set_pipeline(&plan.assign);
                 pass.dispatch_workgroups(dispatch.groups, 1, 1);
                 pass.set_pipeline(&plan.resolve);
@@ -149,7 +152,6 @@ impl<'d> GpuSession<'d> {
             offset: 0,
             size: wgpu::BufferSize::new(size_of::<super::layout::Params>() as u64),
         });
-        // In the order of `layout::BINDINGS`.
         let resources = [
             params,
             part.tiles.as_entire_binding(),
@@ -161,16 +163,7 @@ impl<'d> GpuSession<'d> {
             shared.doubtful.as_entire_binding(),
             shared.totals.as_entire_binding(),
         ];
-        let entries: Vec<_> = resources
-            .into_iter()
-            .zip(0..)
-            .map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource })
-            .collect();
-        self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("pass"),
-            layout: &self.device.bind_group_layout,
-            entries: &entries,
-        })
+        self.device.bind(Group::Pass, resources)
     }
 
     /// The first words of a buffer, once everything recorded is done.
@@ -183,18 +176,62 @@ impl<'d> GpuSession<'d> {
         self.device.read_words(&self.shared.readback, n_words, None)
     }
 
-    fn run_assign(&mut self, centroids: &Centroids) -> Result<Pass> {
-        let (plan, mut recording) = self.begin(centroids, Mode::Labels { packed: self.packed })?;
+    /// Where the parameters of a dispatch stand.
+    pub(super) fn params_offset(&self, dispatch: &Dispatch) -> u32 {
+        (dispatch.number as u64 * self.shared.params_stride) as u32
+    }
+
+    /// Whether all data stays on the device.
+    pub(super) fn is_resident(&self) -> bool {
+        self.residence.stream.is_empty()
+    }
+
+    /// The bindings of a pass over a part that is resident.
+    pub(super) fn resident_bindings(&self, part: usize, mode: Mode) -> wgpu::BindGroup {
+        let labels = self.labels_for(part, mode);
+        self.bind_group(&self.residence.resident[part], labels, &self.shared.no_labels)
+    }
+
+    /// Where a pass that adds up leaves a part's labels.
+    fn labels_for(&self, part: usize, mode: Mode) -> &wgpu::Buffer {
+        match mode {
+            Mode::Sums => &self.shared.no_labels,
+            _ => &self.labels[part],
+        }
+    }
+
+    /// A pass that keeps labels.
+    pub(super) fn label_mode(&self) -> Mode {
+        Mode::Labels { packed: self.packed }
+    }
+
+    /// Makes up for the labels that the last pass did not keep.
+    pub(super) fn refresh_labels(&mut self) -> Result<()> {
+        if let Some(centroids) = self.stale.take() {
+            self.run_pass(&centroids, self.label_mode())?;
+        }
+        Ok(())
+    }
+
+    /// A pass that adds up.
+    pub(super) fn run_pass(&mut self, centroids: &Centroids, mode: Mode) -> Result<Pass> {
+        let (plan, mut recording) = self.begin(centroids, mode)?;
         let no_runners_up = self.shared.no_labels.clone();
         for part in 0..self.parts.len() {
-            let labels = self.labels[part].clone();
+            let labels = self.labels_for(part, mode).clone();
             self.record(&plan, &mut recording, part, &labels, &no_runners_up)?;
         }
         let words = self.read(&mut recording, &self.shared.totals, plan.totals.n_words())?;
         Ok(pass(&plan.totals, &words, self.data.n_rows()))
     }
 
-    fn run_labels(&self) -> Result<Vec<u32>> {
+    pub(super) fn run_assign(&mut self, centroids: &Centroids) -> Result<Pass> {
+        self.refresh_labels()?;
+        self.run_pass(centroids, self.label_mode())
+    }
+
+    fn run_labels(&mut self) -> Result<Vec<u32>> {
+        self.refresh_labels()?;
         let mut all = Vec::with_capacity(self.data.n_rows());
         let mut recording = Recording::new(self.device);
         for (part, labels) in self.parts.iter().zip(&self.labels) {
@@ -251,6 +288,10 @@ impl Session for GpuSession<'_> {
         self.device.guarded(|| self.run_labels())
     }
 
+    fn lloyd(&mut self, start: &Centroids, rule: &LloydRule<'_>, each: &mut EachIteration<'_>) -> Result<LloydRun> {
+        self.device.guarded(|| self.run_lloyd(start, rule, each))
+    }
+
     fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
         self.device.guarded(|| self.run_two_nearest(centroids))
     }
@@ -283,7 +324,7 @@ fn clusters(words: impl IntoIterator<Item = u32>) -> impl Iterator<Item = u32> {
 }
 
 /// A pass from its totals.
-fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass {
+pub(super) fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass {
     let mut partial = ClusterPartial::zero(totals.n_clusters, totals.n_features);
     for cluster in 0..totals.n_clusters {
         let (count, weight, sums) = totals.cluster(words, cluster);
@@ -303,13 +344,13 @@ fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass {
 }
 
 /// What a pass runs.
-struct PassPlan {
+pub(super) struct PassPlan {
     /// Per part.
-    dispatches: Vec<Vec<Dispatch>>,
-    totals: TotalsLayout,
+    pub(super) dispatches: Vec<Vec<Dispatch>>,
+    pub(super) totals: TotalsLayout,
     tile_quads: usize,
-    assign: wgpu::ComputePipeline,
-    resolve: wgpu::ComputePipeline,
+    pub(super) assign: wgpu::ComputePipeline,
+    pub(super) resolve: wgpu::ComputePipeline,
 }
 
 impl PassPlan {
@@ -388,15 +429,15 @@ impl Residence {
 }
 
 /// Work for the device, submitted in pieces that a watchdog bears.
-struct Recording<'d> {
+pub(super) struct Recording<'d> {
     device: &'d Device,
-    encoder: wgpu::CommandEncoder,
+    pub(super) encoder: wgpu::CommandEncoder,
     work: u64,
     submissions: Vec<wgpu::SubmissionIndex>,
 }
 
 impl<'d> Recording<'d> {
-    fn new(device: &'d Device) -> Self {
+    pub(super) fn new(device: &'d Device) -> Self {
         Self {
             device,
             encoder: encoder(device),
@@ -406,7 +447,7 @@ impl<'d> Recording<'d> {
     }
 
     /// Notes that work was recorded, and submits where it is enough.
-    fn done(&mut self, work: u64) {
+    pub(super) fn done(&mut self, work: u64) {
         self.work += work;
         if self.work >= SUBMISSION_DISPATCHES * MAX_DISPATCH_WORK[usize::from(!self.device.discrete)] {
             self.submit();
@@ -420,7 +461,7 @@ impl<'d> Recording<'d> {
     }
 
     /// Submits what is left and waits for all of it, one submission after the other.
-    fn finish(&mut self) -> Result<()> {
+    pub(super) fn finish(&mut self) -> Result<()> {
         self.submit();
         self.submissions
             .drain(..)

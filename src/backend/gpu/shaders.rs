@@ -5,8 +5,8 @@ use super::template::expand;
 
 /// Threads of a workgroup of `assign`.
 pub(crate) const THREADS: usize = 256;
-/// Threads of a workgroup of `resolve`, a power of two.
-const RESOLVE_LANES: usize = 64;
+/// Threads of a workgroup of the other kernels, a power of two.
+const LANES: usize = 64;
 /// Most features of a row that a thread holds in registers, as quads of rows: 4 registers each.
 pub const MAX_NARROW_FEATURES: usize = 32;
 /// Most clusters, and most clusters times features, whose sums a thread holds in registers.
@@ -24,7 +24,9 @@ const PASS: &str = include_str!("../../../shaders/shared/pass.wgsl");
 const ROWS: &str = include_str!("../../../shaders/shared/rows.wgsl");
 const NARROW: &str = include_str!("../../../shaders/narrow.wgsl");
 const WIDE: &str = include_str!("../../../shaders/wide.wgsl");
+const WORDS: &str = include_str!("../../../shaders/shared/words.wgsl");
 const RESOLVE: &str = include_str!("../../../shaders/resolve.wgsl");
+const UPDATE: &str = include_str!("../../../shaders/update.wgsl");
 
 /// What a pass is to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -137,6 +139,7 @@ impl Variant {
             }
         };
         Shader {
+            group: Group::Pass,
             entry_point: "assign",
             source: format!("{PASS}\n{ROWS}\n{text}"),
             constants,
@@ -147,10 +150,11 @@ impl Variant {
     #[must_use]
     pub fn resolve(&self) -> Shader {
         let mut constants = self.modes();
-        constants.push(("lanes", RESOLVE_LANES as f64));
+        constants.push(("lanes", LANES as f64));
         Shader {
+            group: Group::Pass,
             entry_point: "resolve",
-            source: format!("{PASS}\n{RESOLVE}"),
+            source: format!("{PASS}\n{WORDS}\n{RESOLVE}"),
             constants,
         }
     }
@@ -243,9 +247,31 @@ fn flag(value: bool) -> f64 {
     f64::from(u8::from(value))
 }
 
+/// A kernel between two passes, `update` or `decide`: text and constants.
+#[must_use]
+pub fn between_passes(entry_point: &'static str) -> Shader {
+    Shader {
+        group: Group::Iteration,
+        entry_point,
+        source: format!("{WORDS}\n{UPDATE}"),
+        constants: vec![("lanes", LANES as f64)],
+    }
+}
+
+/// The bindings that a kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Those of a pass.
+    Pass,
+    /// Those between passes.
+    Iteration,
+}
+
 /// A kernel ready to be compiled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shader {
+    /// Its bindings.
+    pub group: Group,
     /// Its entry point.
     pub entry_point: &'static str,
     /// WGSL.
