@@ -73,7 +73,7 @@ fn settle(row: u32, lane: u32) {
     let cluster = nearest[0].w;
     if ranked {
         if lane == 0u {
-            labels[row] = cluster + 1u;
+            atomicStore(&labels[row], cluster + 1u);
             runners_up[row] = second[0].w + 1u;
         }
         return;
@@ -81,18 +81,28 @@ fn settle(row: u32, lane: u32) {
     let weight = weight_of(row);
     let first = 1u + cluster * width();
     if lane == 0u {
-        if labels[row] != cluster + 1u {
+        if kept && relabelled(row, cluster + 1u) {
             add_total(0u, vec2<u32>(1u, 0u));
         }
-        labels[row] = cluster + 1u;
         add_total(first + params.n_features, vec2<u32>(1u, 0u));
         if weighted {
             add_total(first + params.n_features + 1u, vec2<u32>(weight, 0u));
         }
     }
     for (var feature = lane; feature < params.n_features; feature += lanes) {
-        add_total(first + feature, shifted(tiles[tile_index(row, feature)], weight));
+        add_total(first + feature, times(natural(value(row, feature)), weight));
     }
+}
+
+// Writes a row's label; whether it is a new one. No other thread writes this row's bits.
+fn relabelled(row: u32, label: u32) -> bool {
+    if !packed {
+        return atomicExchange(&labels[row], label) != label;
+    }
+    let bits = 8u * (row % 4u);
+    let before = (atomicLoad(&labels[row / 4u]) >> bits) & 0xffu;
+    atomicXor(&labels[row / 4u], (before ^ label) << bits);
+    return before != label;
 }
 
 fn before(a: Candidate, b: Candidate) -> bool {
@@ -119,30 +129,9 @@ fn first_of(a: Candidate, b: Candidate) -> Candidate {
 fn sq_dist(row: u32, cluster: u32) -> vec3<u32> {
     var sum = vec3<u32>();
     for (var feature = 0u; feature < params.n_features; feature++) {
-        let x = i32(tiles[tile_index(row, feature)]) * 256;
+        let x = i32(value(row, feature)) * 256;
         let c = centroids_exact[cluster * params.n_features + feature];
-        // The difference can take 33 bits with its sign; its magnitude fits 32, and unsigned subtraction wraps to it.
-        let diff = select(bitcast<u32>(x) - bitcast<u32>(c), bitcast<u32>(c) - bitcast<u32>(x), x < c);
-        let sq = square(diff);
-        let low = sum.z + sq.y;
-        let carry = select(0u, 1u, low < sq.y);
-        let mid = sum.y + sq.x;
-        let mid_carried = mid + carry;
-        sum = vec3<u32>(
-            sum.x + select(0u, 1u, mid < sq.x) + select(0u, 1u, mid_carried < mid),
-            mid_carried,
-            low,
-        );
+        sum = plus3(sum, vec3<u32>(square(distance_of(x, c)), 0u));
     }
-    return sum;
-}
-
-// The square of a 32-bit number as high and low word, by 16-bit halves.
-fn square(m: u32) -> vec2<u32> {
-    let h = m >> 16u;
-    let l = m & 0xffffu;
-    let cross = h * l;
-    let low = l * l;
-    let sum = low + (cross << 17u);
-    return vec2<u32>(h * h + (cross >> 15u) + select(0u, 1u, sum < low), sum);
+    return sum.zyx;
 }

@@ -107,7 +107,13 @@ fn fits_that_share_their_passes_equal_fits_alone() {
     let host = CpuBackend::new(2).unwrap();
     let backends: [&dyn Backend; 2] = [&host, &ScalarBackend];
     for backend in backends {
-        let together = fit_many(backend, &host, &data, &RowKeys::RowNumber, &params, 1.0, &()).unwrap();
+        let mut together = Vec::new();
+        let mut take = |fit| {
+            together.push(fit);
+            Ok(())
+        };
+        fit_many(backend, &host, &data, &RowKeys::RowNumber, &params, 1.0, &(), &mut take).unwrap();
+        assert_eq!(together.len(), params.len());
         for (found, params) in together.into_iter().zip(&params) {
             let alone = fit(&host, &host, &data, &RowKeys::RowNumber, params, 1.0, &()).unwrap();
             assert!(result(found) == result(alone), "{params:?} on {}", backend.name());

@@ -3,14 +3,16 @@
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use common::{Case, Values, cases, check_backend, check_that_faults_are_found, skip_without_gpu};
 use kohort::backend::fallback::FallbackBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection, adapters};
+use kohort::backend::lloyd::{LloydEnd, LloydRule, LloydRun};
 use kohort::backend::scalar::ScalarBackend;
 use kohort::backend::self_test::{compare, self_test};
-use kohort::backend::{Backend, NO_CLUSTER};
+use kohort::backend::{Backend, NO_CLUSTER, Pass};
 use kohort::error::{Error, ErrorKind};
 use kohort::rng::Rng;
 use kohort::tiles::{Centroids, TileSet};
@@ -103,6 +105,173 @@ fn sums_above_32_bits_and_their_carries_are_exact() {
     assert_eq!(pass.partial.sums_of(1), [expected; 3]);
     assert_eq!(pass.partial.sums_of(0), [0; 3]);
     assert_eq!((pass.partial.counts[1], pass.n_moved), (5000, 5000));
+}
+
+#[test]
+fn every_way_of_adding_up_holds_the_extremes() {
+    // All rows but a few at the upper edge, in one cluster: the fullest slots there can be, over many rounds and flushes.
+    let Some(gpu) = shared() else { return };
+    let edge = kohort::grid::MAX_GRID;
+    // Sums in registers; whole numbers in 32 and 16 slots; cut ones in 4, 2 and 1; weights; none in workgroup memory.
+    let shapes = [
+        (150_000, 1, 2, false),
+        (20_000, 2, 9, false),
+        (20_000, 3, 70, false),
+        (3000, 7, 120, false),
+        (3000, 7, 250, false),
+        (3000, 7, 500, false),
+        (20_000, 2, 9, true),
+        (3000, 7, 200, true),
+        (2000, 33, 9, false),
+        (2000, 33, 9, true),
+    ];
+    for (n_rows, d, k, weighted) in shapes {
+        let mut rows = vec![edge as f32; n_rows * d];
+        for (i, x) in rows.iter_mut().enumerate().take(40 * d) {
+            *x = (i % 13) as f32 - edge as f32;
+        }
+        let weights = vec![kohort::tiles::MAX_WEIGHT; n_rows];
+        let data = TileSet::from_rows(&rows, d, weighted.then_some(&weights), usize::MAX);
+        let mut start = vec![-edge; k * d];
+        start[(k - 1) * d..].fill(edge);
+        let found = compare(&ScalarBackend, gpu, &data, &Centroids::on_rows(d, &start)).unwrap();
+        assert_eq!(found, None, "{n_rows} x {d}, {k}, {weighted}");
+    }
+}
+
+/// Every iteration as it was heard of, the run, the labels, and the rows that move in a pass after it.
+type RunSeen = (Vec<(Centroids, Pass)>, LloydRun, Vec<u32>, u64);
+
+/// A run of iterations; what may differ between backends is taken out.
+fn run(backend: &dyn Backend, data: &TileSet, start: &Centroids, ask: &Ask) -> RunSeen {
+    let plain = |pass: &Pass| Pass {
+        n_doubtful: 0,
+        n_read: 0,
+        n_moved: if ask.count_moved { pass.n_moved } else { 0 },
+        ..pass.clone()
+    };
+    let mut heard = Vec::new();
+    let mut session = backend.open(data, start.n_clusters()).unwrap();
+    let rule = LloydRule {
+        max_iter: ask.max_iter,
+        shift_limit: &|_| ask.limit,
+        count_moved: ask.count_moved,
+    };
+    let mut each = |centroids: &Centroids, pass: &Pass| {
+        heard.push((centroids.clone(), plain(pass)));
+        Ok(if heard.len() == ask.stop_after {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    };
+    let mut run = session.lloyd(start, &rule, &mut each).unwrap();
+    run.pass = plain(&run.pass);
+    let labels = session.labels().unwrap();
+    (heard, run, labels, session.assign(start).unwrap().n_moved)
+}
+
+/// How a run is asked for.
+struct Ask {
+    max_iter: usize,
+    limit: f64,
+    stop_after: usize,
+    count_moved: bool,
+}
+
+#[test]
+fn runs_of_iterations_on_the_device_are_those_of_the_host() {
+    let Some(gpu) = shared() else { return };
+    let ask = |max_iter, limit, stop_after| Ask {
+        max_iter,
+        limit,
+        stop_after,
+        count_moved: true,
+    };
+    let never = usize::MAX;
+    let cases = [
+        (
+            Case::new(4097, 3, 8, Values::Bell),
+            ask(40, -1.0, never),
+            LloydEnd::MaxIter,
+        ),
+        (
+            Case::new(4097, 3, 8, Values::Bell),
+            ask(40, 1e19, never),
+            LloydEnd::Rests,
+        ),
+        (
+            Case::new(1000, 2, 4, Values::Bell).weighted().chunks_of(5),
+            ask(300, 0.0, never),
+            LloydEnd::Converged,
+        ),
+        (
+            Case::new(1000, 16, 17, Values::HeavyTail).weighted(),
+            ask(7, -1.0, never),
+            LloydEnd::MaxIter,
+        ),
+        (
+            Case::new(700, 33, 5, Values::Edges),
+            ask(300, 0.0, never),
+            LloydEnd::Converged,
+        ),
+        (
+            Case::new(1000, 3, 8, Values::Offset),
+            ask(300, 0.0, 4),
+            LloydEnd::Stopped,
+        ),
+        (
+            Case::new(500, 3, 300, Values::Small),
+            ask(9, -1.0, never),
+            LloydEnd::EmptyCluster,
+        ),
+        (
+            Case::new(1000, 1, 300, Values::Bell),
+            ask(3, -1.0, never),
+            LloydEnd::MaxIter,
+        ),
+        (
+            Case::new(100, 2, 1, Values::Small),
+            ask(1, -1.0, never),
+            LloydEnd::MaxIter,
+        ),
+    ];
+    for (case, mut ask, end) in cases {
+        let data = case.data();
+        let start = case.centroids(&data);
+        for count_moved in [true, false] {
+            ask.count_moved = count_moved;
+            let (want, got) = (run(&ScalarBackend, &data, &start, &ask), run(gpu, &data, &start, &ask));
+            assert_eq!(want.1.end, end, "{case:?}");
+            assert!(
+                want == got,
+                "{case:?}, {count_moved}: {} iterations, {:?}",
+                got.0.len(),
+                got.1.end
+            );
+        }
+    }
+}
+
+#[test]
+fn runs_over_streamed_data_are_the_same() {
+    let Some(gpu) = open(GpuOptions {
+        memory_budget: Some(0),
+        max_chunk_bytes: Some(6 << 10),
+        checked: true,
+    }) else {
+        return;
+    };
+    let case = Case::new(1000, 3, 4, Values::Bell);
+    let data = case.data();
+    let start = case.centroids(&data);
+    let ask = Ask {
+        max_iter: 5,
+        limit: -1.0,
+        stop_after: usize::MAX,
+        count_moved: true,
+    };
+    assert!(run(&gpu, &data, &start, &ask) == run(&ScalarBackend, &data, &start, &ask));
 }
 
 #[test]

@@ -9,9 +9,9 @@ struct Params {
     n_rows: u32,
     n_features: u32,
     n_clusters: u32,
-    rounds: u32, // times each workgroup of `assign` takes its rows
+    rounds: u32, // rounds that a workgroup of `assign` takes at a time
     resolve_groups: u32, // workgroups of `resolve`
-    list: u32, // word of `totals` that holds the length of this dispatch's list
+    list: u32, // word of `totals` that holds the length of this dispatch's list; after it, the rounds taken
     first_total: u32, // word of `totals` where the sums start
     factor: f32, // of the certificate
 }
@@ -19,38 +19,49 @@ struct Params {
 // Cluster number of a row that has none; labels are stored plus one, so that it is 0 in memory.
 const NO_CLUSTER: u32 = 0xffffffffu;
 // Added to every grid value, which makes it a natural number below 2^24.
-const SHIFT: i32 = 8388608;
-// Rows in a block of the tile layout.
+const SHIFT: f32 = 8388608.0;
+// Rows in a block of the tile layout, and quads: four rows that lie side by side and are handled as a vector.
 const BLOCK: u32 = 64u;
+const BLOCK_QUADS: u32 = 16u;
 
 // Whether rows have weights; without, each weighs 1 and there is no column of weights.
 override weighted: bool = false;
 // Whether the pass asks for the two nearest clusters of each row, and for no sums.
 override ranked: bool = false;
+// Whether labels are kept from pass to pass, and the rows that change theirs counted. Else they are not touched.
+override kept: bool = false;
+// Whether a word holds the labels of a quad, 8 bits each, lowest row first; else it holds one label.
+override packed: bool = false;
 
 // IN   params: one per dispatch
 @group(0) @binding(0) var<uniform> params: Params;
-// IN   tiles: blocks x n_features x 64, integer-valued grid units
-@group(0) @binding(1) var<storage, read> tiles: array<f32>;
+// IN   tiles: blocks x n_features x 16 quads, integer-valued grid units
+@group(0) @binding(1) var<storage, read> tiles: array<vec4<f32>>;
 // IN   weights: rows of the part; one unused word without weights
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
-// IN   centroids: padded clusters x ceil(n_features / 4), grid units; then half their squared norms, 4 to a vector
+// IN   centroids: padded quads of clusters x (n_features, then half the squared norms), grid units
 @group(0) @binding(3) var<storage, read> centroids: array<vec4<f32>>;
 // IN   centroids_exact: n_clusters x n_features, in 1/256 of grid units
 @group(0) @binding(4) var<storage, read> centroids_exact: array<i32>;
-// OUT  labels: rows of the part, nearest cluster plus one; IN as well: the labels of the pass before
-@group(0) @binding(5) var<storage, read_write> labels: array<u32>;
+// IN, OUT  labels: of the rows of the part, plus one, so that 0 is none; one unused word where they are not asked for
+@group(0) @binding(5) var<storage, read_write> labels: array<atomic<u32>>;
 // OUT  runners_up: rows of the part, second-nearest cluster plus one; one unused word unless `ranked`
 @group(0) @binding(6) var<storage, read_write> runners_up: array<u32>;
 // OUT  doubtful: rows of the part that `assign` could not decide, for `resolve`
 @group(0) @binding(7) var<storage, read_write> doubtful: array<u32>;
-// OUT  totals: lengths of lists; then sums of 3 words (low first): rows moved, and per cluster n_features + 1 (+ 1)
-//      columns: shifted grid values times weight, rows, and, where rows have weights, the weights
+// OUT  totals: per dispatch, the length of its list and the rounds taken; then sums of 3 words (low first): rows moved,
+//      and per cluster n_features + 1 (+ 1) columns: shifted grid values times weight, rows, and, where rows have
+//      weights, the weights
 @group(0) @binding(8) var<storage, read_write> totals: array<atomic<u32>>;
 
-// Where grid value `(row, feature)` stands in `tiles`.
-fn tile_index(row: u32, feature: u32) -> u32 {
-    return ((row / BLOCK) * params.n_features + feature) * BLOCK + row % BLOCK;
+// Where the quad of `row` stands in `tiles`, for feature 0; the next feature is BLOCK_QUADS further.
+fn quad_index(row: u32) -> u32 {
+    return (row / BLOCK) * params.n_features * BLOCK_QUADS + (row % BLOCK) / 4u;
+}
+
+// The grid value of one row.
+fn value(row: u32, feature: u32) -> f32 {
+    return tiles[quad_index(row) + feature * BLOCK_QUADS][row % 4u];
 }
 
 // Columns of totals per cluster.
@@ -65,9 +76,13 @@ fn weight_of(row: u32) -> u32 {
     return 1u;
 }
 
-// The shifted grid value times the weight (at most 2^16), as low and high word: below 2^41.
-fn shifted(x: f32, weight: u32) -> vec2<u32> {
-    let natural = u32(i32(x) + SHIFT);
+// The natural number that stands for a grid value: below 2^24, so that the sum in floating point is exact.
+fn natural(x: f32) -> u32 {
+    return u32(x + SHIFT);
+}
+
+// A natural number below 2^24 times a weight (at most 2^16), as low and high word: below 2^40.
+fn times(natural: u32, weight: u32) -> vec2<u32> {
     if !weighted {
         return vec2<u32>(natural, 0u);
     }

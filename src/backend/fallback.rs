@@ -1,7 +1,8 @@
 //! A backend that goes on with another one when its device fails, from the same centroids and with the same results.
 
+use super::lloyd::{self, EachIteration, LloydRule, LloydRun, Reached};
 use super::{Backend, Pass, Session, TwoNearest};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::tiles::{Centroids, TileSet};
 
 /// Runs on `primary` for as long as that works, then on `fallback`, and says so in [`Session::notices`].
@@ -73,10 +74,15 @@ struct FallbackSession<'d> {
 impl FallbackSession<'_> {
     /// Makes a call, again on the fallback where the primary's device fails.
     fn run<T>(&mut self, call: impl Fn(&mut dyn Session) -> Result<T>) -> Result<T> {
-        let error = match call(self.session.as_mut()) {
-            Err(error) if error.kind() == ErrorKind::Device => error,
+        match call(self.session.as_mut()) {
+            Err(error) if error.kind() == ErrorKind::Device => self.take_over(error)?,
             done => return done,
-        };
+        }
+        call(self.session.as_mut())
+    }
+
+    /// Goes on with the fallback, or fails where it is in use already.
+    fn take_over(&mut self, error: Error) -> Result<()> {
         let Some(backend) = self.fallback.take() else {
             return Err(error);
         };
@@ -87,7 +93,7 @@ impl FallbackSession<'_> {
         if let Some(centroids) = &self.last {
             self.session.assign(centroids)?;
         }
-        call(self.session.as_mut())
+        Ok(())
     }
 }
 
@@ -111,6 +117,35 @@ impl Session for FallbackSession<'_> {
         self.run(|session| session.assign_two_nearest(centroids))
     }
 
+    fn lloyd(&mut self, start: &Centroids, rule: &LloydRule<'_>, each: &mut EachIteration<'_>) -> Result<LloydRun> {
+        let mut reached = None;
+        let mut n_iter = 0;
+        let mut note = |centroids: &Centroids, pass: &Pass| {
+            let flow = each(centroids, pass)?;
+            n_iter += 1;
+            reached = Some(Reached {
+                n_iter,
+                centroids: centroids.clone(),
+                pass: pass.clone(),
+                flow,
+            });
+            Ok(flow)
+        };
+        let run = match self.session.lloyd(start, rule, &mut note) {
+            Err(error) if error.kind() == ErrorKind::Device => {
+                if let Some(reached) = &reached {
+                    self.last = Some(reached.centroids.clone());
+                }
+                self.take_over(error)?;
+                let session = &mut self.session;
+                lloyd::by_passes(&mut |centroids| session.assign(centroids), start, reached, rule, each)?
+            }
+            done => done?,
+        };
+        self.last = Some(run.centroids.clone());
+        Ok(run)
+    }
+
     fn notices(&mut self) -> Vec<String> {
         let mut notices = std::mem::take(&mut self.notices);
         notices.append(&mut self.session.notices());
@@ -121,8 +156,10 @@ impl Session for FallbackSession<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::ControlFlow;
+
+    use crate::backend::lloyd::LloydEnd;
     use crate::backend::scalar::ScalarBackend;
-    use crate::error::Error;
 
     /// Where a [`Failing`] backend fails, each time.
     #[derive(Debug, Clone, Copy, PartialEq)]
@@ -245,6 +282,49 @@ mod tests {
         }
         let backend = FallbackBackend::new(Failing::boxed(At::Pass(9)), Box::new(ScalarBackend));
         assert!(run(&backend).unwrap().3.is_empty());
+    }
+
+    /// All that is heard of a run, its end and the labels.
+    type RunSeen = (Vec<(Centroids, Pass)>, LloydRun, Vec<u32>);
+
+    fn run_lloyd(backend: &dyn Backend, limit: f64, stop_after: usize) -> RunSeen {
+        let rows: Vec<f32> = (0..400).map(|i| (i * i % 397) as f32).collect();
+        let data = TileSet::from_rows(&rows, 2, None, 1);
+        let start = Centroids::on_rows(2, &[0, 0, 10, 5, 90, 90, 200, 300]);
+        let rule = LloydRule {
+            max_iter: 8,
+            shift_limit: &|_| limit,
+            count_moved: true,
+        };
+        let mut heard = Vec::new();
+        let mut session = backend.open(&data, 4).unwrap();
+        let run = session.lloyd(&start, &rule, &mut |centroids, pass| {
+            heard.push((centroids.clone(), pass.clone()));
+            Ok(if heard.len() == stop_after {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
+        });
+        (heard, run.unwrap(), session.labels().unwrap())
+    }
+
+    #[test]
+    fn a_run_is_taken_over_wherever_the_device_fails() {
+        let (heard, ..) = run_lloyd(&ScalarBackend, -1.0, 99);
+        let third_shift = lloyd::centroid_shift(&heard[2].0, &heard[3].0) as f64;
+        for (limit, stop_after, end) in [
+            (-1.0, 99, LloydEnd::MaxIter),
+            (third_shift, 99, LloydEnd::Rests),
+            (-1.0, 3, LloydEnd::Stopped),
+        ] {
+            let expected = run_lloyd(&ScalarBackend, limit, stop_after);
+            assert_eq!(expected.1.end, end);
+            for pass in 0..=expected.0.len() {
+                let backend = FallbackBackend::new(Failing::boxed(At::Pass(pass)), Box::new(ScalarBackend));
+                assert_eq!(run_lloyd(&backend, limit, stop_after), expected, "{end:?}, pass {pass}");
+            }
+        }
     }
 
     #[test]

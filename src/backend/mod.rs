@@ -4,6 +4,8 @@
 //! the same bits: each row goes to the centroid with the least exact squared distance, exact ties to the lower
 //! index, and everything that is added up is an integer.
 
+use lloyd::{EachIteration, LloydRule, LloydRun};
+
 use crate::error::Result;
 use crate::partial::ClusterPartial;
 use crate::tiles::{Centroids, TileSet};
@@ -18,6 +20,7 @@ pub mod gpu;
 #[path = "gpu_disabled.rs"]
 pub mod gpu;
 mod gpu_types;
+pub mod lloyd;
 pub mod scalar;
 pub mod self_test;
 
@@ -107,6 +110,18 @@ pub trait Session {
     /// As for both.
     fn assign_two_nearest(&mut self, centroids: &Centroids) -> Result<(Pass, TwoNearest)> {
         Ok((self.assign(centroids)?, self.two_nearest(centroids)?))
+    }
+
+    /// Lloyd's iterations from `start`, each a pass and the move of the centroids to the means of their rows. Ends by
+    /// `rule`, where no centroid moves, where a cluster is left without weight, or where `each` asks for it.
+    ///
+    /// The default makes passes one by one. A session that overrides it gives the same in every respect; it may make
+    /// iterations ahead of those that `each` has heard of.
+    ///
+    /// # Errors
+    /// Where the device fails, and those of `each`.
+    fn lloyd(&mut self, start: &Centroids, rule: &LloydRule<'_>, each: &mut EachIteration<'_>) -> Result<LloydRun> {
+        lloyd::by_passes(&mut |centroids| self.assign(centroids), start, None, rule, each)
     }
 
     /// What the session did that its user should hear of: a device that was lost, for example.

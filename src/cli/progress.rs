@@ -198,6 +198,10 @@ impl Observer for Progress {
         }
     }
 
+    fn counts_moved(&self) -> bool {
+        self.mode != Mode::Silent
+    }
+
     fn interrupted(&self) -> bool {
         INTERRUPTED.load(Ordering::SeqCst)
     }
@@ -259,9 +263,9 @@ fn iteration_text(event: &Event) -> String {
     else {
         return String::new();
     };
-    let moved = output::plural(*n_moved, "row");
+    let moved = n_moved.map_or(String::new(), |n| format!(", {} moved", output::plural(n, "row")));
     format!(
-        "iteration {iteration} of at most {max_iter}, inertia {}, {moved} moved",
+        "iteration {iteration} of at most {max_iter}, inertia {}{moved}",
         number(*inertia)
     )
 }
@@ -296,7 +300,7 @@ mod tests {
             iteration: 3,
             max_iter: 300,
             inertia: 1234.4,
-            n_moved: 1,
+            n_moved: Some(1),
         };
         assert_eq!(
             iteration_text(&event),

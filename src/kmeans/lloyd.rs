@@ -1,11 +1,13 @@
 //! Lloyd's iteration in integers: assign, add up, refill empty clusters, move the centroids, stop.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
 use super::seeding::{Seeding, seed};
 use super::{Event, Init, KMeansParams, Observer};
+use crate::backend::lloyd::{LloydEnd, LloydRule, LloydRun, Reached, Verdict, centroid_shift, judge};
 use crate::backend::{Backend, Pass, Session, Sessions, TwoNearest};
 use crate::error::{Error, Result};
 use crate::grid::CENTROID_SCALE;
@@ -72,23 +74,22 @@ pub fn fit(
     inertia_unit: f64,
     observer: &dyn Observer,
 ) -> Result<KMeansFit> {
-    let all = fit_many(
-        backend,
-        host,
-        data,
-        keys,
-        std::slice::from_ref(params),
-        inertia_unit,
-        observer,
-    )?;
-    Ok(all.into_iter().next().expect("one run"))
+    let mut found = None;
+    let params = std::slice::from_ref(params);
+    fit_many(backend, host, data, keys, params, inertia_unit, observer, &mut |fit| {
+        found = Some(fit);
+        Ok(())
+    })?;
+    found.ok_or_else(|| Error::Internal("a run gave no fit".into()))
 }
 
-/// As [`fit`], for several sets of parameters (numbers of clusters, seeds): each result is what [`fit`] gives, and passes
-/// over the rows serve all runs that still go on.
+/// As [`fit`], for several sets of parameters (numbers of clusters, seeds): `take` gets what [`fit`] gives for each of
+/// them, in their order, and passes over the rows serve all runs that still go on. Meanwhile each run keeps up to 12
+/// bytes per row.
 ///
 /// # Errors
-/// As for [`fit`].
+/// As for [`fit`], and those of `take`.
+#[expect(clippy::too_many_arguments, reason = "those of a fit, and who takes the fits")]
 pub fn fit_many(
     backend: &dyn Backend,
     host: &dyn Backend,
@@ -97,7 +98,8 @@ pub fn fit_many(
     params: &[KMeansParams],
     inertia_unit: f64,
     observer: &dyn Observer,
-) -> Result<Vec<KMeansFit>> {
+    take: &mut dyn FnMut(KMeansFit) -> Result<()>,
+) -> Result<()> {
     check(data, params)?;
     let mut started = Instant::now();
     let mut starts = Vec::new();
@@ -123,22 +125,28 @@ pub fn fit_many(
     let mut runs: Vec<Run<'_>> = (jobs.iter().zip(&starts))
         .map(|(job, (start, ..))| Run::new(job, start.clone()))
         .collect();
-    let report = |iteration, inertia: u128, n_moved, max_iter| {
+    let report = |n_iter, inertia: u128, n_moved, max_iter| {
         observer.event(Event::Iteration {
-            iteration,
+            iteration: n_iter,
             max_iter,
             inertia: inertia as f64 * inertia_unit,
             n_moved,
         });
     };
-    iterate(&mut *sessions, &mut runs, &report, observer)?;
+    if let [run] = &mut runs[..] {
+        let max_iter = run.job.max_iter;
+        let report = |n_iter, inertia, n_moved| report(n_iter, inertia, n_moved, max_iter);
+        run.iterate(sessions.session(0), &report, observer)?;
+    } else {
+        iterate_together(&mut *sessions, &mut runs, &report, observer)?;
+    }
     let iterated = started.elapsed();
     observer.event(Event::Stage("assign"));
-    let finish = |(index, (run, (_, seeding, seeded)))| {
+    for (index, (run, (_, seeding, seeded))) in runs.into_iter().zip(starts).enumerate() {
         let session = sessions.session(index);
-        finish(session, run, seeding, [seeded, iterated], observer)
-    };
-    runs.into_iter().zip(starts).enumerate().map(finish).collect()
+        take(finish(session, run, seeding, [seeded, iterated], observer)?)?;
+    }
+    Ok(())
 }
 
 /// Whether there are rows enough.
@@ -180,22 +188,22 @@ fn first_centroids(
     Ok((centroids, Some(seeding)))
 }
 
-/// Takes runs as far as their last moves of centroids; hears of each iteration: its number, inertia, rows moved, and the
-/// run's `max_iter`.
-fn iterate(
+/// [`Run::iterate`] for several runs; a pass over the rows is for all that still iterate. `report` hears of each run's
+/// `max_iter` as well.
+fn iterate_together(
     sessions: &mut dyn Sessions,
     runs: &mut [Run<'_>],
-    report: &dyn Fn(usize, u128, u64, usize),
+    report: &dyn Fn(usize, u128, Option<u64>, usize),
     observer: &dyn Observer,
 ) -> Result<()> {
-    loop {
+    while runs.iter().any(Run::iterates) {
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
-        let sets: Vec<Option<&Centroids>> = runs.iter().map(Run::iterates).collect();
-        if sets.iter().all(Option::is_none) {
-            return Ok(());
-        }
+        let sets: Vec<Option<&Centroids>> = runs
+            .iter()
+            .map(|run| run.iterates().then_some(&run.centroids))
+            .collect();
         let passes = sessions.assign(&sets)?;
         for (index, (run, pass)) in runs.iter_mut().zip(passes).enumerate() {
             if let Some(pass) = pass {
@@ -205,26 +213,29 @@ fn iterate(
             }
         }
     }
+    Ok(())
 }
 
 /// The two nearest centroids of all rows, and clusters in their final order. Where the rows have to be labelled once
 /// more, that pass finds both.
 fn finish(
     session: &mut dyn Session,
-    mut run: Run<'_>,
+    run: Run<'_>,
     seeding: Option<Seeding>,
     [seeded, iterated]: [Duration; 2],
     observer: &dyn Observer,
 ) -> Result<KMeansFit> {
     let (started, data) = (Instant::now(), run.job.data);
-    let nearest = if run.wants().is_some() {
-        let (pass, nearest) = session.assign_two_nearest(&run.centroids)?;
-        run.take(pass, session, &|_, _, _| ())?;
-        nearest
-    } else {
-        session.two_nearest(&run.centroids)?
+    let mut nearest = None;
+    let outcome = run.end(|centroids| {
+        let (pass, found) = session.assign_two_nearest(centroids)?;
+        nearest = Some(found);
+        Ok(pass)
+    })?;
+    let nearest = match nearest {
+        Some(nearest) => nearest,
+        None => session.two_nearest(&outcome.centroids)?,
     };
-    let outcome = run.outcome();
     let n_doubtful = outcome.n_doubtful + nearest.n_doubtful;
     let numbered = number(session, data, &outcome, nearest)?;
     let notices = session.notices();
@@ -264,6 +275,11 @@ pub(super) struct Lloyd<'l> {
 }
 
 impl Lloyd<'_> {
+    /// The largest shift of the centroids at which they rest; see [`LloydRule::shift_limit`].
+    fn shift_limit(&self, partial: &ClusterPartial) -> f64 {
+        self.tol * mean_variance(partial, self.total_sq_norm) * (CENTROID_SCALE * CENTROID_SCALE) as f64
+    }
+
     /// Whether the target is out of reach after `n_iter` iterations, the last of which lowered the inertia from
     /// `before`.
     fn is_hopeless(&self, n_iter: usize, before: Option<u128>, inertia: u128) -> bool {
@@ -289,107 +305,181 @@ pub(super) struct Outcome {
 
 /// What a run of iterations is about to do.
 enum Stage {
-    /// Iterate once more.
+    /// Iterate.
     Iterate,
     /// Label the rows once more: the centroids moved after the last pass, and labels and centroids are to agree.
     Label(StopReason),
-    /// Nothing: the last pass, with these sums and this inertia, agrees with the centroids.
-    Done(StopReason, ClusterPartial, u128),
+    /// Nothing: the last pass, with these sums, agrees with the centroids.
+    Done(StopReason, ClusterPartial),
 }
 
-/// A run of iterations between two passes.
-pub(super) struct Run<'l> {
+/// Hears of each iteration: its number, its inertia, and the rows moved where that is asked for.
+type Report<'r> = dyn Fn(usize, u128, Option<u64>) + 'r;
+
+/// A run of iterations between two of them.
+struct Run<'l> {
     job: &'l Lloyd<'l>,
     centroids: Centroids,
     stage: Stage,
-    /// Inertia found by the pass before.
-    before: Option<u128>,
     n_iter: usize,
     n_passes: u64,
     n_doubtful: u64,
     n_read: u64,
+    /// Of the last pass.
+    inertia: u128,
+    is_hopeless: bool,
 }
 
 impl<'l> Run<'l> {
-    pub(super) fn new(job: &'l Lloyd<'l>, start: Centroids) -> Self {
+    fn new(job: &'l Lloyd<'l>, start: Centroids) -> Self {
         Self {
             job,
             centroids: start,
             stage: Stage::Iterate,
-            before: None,
             n_iter: 0,
             n_passes: 0,
             n_doubtful: 0,
             n_read: 0,
+            inertia: 0,
+            is_hopeless: false,
         }
     }
 
-    /// The centroids for the next pass of the session, if there is to be another one.
-    fn wants(&self) -> Option<&Centroids> {
-        (!matches!(self.stage, Stage::Done(..))).then_some(&self.centroids)
+    fn iterates(&self) -> bool {
+        matches!(self.stage, Stage::Iterate)
     }
 
-    /// The same, as long as centroids move.
-    fn iterates(&self) -> Option<&Centroids> {
-        matches!(self.stage, Stage::Iterate).then_some(&self.centroids)
-    }
-
-    /// Takes in the pass that [`Run::wants`] asked for, and moves the centroids.
+    /// Iterates in `session` until the centroids rest, move little, or `max_iter` is reached.
     ///
     /// Centroids are integers, so "no label changes any more" is "no centroid moved", seen without another pass. The
     /// inertia never rises: the nearest centroid is exact, and a rounded mean is the best grid point for its rows.
-    fn take(&mut self, mut pass: Pass, session: &mut dyn Session, report: &dyn Fn(usize, u128, u64)) -> Result<()> {
-        let (job, total) = (self.job, self.job.total_sq_norm);
-        self.n_passes += 1;
-        self.n_doubtful += pass.n_doubtful;
-        self.n_read += pass.n_read;
-        let inertia = pass.partial.inertia(&self.centroids, total);
-        if let Stage::Label(reason) = self.stage {
-            self.stage = Stage::Done(reason, pass.partial, inertia);
-            return Ok(());
-        }
-        self.n_iter += 1;
-        report(self.n_iter, inertia, pass.n_moved);
-        let any_empty = pass.partial.empty_clusters().next().is_some();
-        let refilled = any_empty && refill(session, job, &self.centroids, &mut pass.partial)?;
-        let next = pass.partial.centroids(&self.centroids);
-        let converged = next == self.centroids && !refilled;
-        if converged || job.is_hopeless(self.n_iter, self.before, inertia) {
-            let reason = if converged {
-                StopReason::Converged
-            } else {
-                StopReason::MaxIter
+    fn iterate(&mut self, session: &mut dyn Session, report: &Report<'_>, observer: &dyn Observer) -> Result<()> {
+        let job = self.job;
+        let limit = |partial: &ClusterPartial| job.shift_limit(partial);
+        while self.iterates() {
+            let rule = LloydRule {
+                max_iter: job.max_iter - self.n_iter,
+                shift_limit: &limit,
+                count_moved: observer.counts_moved(),
             };
-            self.stage = Stage::Done(reason, pass.partial, inertia);
-            return Ok(());
-        }
-        self.before = Some(inertia);
-        let limit = job.tol * mean_variance(&pass.partial, total) * (CENTROID_SCALE * CENTROID_SCALE) as f64;
-        let rests = centroid_shift(&self.centroids, &next) as f64 <= limit;
-        self.centroids = next;
-        if rests && !refilled {
-            self.stage = Stage::Label(StopReason::Tolerance);
-        } else if self.n_iter == job.max_iter {
-            self.stage = Stage::Label(StopReason::MaxIter);
+            let start = self.centroids.clone();
+            let mut each = |centroids: &Centroids, pass: &Pass| {
+                self.hear_of(centroids, pass);
+                report(self.n_iter, self.inertia, rule.count_moved.then_some(pass.n_moved));
+                if observer.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                Ok(self.flow())
+            };
+            let ended = session.lloyd(&start, &rule, &mut each)?;
+            self.conclude(ended, session)?;
         }
         Ok(())
     }
 
-    /// Where it ended, once [`Run::wants`] nothing.
-    fn outcome(self) -> Outcome {
-        let Stage::Done(stop_reason, partial, inertia) = self.stage else {
-            unreachable!("a run ends after its last pass");
+    /// Takes in one iteration's pass under `centroids`.
+    fn take(&mut self, pass: Pass, session: &mut dyn Session, report: &Report<'_>) -> Result<()> {
+        let job = self.job;
+        let centroids = self.centroids.clone();
+        self.hear_of(&centroids, &pass);
+        report(self.n_iter, self.inertia, Some(pass.n_moved));
+        let rule = LloydRule {
+            max_iter: job.max_iter,
+            shift_limit: &|partial| job.shift_limit(partial),
+            count_moved: true,
         };
-        Outcome {
+        let reached = Reached {
+            n_iter: self.n_iter,
+            centroids,
+            pass,
+            flow: self.flow(),
+        };
+        match judge(&rule, &reached) {
+            Verdict::Go(next) => self.centroids = next,
+            Verdict::End(end, moved) => self.conclude(reached.into_run(end, moved), session)?,
+        }
+        Ok(())
+    }
+
+    fn hear_of(&mut self, centroids: &Centroids, pass: &Pass) {
+        let before = (self.n_iter > 0).then_some(self.inertia);
+        self.n_iter += 1;
+        self.count(centroids, pass);
+        self.is_hopeless = self.job.is_hopeless(self.n_iter, before, self.inertia);
+    }
+
+    fn count(&mut self, centroids: &Centroids, pass: &Pass) {
+        self.n_passes += 1;
+        self.n_doubtful += pass.n_doubtful;
+        self.n_read += pass.n_read;
+        self.inertia = pass.partial.inertia(centroids, self.job.total_sq_norm);
+    }
+
+    fn flow(&self) -> ControlFlow<()> {
+        if self.is_hopeless {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// Decides what follows where iterations have ended. Those that came upon a cluster without weight go on.
+    fn conclude(&mut self, run: LloydRun, session: &mut dyn Session) -> Result<()> {
+        let partial = run.pass.partial;
+        self.centroids = run.moved.unwrap_or(run.centroids);
+        self.stage = match run.end {
+            LloydEnd::Converged => Stage::Done(StopReason::Converged, partial),
+            LloydEnd::Stopped => Stage::Done(StopReason::MaxIter, partial),
+            LloydEnd::Rests => Stage::Label(StopReason::Tolerance),
+            LloydEnd::MaxIter => Stage::Label(StopReason::MaxIter),
+            LloydEnd::EmptyCluster => self.refill(partial, session)?,
+        };
+        Ok(())
+    }
+
+    /// What follows a pass that left a cluster without weight.
+    fn refill(&mut self, mut partial: ClusterPartial, session: &mut dyn Session) -> Result<Stage> {
+        let refilled = refill(session, self.job, &self.centroids, &mut partial)?;
+        let next = partial.centroids(&self.centroids);
+        if next == self.centroids && !refilled {
+            return Ok(Stage::Done(StopReason::Converged, partial));
+        }
+        if self.is_hopeless {
+            return Ok(Stage::Done(StopReason::MaxIter, partial));
+        }
+        let rests = centroid_shift(&self.centroids, &next) as f64 <= self.job.shift_limit(&partial);
+        self.centroids = next;
+        Ok(if rests && !refilled {
+            Stage::Label(StopReason::Tolerance)
+        } else if self.n_iter == self.job.max_iter {
+            Stage::Label(StopReason::MaxIter)
+        } else {
+            Stage::Iterate
+        })
+    }
+
+    /// Where it ended. `last` makes a pass under the centroids, where rows have to be labelled once more.
+    fn end(mut self, last: impl FnOnce(&Centroids) -> Result<Pass>) -> Result<Outcome> {
+        let (stop_reason, partial) = match std::mem::replace(&mut self.stage, Stage::Iterate) {
+            Stage::Done(stop_reason, partial) => (stop_reason, partial),
+            Stage::Label(stop_reason) => {
+                let pass = last(&self.centroids)?;
+                let centroids = self.centroids.clone();
+                self.count(&centroids, &pass);
+                (stop_reason, pass.partial)
+            }
+            Stage::Iterate => unreachable!("a run ends after its iterations"),
+        };
+        Ok(Outcome {
             centroids: self.centroids,
             partial,
-            inertia,
+            inertia: self.inertia,
             n_iter: self.n_iter,
             n_passes: self.n_passes,
             stop_reason,
             n_doubtful: self.n_doubtful,
             n_read: self.n_read,
-        }
+        })
     }
 }
 
@@ -398,27 +488,12 @@ pub(super) fn run(
     session: &mut dyn Session,
     job: &Lloyd<'_>,
     start: Centroids,
-    report: &dyn Fn(usize, u128, u64),
+    report: &Report<'_>,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
     let mut run = Run::new(job, start);
-    while let Some(centroids) = run.wants() {
-        if observer.interrupted() {
-            return Err(Error::Interrupted);
-        }
-        let pass = session.assign(centroids)?;
-        run.take(pass, session, report)?;
-    }
-    Ok(run.outcome())
-}
-
-/// Squared distance between two sets of centroids, summed, in centroid units squared.
-fn centroid_shift(a: &Centroids, b: &Centroids) -> u128 {
-    a.values()
-        .iter()
-        .zip(b.values())
-        .map(|(&a, &b)| u128::from(a.abs_diff(b)).pow(2))
-        .sum()
+    run.iterate(session, report, observer)?;
+    run.end(|centroids| session.assign(centroids))
 }
 
 /// Weighted variance of the features, averaged over them, in grid units squared.

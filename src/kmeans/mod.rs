@@ -39,8 +39,8 @@ pub enum Event {
         max_iter: usize,
         /// Inertia of the labels it gave against the centroids it started from, in units of the prepared features.
         inertia: f64,
-        /// Rows that changed their label.
-        n_moved: u64,
+        /// Rows that changed their label; `None` where no one [asked](Observer::counts_moved).
+        n_moved: Option<u64>,
     },
     /// A number of clusters of a sweep is tried next, or, at the end, all were.
     Candidate {
@@ -60,6 +60,11 @@ pub trait Observer: Sync {
     /// Something happened.
     fn event(&self, event: Event);
 
+    /// Whether iterations should count the rows that change their label: a device then has to keep labels.
+    fn counts_moved(&self) -> bool {
+        true
+    }
+
     /// Whether the job should end with [`crate::Error::Interrupted`] at the next safe point.
     fn interrupted(&self) -> bool {
         false
@@ -69,4 +74,8 @@ pub trait Observer: Sync {
 /// Hears nothing, stops nothing.
 impl Observer for () {
     fn event(&self, _event: Event) {}
+
+    fn counts_moved(&self) -> bool {
+        false
+    }
 }

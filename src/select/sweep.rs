@@ -248,6 +248,7 @@ pub fn sweep(
         let without = TwoNearest {
             labels: Vec::new(),
             runners_up: Vec::new(),
+            may_have_ties: nearest.may_have_ties,
             n_doubtful: nearest.n_doubtful,
         };
         fits.push(KMeansFit {

@@ -1,7 +1,7 @@
 //! The adapters of this machine: what they are, which one to take, how much memory to take of it.
 
 use super::layout::BINDINGS;
-use super::shaders::WORKGROUP_ROWS;
+use super::shaders::THREADS;
 use crate::backend::gpu_types::{AdapterReport, GpuSelection};
 use crate::error::{Error, Result, escape};
 
@@ -122,7 +122,7 @@ fn lacks(limits: &wgpu::Limits) -> Option<String> {
         ),
         (
             "threads in a workgroup",
-            WORKGROUP_ROWS as u32,
+            THREADS as u32,
             limits
                 .max_compute_invocations_per_workgroup
                 .min(limits.max_compute_workgroup_size_x),

@@ -7,7 +7,6 @@ use wgpu::BufferUsages as Usage;
 use super::device::{Device, lost};
 use super::layout::{self, Params, TotalsLayout, WORD};
 use super::plan::{Part, Shape};
-use super::shaders::cluster_tile;
 use crate::error::Result;
 use crate::tiles::{BLOCK, Centroids, TileSet};
 
@@ -51,15 +50,21 @@ pub(crate) struct SharedBuffers {
     pub(crate) centroids_exact: wgpu::Buffer,
     pub(crate) doubtful: wgpu::Buffer,
     pub(crate) totals: wgpu::Buffer,
-    /// Stands in for `runners_up` where these are not asked for.
-    pub(crate) no_runners_up: wgpu::Buffer,
+    /// Stands in for `labels` and for `runners_up` where these are not asked for.
+    pub(crate) no_labels: wgpu::Buffer,
     /// Takes totals or labels back to the host.
     pub(crate) readback: wgpu::Buffer,
 }
 
 impl SharedBuffers {
-    /// Buffers for passes over `parts` with up to `shape.n_clusters` clusters.
-    pub(crate) fn new(device: &Device, shape: &Shape, weighted: bool, parts: &[Part]) -> Result<Self> {
+    /// Buffers for passes over `parts` with up to `shape.n_clusters` clusters, in tiles of up to `tile_quads` quads.
+    pub(crate) fn new(
+        device: &Device,
+        shape: &Shape,
+        tile_quads: usize,
+        weighted: bool,
+        parts: &[Part],
+    ) -> Result<Self> {
         let (k, d) = (shape.n_clusters, shape.n_features);
         let n_dispatches: usize = parts.iter().map(|part| shape.n_dispatches(part)).sum();
         let totals = TotalsLayout {
@@ -71,9 +76,10 @@ impl SharedBuffers {
         let totals_bytes = totals.n_words() as u64 * WORD;
         let params_stride =
             (size_of::<Params>() as u64).next_multiple_of(u64::from(device.limits.min_uniform_buffer_offset_alignment));
-        let floats = layout::n_centroid_floats(k, d, cluster_tile(k));
+        let floats = layout::n_centroid_floats(k, d, tile_quads);
         // With fewer clusters a dispatch may hold more rows: the list has room for a whole part.
-        let largest_part = parts.iter().map(|part| part.n_rows as u64 * WORD).max().unwrap_or(0);
+        let part_bytes = |part: &Part| (part.n_blocks * BLOCK) as u64 * WORD;
+        let largest_part = parts.iter().map(part_bytes).max().unwrap_or(0);
         let input = Usage::STORAGE | Usage::COPY_DST;
         Ok(Self {
             params: device.buffer(
@@ -86,7 +92,7 @@ impl SharedBuffers {
             centroids_exact: device.buffer("the centroids", (k * d) as u64 * WORD, input)?,
             doubtful: device.buffer("the rows in doubt", largest_part, Usage::STORAGE)?,
             totals: device.buffer("the sums of the clusters", totals_bytes, input | Usage::COPY_SRC)?,
-            no_runners_up: device.buffer("the second-nearest clusters", WORD, Usage::STORAGE)?,
+            no_labels: device.buffer("no labels", WORD, Usage::STORAGE)?,
             readback: device.buffer(
                 "the results",
                 totals_bytes.max(largest_part),
@@ -110,8 +116,14 @@ impl SharedBuffers {
     }
 
     /// Sends the centroids and the parameters of a pass, before the submissions that follow.
-    pub(crate) fn write_pass(&self, device: &Device, centroids: &Centroids, params: impl Iterator<Item = Params>) {
-        let floats = layout::centroid_floats(centroids, cluster_tile(centroids.n_clusters()));
+    pub(crate) fn write_pass(
+        &self,
+        device: &Device,
+        centroids: &Centroids,
+        tile_quads: usize,
+        params: impl Iterator<Item = Params>,
+    ) {
+        let floats = layout::centroid_floats(centroids, tile_quads);
         device
             .queue
             .write_buffer(&self.centroids, 0, bytemuck::cast_slice(&floats));

@@ -4,8 +4,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use super::layout::{BINDINGS, BindingKind, Params};
-use super::shaders::Shader;
+use super::layout::{BINDINGS, BindingKind, LOOP_BINDINGS, LoopParams, Params};
+use super::shaders::{Group, Shader};
 use crate::error::{Error, Result};
 
 /// Longest wait for one submission on a GPU; each is cut to take a fraction of a second.
@@ -21,8 +21,10 @@ pub(crate) struct Device {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) limits: wgpu::Limits,
-    pub(crate) bind_group_layout: wgpu::BindGroupLayout,
-    pipeline_layout: wgpu::PipelineLayout,
+    /// Whether it is a GPU of its own, with memory of its own.
+    pub(crate) discrete: bool,
+    pass: Layout,
+    iteration: Layout,
     pipelines: Mutex<Vec<(Shader, wgpu::ComputePipeline)>>,
     checked: bool,
     timeout: Duration,
@@ -50,14 +52,17 @@ impl Device {
                 note(&noted, message);
             }
         });
-        let (bind_group_layout, pipeline_layout) = layouts(&device);
-        let software = adapter.get_info().device_type == wgpu::DeviceType::Cpu;
+        let pass = Layout::new(&device, "pass", &BINDINGS, size_of::<Params>(), true);
+        let iteration = Layout::new(&device, "iteration", &LOOP_BINDINGS, size_of::<LoopParams>(), false);
+        let kind = adapter.get_info().device_type;
+        let software = kind == wgpu::DeviceType::Cpu;
         Ok(Self {
             device,
             queue,
             limits,
-            bind_group_layout,
-            pipeline_layout,
+            discrete: kind == wgpu::DeviceType::DiscreteGpu,
+            pass,
+            iteration,
             pipelines: Mutex::default(),
             checked,
             timeout: if software { SOFTWARE_TIMEOUT } else { TIMEOUT },
@@ -148,7 +153,7 @@ impl Device {
         };
         device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(shader.entry_point),
-            layout: Some(&self.pipeline_layout),
+            layout: Some(&self.layout(shader.group).pipeline),
             module: &module,
             entry_point: Some(shader.entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
@@ -156,6 +161,31 @@ impl Device {
                 zero_initialize_workgroup_memory: self.checked,
             },
             cache: None,
+        })
+    }
+
+    fn layout(&self, group: Group) -> &Layout {
+        match group {
+            Group::Pass => &self.pass,
+            Group::Iteration => &self.iteration,
+        }
+    }
+
+    /// Binds resources to kernels of a group, in the order of its table in [`layout`](super::layout).
+    pub(crate) fn bind<const N: usize>(
+        &self,
+        group: Group,
+        resources: [wgpu::BindingResource<'_>; N],
+    ) -> wgpu::BindGroup {
+        let entries: Vec<_> = resources
+            .into_iter()
+            .zip(0..)
+            .map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource })
+            .collect();
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &self.layout(group).bind_group,
+            entries: &entries,
         })
     }
 
@@ -226,11 +256,22 @@ pub(crate) fn lost(reason: impl std::fmt::Display) -> Error {
     }
 }
 
-fn layouts(device: &wgpu::Device) -> (wgpu::BindGroupLayout, wgpu::PipelineLayout) {
-    let entries: Vec<_> = BINDINGS
-        .iter()
-        .zip(0..)
-        .map(|(&(_, kind), binding)| wgpu::BindGroupLayoutEntry {
+/// The bindings that some kernels have.
+struct Layout {
+    bind_group: wgpu::BindGroupLayout,
+    pipeline: wgpu::PipelineLayout,
+}
+
+impl Layout {
+    /// A layout whose uniform struct has `uniform_bytes` bytes, at an offset that every dispatch chooses if `dynamic`.
+    fn new(
+        device: &wgpu::Device,
+        label: &'static str,
+        bindings: &[(&str, BindingKind)],
+        uniform_bytes: usize,
+        dynamic: bool,
+    ) -> Self {
+        let entry = |(&(_, kind), binding): (&(&str, BindingKind), u32)| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
             ty: wgpu::BindingType::Buffer {
@@ -239,22 +280,23 @@ fn layouts(device: &wgpu::Device) -> (wgpu::BindGroupLayout, wgpu::PipelineLayou
                     BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
                     BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
                 },
-                has_dynamic_offset: kind == BindingKind::Uniform,
+                has_dynamic_offset: dynamic && kind == BindingKind::Uniform,
                 min_binding_size: (kind == BindingKind::Uniform)
-                    .then(|| wgpu::BufferSize::new(size_of::<Params>() as u64))
+                    .then(|| wgpu::BufferSize::new(uniform_bytes as u64))
                     .flatten(),
             },
             count: None,
-        })
-        .collect();
-    let bindings = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label: Some("pass"),
-        entries: &entries,
-    });
-    let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some("pass"),
-        bind_group_layouts: &[Some(&bindings)],
-        immediate_size: 0,
-    });
-    (bindings, pipeline)
+        };
+        let entries: Vec<_> = bindings.iter().zip(0..).map(entry).collect();
+        let bind_group = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(label),
+            entries: &entries,
+        });
+        let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(label),
+            bind_group_layouts: &[Some(&bind_group)],
+            immediate_size: 0,
+        });
+        Self { bind_group, pipeline }
+    }
 }

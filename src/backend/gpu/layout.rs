@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::backend::lloyd::LloydEnd;
 use crate::tiles::Centroids;
 
 /// Makes a struct as the shader sees it, and the table of its fields for the test that compares the two.
@@ -48,16 +49,44 @@ wgsl_struct! {
         n_features: u32,
         /// Clusters.
         n_clusters: u32,
-        /// Times each workgroup of `assign` takes its rows.
+        /// Rounds that a workgroup of `assign` takes at a time.
         rounds: u32,
         /// Workgroups of `resolve`.
         resolve_groups: u32,
-        /// Word of the totals with the length of the list of rows in doubt.
+        /// Word of the totals with the length of the list of rows in doubt; after it, the rounds taken.
         list: u32,
         /// Word of the totals where the sums start.
         first_total: u32,
         /// Factor of the certificate.
         factor: f32,
+    }
+}
+
+wgsl_struct! {
+    /// What `update` and `decide` are told; `shaders/update.wgsl` says what the fields mean.
+    pub struct LoopParams {
+        /// Features.
+        n_features: u32,
+        /// Clusters.
+        n_clusters: u32,
+        /// Columns of totals per cluster.
+        width: u32,
+        /// Word of the totals where the sums start.
+        first_total: u32,
+        /// Workgroups of `update`.
+        groups: u32,
+        /// Words of `dispatch_args`.
+        arg_words: u32,
+        /// Words of an iteration in `history`.
+        slot_words: u32,
+        /// Whether there is a limit.
+        limited: u32,
+        /// Low word of the largest shift at which the centroids rest.
+        limit_low: u32,
+        /// Its middle word.
+        limit_mid: u32,
+        /// Its high word.
+        limit_high: u32,
     }
 }
 
@@ -72,7 +101,18 @@ pub enum BindingKind {
     ReadWrite,
 }
 
-/// The bindings of group 0, in order: their names in WGSL and what they are. All kernels have the same.
+/// The bindings of `update` and `decide`.
+pub const LOOP_BINDINGS: [(&str, BindingKind); 7] = [
+    ("loop_params", BindingKind::Uniform),
+    ("totals", BindingKind::ReadWrite),
+    ("centroids", BindingKind::ReadWrite),
+    ("centroids_exact", BindingKind::ReadWrite),
+    ("history", BindingKind::ReadWrite),
+    ("control", BindingKind::ReadWrite),
+    ("dispatch_args", BindingKind::ReadWrite),
+];
+
+/// The bindings of group 0, in order: their names in WGSL and what they are. All kernels of a pass have the same.
 pub const BINDINGS: [(&str, BindingKind); 9] = [
     ("params", BindingKind::Uniform),
     ("tiles", BindingKind::Read),
@@ -89,7 +129,9 @@ pub const BINDINGS: [(&str, BindingKind); 9] = [
 pub(crate) const WORD: u64 = 4;
 /// Words of one sum.
 pub(crate) const SUM_WORDS: usize = 3;
-/// Score of a cluster that does not exist; above `FARTHER` of `shaders/assign.wgsl`.
+/// Words of a dispatch: the length of its list and the rounds that are taken.
+pub(crate) const LIST_WORDS: usize = 2;
+/// Score of a cluster that does not exist; above `FARTHER` of `shaders/shared/rows.wgsl`.
 const PADDING_SCORE: f32 = 1e37;
 /// What `shaders/shared/pass.wgsl` adds to every grid value (`SHIFT`).
 const SHIFT: i128 = 1 << 23;
@@ -114,14 +156,20 @@ impl TotalsLayout {
         self.n_clusters * self.width()
     }
 
+    /// Word where the sums start.
+    pub(crate) fn first_total(&self) -> usize {
+        LIST_WORDS * self.n_lists
+    }
+
     /// Words in all.
     pub(crate) fn n_words(&self) -> usize {
-        self.n_lists + SUM_WORDS * (1 + self.n_entries())
+        self.first_total() + SUM_WORDS * (1 + self.n_entries())
     }
 
     /// Rows in doubt: the lengths of all lists.
     pub(crate) fn n_doubtful(&self, words: &[u32]) -> u64 {
-        words[..self.n_lists].iter().map(|&n| u64::from(n)).sum()
+        let lengths = words[..self.first_total()].iter().step_by(LIST_WORDS);
+        lengths.map(|&n| u64::from(n)).sum()
     }
 
     /// Rows moved.
@@ -144,34 +192,68 @@ impl TotalsLayout {
     }
 
     fn sum(&self, words: &[u32], entry: usize) -> u128 {
-        let first = self.n_lists + SUM_WORDS * entry;
+        let first = self.first_total() + SUM_WORDS * entry;
         (0..SUM_WORDS).map(|i| u128::from(words[first + i]) << (32 * i)).sum()
     }
 }
 
-/// Vectors of 4 features that a row of `centroids` takes.
-pub(crate) fn n_vecs(n_features: usize) -> usize {
-    n_features.div_ceil(4)
+/// Words of `control`.
+pub(crate) const CONTROL_WORDS: usize = 8;
+
+/// What `control` says after a submission: how many iterations were done, and why the run ended, if it did.
+pub(crate) fn control(words: &[u32]) -> (usize, Option<LloydEnd>) {
+    let end = match words[0] {
+        1 => Some(LloydEnd::EmptyCluster),
+        2 => Some(LloydEnd::Converged),
+        3 => Some(LloydEnd::Rests),
+        _ => None,
+    };
+    (words[1] as usize, end)
 }
 
-/// Floats of `centroids`: clusters padded to whole tiles, features to whole vectors, then the half norms.
-pub(crate) fn n_centroid_floats(n_clusters: usize, n_features: usize, cluster_tile: usize) -> usize {
-    n_clusters.next_multiple_of(cluster_tile) * (4 * n_vecs(n_features) + 1)
+/// Where things stand in one iteration of `history`: the centroids of its pass, then its totals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HistoryLayout {
+    pub(crate) totals: TotalsLayout,
+}
+
+impl HistoryLayout {
+    /// Words of an iteration.
+    pub(crate) fn n_words(&self) -> usize {
+        self.totals.n_clusters * self.totals.n_features + self.totals.n_words()
+    }
+
+    /// The centroids of an iteration, and its totals.
+    pub(crate) fn split<'w>(&self, words: &'w [u32]) -> (Centroids, &'w [u32]) {
+        let (centroids, totals) = words.split_at(self.totals.n_clusters * self.totals.n_features);
+        let values = centroids.iter().map(|&word| word.cast_signed()).collect();
+        (Centroids::new(self.totals.n_features, values), totals)
+    }
+}
+
+/// Floats of `centroids`: clusters padded to whole tiles of quads, each with its features and half its squared norm.
+pub(crate) fn n_centroid_floats(n_clusters: usize, n_features: usize, tile_quads: usize) -> usize {
+    n_clusters.next_multiple_of(4 * tile_quads) * (n_features + 1)
 }
 
 /// What `centroids` holds; padding clusters get a score that no real one reaches.
-pub(crate) fn centroid_floats(centroids: &Centroids, cluster_tile: usize) -> Vec<f32> {
-    let stride = 4 * n_vecs(centroids.n_features());
-    let n_padded = centroids.n_clusters().next_multiple_of(cluster_tile);
-    let mut floats = vec![0.0; n_padded * stride];
-    for (to, from) in floats
-        .chunks_exact_mut(stride)
-        .zip(centroids.to_f32().chunks_exact(centroids.n_features()))
-    {
-        to[..from.len()].copy_from_slice(from);
+pub(crate) fn centroid_floats(centroids: &Centroids, tile_quads: usize) -> Vec<f32> {
+    let (k, d) = (centroids.n_clusters(), centroids.n_features());
+    let mut floats = vec![0.0; n_centroid_floats(k, d, tile_quads)];
+    let (coordinates, half_norms) = (centroids.to_f32(), centroids.half_sq_norms_f32());
+    for (quad, to) in floats.chunks_exact_mut(4 * (d + 1)).enumerate() {
+        for (vector, to) in to.chunks_exact_mut(4).enumerate() {
+            for (lane, to) in to.iter_mut().enumerate() {
+                let cluster = 4 * quad + lane;
+                *to = match (cluster < k, vector < d) {
+                    (true, true) => coordinates[cluster * d + vector],
+                    (true, false) => half_norms[cluster],
+                    (false, true) => 0.0,
+                    (false, false) => PADDING_SCORE,
+                };
+            }
+        }
     }
-    floats.extend(centroids.half_sq_norms_f32());
-    floats.resize(n_padded * (stride + 1), PADDING_SCORE);
     floats
 }
 
@@ -187,8 +269,8 @@ mod tests {
             n_features: 1,
             weighted: true,
         };
-        // Lists of 4 and 5 rows; 7 moved; the sum 2^64 + 2^32 + 1; 3 rows; weight 2.
-        let words = [4, 5, 7, 0, 0, 1, 1, 1, 3, 0, 0, 2, 0, 0];
+        // Lists of 4 and 5 rows, rounds taken; 7 moved; the sum 2^64 + 2^32 + 1; 3 rows; weight 2.
+        let words = [4, 9, 5, 9, 7, 0, 0, 1, 1, 1, 3, 0, 0, 2, 0, 0];
         assert_eq!(layout.n_words(), words.len());
         assert_eq!((layout.n_doubtful(&words), layout.n_moved(&words)), (9, 7));
         let (count, weight, sums) = layout.cluster(&words, 0);
@@ -197,11 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn centroids_are_padded_to_tiles_and_vectors() {
+    fn centroids_are_padded_to_tiles_of_quads() {
         let centroids = Centroids::on_rows(1, &[3, -4, 5]);
-        let floats = centroid_floats(&centroids, 4);
-        assert_eq!(floats.len(), n_centroid_floats(3, 1, 4));
-        assert_eq!(floats[..8], [3.0, 0.0, 0.0, 0.0, -4.0, 0.0, 0.0, 0.0]);
-        assert_eq!(floats[16..], [4.5, 8.0, 12.5, PADDING_SCORE]);
+        let floats = centroid_floats(&centroids, 2);
+        assert_eq!(floats.len(), n_centroid_floats(3, 1, 2));
+        assert_eq!(floats[..8], [3.0, -4.0, 5.0, 0.0, 4.5, 8.0, 12.5, PADDING_SCORE]);
+        assert_eq!(floats[8..12], [0.0; 4]);
+        assert_eq!(floats[12..], [PADDING_SCORE; 4]);
     }
 }

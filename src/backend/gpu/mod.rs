@@ -9,10 +9,14 @@ mod buffers;
 mod device;
 #[doc(hidden)]
 pub mod layout;
+mod lloyd;
 mod plan;
 mod session;
 #[doc(hidden)]
 pub mod shaders;
+#[doc(hidden)]
+pub mod sums;
+mod template;
 
 pub use super::gpu_types::{AdapterReport, GpuOptions, GpuSelection};
 use super::{Backend, Session};

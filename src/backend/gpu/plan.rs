@@ -1,15 +1,19 @@
 //! How a data set is cut: into parts, each in a buffer of its own, and the parts into dispatches. Pure arithmetic.
 
-use super::layout::Params;
-use super::shaders::WORKGROUP_ROWS;
+use super::layout::{LIST_WORDS, Params};
 use crate::backend::certificate;
 use crate::tiles::{BLOCK, TileSet};
 
-/// Multiplications in one dispatch: a small GPU (0.2 T/s) takes 10 ms, and still ends before any watchdog bites when
-/// exact integers must decide all rows.
-const MAX_DISPATCH_WORK: u64 = 1 << 31;
-/// Workgroups that keep any GPU busy; more rows than they take at once go round again.
+/// Multiplications in one dispatch, on a GPU of its own and on any other: a small one (0.2 T/s) takes 10 ms, and still
+/// ends before any watchdog bites when exact integers must decide all rows.
+pub(crate) const MAX_DISPATCH_WORK: [u64; 2] = [1 << 35, 1 << 31];
+/// Workgroups that keep any GPU busy: more than run at a time, each of which takes rounds until none are left.
 const MAX_GROUPS: usize = 2048;
+/// Times that all workgroups together take rounds, at least, where there are so many rounds: some are quicker than
+/// others, and what one takes last, the others wait for.
+const MIN_TAKES: usize = 4096;
+/// Most rounds that a workgroup takes at a time.
+const MAX_ROUNDS: usize = 8;
 
 /// Rows in one buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub(crate) fn parts(data: &TileSet, max_bytes: u64) -> Vec<Part> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Dispatch {
     pub(crate) params: Params,
+    /// Its number in the pass.
+    pub(crate) number: usize,
     /// Workgroups of `assign`.
     pub(crate) groups: u32,
     /// Multiplications, about.
@@ -68,6 +74,10 @@ pub(crate) struct Dispatch {
 pub(crate) struct Shape {
     pub(crate) n_features: usize,
     pub(crate) n_clusters: usize,
+    /// Rows that a workgroup takes in one round.
+    pub(crate) round_rows: usize,
+    /// Most multiplications in one dispatch.
+    pub(crate) max_work: u64,
     /// Most workgroups that the device takes in one dispatch.
     pub(crate) max_groups: usize,
 }
@@ -75,7 +85,7 @@ pub(crate) struct Shape {
 impl Shape {
     /// Rows in one dispatch, a multiple of [`BLOCK`].
     fn dispatch_rows(&self) -> usize {
-        let rows = MAX_DISPATCH_WORK / (self.n_features * self.n_clusters) as u64;
+        let rows = self.max_work / (self.n_features * self.n_clusters) as u64;
         (rows as usize / BLOCK).max(1) * BLOCK
     }
 
@@ -92,8 +102,8 @@ impl Shape {
             .enumerate()
             .map(|(i, first_row)| {
                 let n_rows = dispatch_rows.min(part.n_rows - first_row);
-                let turns = n_rows.div_ceil(WORKGROUP_ROWS);
-                let rounds = turns.div_ceil(MAX_GROUPS.min(self.max_groups));
+                let all_rounds = n_rows.div_ceil(self.round_rows);
+                let rounds = (all_rounds / MIN_TAKES).clamp(1, MAX_ROUNDS);
                 Dispatch {
                     params: Params {
                         first_row: first_row as u32,
@@ -102,11 +112,12 @@ impl Shape {
                         n_clusters: self.n_clusters as u32,
                         rounds: rounds as u32,
                         resolve_groups: n_rows.min(MAX_GROUPS).min(self.max_groups) as u32,
-                        list: (first_list + i) as u32,
+                        list: (LIST_WORDS * (first_list + i)) as u32,
                         first_total: first_total as u32,
                         factor: certificate::factor(self.n_features),
                     },
-                    groups: turns.div_ceil(rounds) as u32,
+                    number: first_list + i,
+                    groups: all_rounds.min(MAX_GROUPS).min(self.max_groups) as u32,
                     work: (n_rows * self.n_features * self.n_clusters) as u64,
                 }
             })
@@ -150,6 +161,8 @@ mod tests {
             let shape = Shape {
                 n_features,
                 n_clusters,
+                round_rows: 1024,
+                max_work: MAX_DISPATCH_WORK[1],
                 max_groups: 65_535,
             };
             let dispatches = shape.dispatches(&part, 7, 0);
@@ -157,11 +170,11 @@ mod tests {
             let mut next = 0;
             for (i, dispatch) in dispatches.iter().enumerate() {
                 let params = dispatch.params;
-                assert_eq!((params.first_row, params.list), (next, 7 + i as u32));
+                assert_eq!((params.first_row, params.list), (next, 2 * (7 + i as u32)));
                 assert!(params.n_rows as usize <= shape.dispatch_rows());
-                assert!(params.n_rows <= 64 || dispatch.work <= MAX_DISPATCH_WORK);
-                assert!(dispatch.groups * params.rounds * WORKGROUP_ROWS as u32 >= params.n_rows);
-                assert!(dispatch.groups <= MAX_GROUPS as u32);
+                assert!(params.n_rows <= 64 || dispatch.work <= shape.max_work);
+                assert!((1..=MAX_GROUPS as u32).contains(&dispatch.groups));
+                assert!((1..=MAX_ROUNDS as u32).contains(&params.rounds));
                 next += params.n_rows;
             }
             assert_eq!(next as usize, part.n_rows);

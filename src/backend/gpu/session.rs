@@ -3,29 +3,36 @@
 use super::buffers::{PartBuffers, SharedBuffers, Staging};
 use super::device::Device;
 use super::layout::{TotalsLayout, WORD};
-use super::plan::{self, Dispatch, Part, Shape};
-use super::shaders::Variant;
+use super::plan::{self, Dispatch, MAX_DISPATCH_WORK, Part, Shape};
+use super::shaders::{Group, Kernel, Mode, Variant};
 use crate::backend::gpu_types::GpuOptions;
+use crate::backend::lloyd::{EachIteration, LloydRule, LloydRun};
 use crate::backend::{NO_CLUSTER, Pass, Session, TwoNearest};
 use crate::error::{Error, Result};
 use crate::partial::ClusterPartial;
-use crate::tiles::{Centroids, TileSet};
+use crate::tiles::{BLOCK, Centroids, TileSet};
 
 /// Size of a part unless another is asked for, in bytes.
-const PART_BYTES: u64 = 256 << 20;
-/// Multiplications after which work is submitted, so that no submission runs into a watchdog.
-const MAX_SUBMISSION_WORK: u64 = 1 << 33;
+const PART_BYTES: u64 = 1 << 30;
+/// Dispatches of the largest size after which work is submitted, so that no submission runs into a watchdog.
+pub(super) const SUBMISSION_DISPATCHES: u64 = 4;
+/// Most clusters whose numbers, plus one, have 8 bits.
+const MAX_PACKED_CLUSTERS: usize = 255;
 
 /// A data set on the device.
 pub(crate) struct GpuSession<'d> {
-    device: &'d Device,
-    data: &'d TileSet,
+    pub(super) device: &'d Device,
+    pub(super) data: &'d TileSet,
     max_clusters: usize,
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     residence: Residence,
+    /// Whether `labels` have 8 bits each.
+    packed: bool,
     /// One buffer per part: nearest cluster plus one.
     labels: Vec<wgpu::Buffer>,
-    shared: SharedBuffers,
+    /// The centroids of the last pass, where `labels` are not those of it.
+    pub(super) stale: Option<Centroids>,
+    pub(super) shared: SharedBuffers,
     staging: Staging,
     /// Where [`Session::two_nearest`] writes, once it was called.
     ranked: Option<[wgpu::Buffer; 2]>,
@@ -47,16 +54,18 @@ impl<'d> GpuSession<'d> {
             .min(limits.max_buffer_size)
             .min(limits.max_storage_buffer_binding_size);
         let parts = plan::parts(data, part_bytes);
-        let shape = shape(device, data, max_clusters);
-        let shared = SharedBuffers::new(device, &shape, data.weighted(), &parts)?;
+        let kernel = kernel(device, data, max_clusters);
+        let shape = shape(device, data, max_clusters, &kernel);
+        let shared = SharedBuffers::new(device, &shape, kernel.tile_quads(), data.weighted(), &parts)?;
         let largest = parts.iter().map(|part| part.n_blocks).max().unwrap_or(0);
         let mut staging = Staging::new(device, PartBuffers::bytes(data, largest))?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let packed = max_clusters <= MAX_PACKED_CLUSTERS;
         let labels = parts
             .iter()
-            .map(|part| device.buffer("the labels", part.n_rows as u64 * WORD, usage))
+            .map(|part| device.buffer("the labels", label_words(part, packed) as u64 * WORD, usage))
             .collect::<Result<Vec<_>>>()?;
-        let taken = shared.bytes() + data.n_rows() as u64 * WORD;
+        let taken = shared.bytes() + labels.iter().map(wgpu::Buffer::size).sum::<u64>();
         let residence = Residence::new(device, data, &parts, budget.saturating_sub(taken))?;
         for (part, buffers) in parts.iter().zip(&residence.resident) {
             staging.upload(device, data, part, buffers)?;
@@ -68,7 +77,9 @@ impl<'d> GpuSession<'d> {
             max_clusters,
             parts,
             residence,
+            packed,
             labels,
+            stale: None,
             shared,
             staging,
             ranked: None,
@@ -76,7 +87,7 @@ impl<'d> GpuSession<'d> {
     }
 
     /// Sends what a pass needs and clears its totals.
-    fn begin(&self, centroids: &Centroids, ranked: bool) -> Result<(PassPlan, Recording<'d>)> {
+    pub(super) fn begin(&self, centroids: &Centroids, mode: Mode) -> Result<(PassPlan, Recording<'d>)> {
         if centroids.n_clusters() > self.max_clusters || centroids.n_features() != self.data.n_features() {
             return Err(Error::Internal(format!(
                 "{} centroids of {} features in a session for {} of {}",
@@ -86,9 +97,9 @@ impl<'d> GpuSession<'d> {
                 self.data.n_features()
             )));
         }
-        let plan = PassPlan::new(self, centroids.n_clusters(), ranked)?;
+        let plan = PassPlan::new(self, centroids.n_clusters(), mode)?;
         let params = plan.dispatches.iter().flatten().map(|dispatch| dispatch.params);
-        self.shared.write_pass(self.device, centroids, params);
+        self.shared.write_pass(self.device, centroids, plan.tile_quads, params);
         let mut recording = Recording::new(self.device);
         recording
             .encoder
@@ -121,10 +132,9 @@ impl<'d> GpuSession<'d> {
         let buffers = self.part_buffers(part, recording)?;
         let bindings = self.bind_group(&buffers, labels, runners_up);
         for dispatch in &plan.dispatches[part] {
-            let offset = u64::from(dispatch.params.list) * self.shared.params_stride;
             {
                 let mut pass = recording.encoder.begin_compute_pass(&Default::default());
-                pass.set_bind_group(0, &bindings, &[offset as u32]);
+                pass.set_bind_group(0, &bindings, &[self.params_offset(dispatch)]);
                 pass.set_pipeline(&plan.assign);
                 pass.dispatch_workgroups(dispatch.groups, 1, 1);
                 pass.set_pipeline(&plan.resolve);
@@ -142,7 +152,6 @@ impl<'d> GpuSession<'d> {
             offset: 0,
             size: wgpu::BufferSize::new(size_of::<super::layout::Params>() as u64),
         });
-        // In the order of `layout::BINDINGS`.
         let resources = [
             params,
             part.tiles.as_entire_binding(),
@@ -154,16 +163,7 @@ impl<'d> GpuSession<'d> {
             shared.doubtful.as_entire_binding(),
             shared.totals.as_entire_binding(),
         ];
-        let entries: Vec<_> = resources
-            .into_iter()
-            .zip(0..)
-            .map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource })
-            .collect();
-        self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("pass"),
-            layout: &self.device.bind_group_layout,
-            entries: &entries,
-        })
+        self.device.bind(Group::Pass, resources)
     }
 
     /// The first words of a buffer, once everything recorded is done.
@@ -176,29 +176,79 @@ impl<'d> GpuSession<'d> {
         self.device.read_words(&self.shared.readback, n_words, None)
     }
 
-    fn run_assign(&mut self, centroids: &Centroids) -> Result<Pass> {
-        let (plan, mut recording) = self.begin(centroids, false)?;
-        let no_runners_up = self.shared.no_runners_up.clone();
+    /// Where the parameters of a dispatch stand.
+    pub(super) fn params_offset(&self, dispatch: &Dispatch) -> u32 {
+        (dispatch.number as u64 * self.shared.params_stride) as u32
+    }
+
+    /// Whether all data stays on the device.
+    pub(super) fn is_resident(&self) -> bool {
+        self.residence.stream.is_empty()
+    }
+
+    /// The bindings of a pass over a part that is resident.
+    pub(super) fn resident_bindings(&self, part: usize, mode: Mode) -> wgpu::BindGroup {
+        let labels = self.labels_for(part, mode);
+        self.bind_group(&self.residence.resident[part], labels, &self.shared.no_labels)
+    }
+
+    /// Where a pass that adds up leaves a part's labels.
+    fn labels_for(&self, part: usize, mode: Mode) -> &wgpu::Buffer {
+        match mode {
+            Mode::Sums => &self.shared.no_labels,
+            _ => &self.labels[part],
+        }
+    }
+
+    /// A pass that keeps labels.
+    pub(super) fn label_mode(&self) -> Mode {
+        Mode::Labels { packed: self.packed }
+    }
+
+    /// Makes up for the labels that the last pass did not keep.
+    pub(super) fn refresh_labels(&mut self) -> Result<()> {
+        if let Some(centroids) = self.stale.take() {
+            self.run_pass(&centroids, self.label_mode())?;
+        }
+        Ok(())
+    }
+
+    /// A pass that adds up.
+    pub(super) fn run_pass(&mut self, centroids: &Centroids, mode: Mode) -> Result<Pass> {
+        let (plan, mut recording) = self.begin(centroids, mode)?;
+        let no_runners_up = self.shared.no_labels.clone();
         for part in 0..self.parts.len() {
-            let labels = self.labels[part].clone();
+            let labels = self.labels_for(part, mode).clone();
             self.record(&plan, &mut recording, part, &labels, &no_runners_up)?;
         }
         let words = self.read(&mut recording, &self.shared.totals, plan.totals.n_words())?;
         Ok(pass(&plan.totals, &words, self.data.n_rows()))
     }
 
-    fn run_labels(&self) -> Result<Vec<u32>> {
+    pub(super) fn run_assign(&mut self, centroids: &Centroids) -> Result<Pass> {
+        self.refresh_labels()?;
+        self.run_pass(centroids, self.label_mode())
+    }
+
+    fn run_labels(&mut self) -> Result<Vec<u32>> {
+        self.refresh_labels()?;
         let mut all = Vec::with_capacity(self.data.n_rows());
         let mut recording = Recording::new(self.device);
         for (part, labels) in self.parts.iter().zip(&self.labels) {
-            all.extend(clusters(self.read(&mut recording, labels, part.n_rows)?));
+            let words = self.read(&mut recording, labels, label_words(part, self.packed))?;
+            if self.packed {
+                let labels = words.into_iter().flat_map(u32::to_le_bytes).take(part.n_rows);
+                all.extend(clusters(labels.map(u32::from)));
+            } else {
+                all.extend(clusters(words));
+            }
         }
         Ok(all)
     }
 
     fn run_two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
         let [nearest, second] = self.ranked_buffers()?;
-        let (plan, mut recording) = self.begin(centroids, true)?;
+        let (plan, mut recording) = self.begin(centroids, Mode::Ranked)?;
         let (mut labels, mut runners_up) = (Vec::new(), Vec::new());
         for part in 0..self.parts.len() {
             let n_rows = self.parts[part].n_rows;
@@ -206,7 +256,7 @@ impl<'d> GpuSession<'d> {
             labels.extend(clusters(self.read(&mut recording, &nearest, n_rows)?));
             runners_up.extend(clusters(self.read(&mut recording, &second, n_rows)?));
         }
-        let words = self.read(&mut recording, &self.shared.totals, plan.totals.n_lists)?;
+        let words = self.read(&mut recording, &self.shared.totals, plan.totals.first_total())?;
         Ok(TwoNearest {
             labels,
             runners_up,
@@ -239,27 +289,43 @@ impl Session for GpuSession<'_> {
         self.device.guarded(|| self.run_labels())
     }
 
+    fn lloyd(&mut self, start: &Centroids, rule: &LloydRule<'_>, each: &mut EachIteration<'_>) -> Result<LloydRun> {
+        self.device.guarded(|| self.run_lloyd(start, rule, each))
+    }
+
     fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
         self.device.guarded(|| self.run_two_nearest(centroids))
     }
 }
 
-fn shape(device: &Device, data: &TileSet, n_clusters: usize) -> Shape {
+/// Words of a part's kept labels.
+fn label_words(part: &Part, packed: bool) -> usize {
+    if packed { part.n_blocks * BLOCK / 4 } else { part.n_rows }
+}
+
+fn kernel(device: &Device, data: &TileSet, n_clusters: usize) -> Kernel {
+    let workgroup_bytes = device.limits.max_compute_workgroup_storage_size as usize;
+    Kernel::new(data.n_features(), n_clusters, workgroup_bytes)
+}
+
+fn shape(device: &Device, data: &TileSet, n_clusters: usize, kernel: &Kernel) -> Shape {
     Shape {
         n_features: data.n_features(),
         n_clusters,
+        round_rows: kernel.round_rows(),
+        max_work: MAX_DISPATCH_WORK[usize::from(!device.discrete)],
         max_groups: device.limits.max_compute_workgroups_per_dimension as usize,
     }
 }
 
 /// Clusters as the device stores them, plus one, to clusters; 0 to [`NO_CLUSTER`].
-fn clusters(words: Vec<u32>) -> impl Iterator<Item = u32> {
+fn clusters(words: impl IntoIterator<Item = u32>) -> impl Iterator<Item = u32> {
     const { assert!(NO_CLUSTER == 0u32.wrapping_sub(1)) }
     words.into_iter().map(|word| word.wrapping_sub(1))
 }
 
 /// A pass from its totals.
-fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass {
+pub(super) fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass {
     let mut partial = ClusterPartial::zero(totals.n_clusters, totals.n_features);
     for cluster in 0..totals.n_clusters {
         let (count, weight, sums) = totals.cluster(words, cluster);
@@ -279,18 +345,21 @@ fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass {
 }
 
 /// What a pass runs.
-struct PassPlan {
+pub(super) struct PassPlan {
     /// Per part.
-    dispatches: Vec<Vec<Dispatch>>,
-    totals: TotalsLayout,
-    assign: wgpu::ComputePipeline,
-    resolve: wgpu::ComputePipeline,
+    pub(super) dispatches: Vec<Vec<Dispatch>>,
+    pub(super) totals: TotalsLayout,
+    tile_quads: usize,
+    pub(super) assign: wgpu::ComputePipeline,
+    pub(super) resolve: wgpu::ComputePipeline,
 }
 
 impl PassPlan {
-    fn new(session: &GpuSession<'_>, n_clusters: usize, ranked: bool) -> Result<Self> {
+    fn new(session: &GpuSession<'_>, n_clusters: usize, mode: Mode) -> Result<Self> {
         let (device, data) = (session.device, session.data);
-        let shape = shape(device, data, n_clusters);
+        let workgroup_bytes = device.limits.max_compute_workgroup_storage_size as usize;
+        let variant = Variant::new(data.n_features(), n_clusters, data.weighted(), mode, workgroup_bytes);
+        let shape = shape(device, data, n_clusters, &variant.kernel);
         let totals = TotalsLayout {
             n_lists: session.parts.iter().map(|part| shape.n_dispatches(part)).sum(),
             n_clusters,
@@ -302,22 +371,15 @@ impl PassPlan {
             .parts
             .iter()
             .map(|part| {
-                let dispatches = shape.dispatches(part, first_list, totals.n_lists);
+                let dispatches = shape.dispatches(part, first_list, totals.first_total());
                 first_list += dispatches.len();
                 dispatches
             })
             .collect();
-        let variant = Variant::new(
-            data.n_features(),
-            n_clusters,
-            totals.n_entries(),
-            data.weighted(),
-            ranked,
-            device.limits.max_compute_workgroup_storage_size as usize,
-        );
         Ok(Self {
             dispatches,
             totals,
+            tile_quads: variant.kernel.tile_quads(),
             assign: device.pipeline(variant.assign())?,
             resolve: device.pipeline(variant.resolve())?,
         })
@@ -368,15 +430,15 @@ impl Residence {
 }
 
 /// Work for the device, submitted in pieces that a watchdog bears.
-struct Recording<'d> {
+pub(super) struct Recording<'d> {
     device: &'d Device,
-    encoder: wgpu::CommandEncoder,
+    pub(super) encoder: wgpu::CommandEncoder,
     work: u64,
     submissions: Vec<wgpu::SubmissionIndex>,
 }
 
 impl<'d> Recording<'d> {
-    fn new(device: &'d Device) -> Self {
+    pub(super) fn new(device: &'d Device) -> Self {
         Self {
             device,
             encoder: encoder(device),
@@ -386,9 +448,9 @@ impl<'d> Recording<'d> {
     }
 
     /// Notes that work was recorded, and submits where it is enough.
-    fn done(&mut self, work: u64) {
+    pub(super) fn done(&mut self, work: u64) {
         self.work += work;
-        if self.work >= MAX_SUBMISSION_WORK {
+        if self.work >= SUBMISSION_DISPATCHES * MAX_DISPATCH_WORK[usize::from(!self.device.discrete)] {
             self.submit();
         }
     }
@@ -400,7 +462,7 @@ impl<'d> Recording<'d> {
     }
 
     /// Submits what is left and waits for all of it, one submission after the other.
-    fn finish(&mut self) -> Result<()> {
+    pub(super) fn finish(&mut self) -> Result<()> {
         self.submit();
         self.submissions
             .drain(..)
@@ -415,7 +477,6 @@ fn encoder(device: &Device) -> wgpu::CommandEncoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tiles::BLOCK;
 
     #[test]
     fn what_does_not_fit_streams() {

@@ -1,0 +1,191 @@
+// Labels rows of few features and adds each to its cluster's totals, all from registers: one read of each value.
+//
+// A thread holds a quad of rows whole, one register vector per feature, and scores it against quads of centroids from
+// workgroup memory: 16 multiply-adds for one vector that is read there. Rows whose label floating point does not prove
+// go to the list `doubtful`, which `resolve` works off. Sums take one of three ways: tiny numbers of clusters are added
+// up in registers; what fits goes to workgroup memory (shared/rows.wgsl); the rest straight to `totals`.
+//
+// A template (src/backend/gpu/template.rs): `//@ for` repeats lines, so that rows and private sums have a name each,
+// and are registers under every driver; loops over arrays of registers are not sure to be.
+//
+// Bindings: shared/pass.wgsl. Rust twin: src/backend/scalar.rs; proof: src/backend/certificate.rs.
+
+const FEATURES: u32 = 4u; // features of a row
+const TILE_QUADS: u32 = 2u; // quads of centroids in workgroup memory at a time
+const PRIVATE: u32 = 0u; // clusters whose sums are kept in registers: all of them, or 0
+
+// Whether all centroids are in workgroup memory at once, and loaded once.
+override resident: bool = true;
+// Rounds after which private sums have to go to workgroup memory: 64 of 4 rows, each number below 2^24.
+const PRIVATE_ROUNDS: u32 = 64u;
+
+var<workgroup> tile: array<vec4<f32>, TILE_QUADS * (FEATURES + 1u)>;
+
+// The rows of the thread's quad.
+//@ for j in FEATURES
+var<private> x$j: vec4<f32>;
+//@ end
+//@ for c in PRIVATE
+var<private> count_$c: u32;
+//@ for j in FEATURES
+var<private> sum_$c_$j: u32;
+//@ end
+//@ end
+
+@compute @workgroup_size(threads)
+fn assign(@builtin(local_invocation_index) lane: u32) {
+    let n_rounds = (params.n_rows + 4u * threads - 1u) / (4u * threads);
+    var round = take_rounds(lane);
+    if round >= n_rounds {
+        return;
+    }
+    clear_sums(lane);
+    if resident {
+        load_tile(0u, lane);
+        workgroupBarrier();
+    }
+    var moved = 0u;
+    var unflushed = 0u;
+    var private_rounds = 0u;
+    while round < n_rounds {
+        let end = min(round + params.rounds, n_rounds);
+        for (; round < end; round++) {
+            if unflushed == rounds_per_flush {
+                flush(lane);
+                unflushed = 0u;
+            }
+            moved += assign_quad(params.first_row + 4u * (round * threads + lane), lane);
+            unflushed++;
+            if PRIVATE > 0u {
+                private_rounds++;
+                if private_rounds == PRIVATE_ROUNDS {
+                    flush_private(lane);
+                    private_rounds = 0u;
+                }
+            }
+        }
+        round = take_rounds(lane);
+    }
+    flush_private(lane);
+    flush(lane);
+    flush_moved(moved, lane);
+}
+
+// Decides and adds a quad of rows; how many changed their label. Every thread of the workgroup comes here.
+fn assign_quad(row: u32, lane: u32) -> u32 {
+    load_quad(row);
+    rank_nothing();
+    let n_quads = (params.n_clusters + 3u) / 4u;
+    if resident {
+        for (var quad = 0u; quad < n_quads; quad++) {
+            score(quad, 4u * quad);
+        }
+    } else {
+        for (var first = 0u; first < n_quads; first += TILE_QUADS) {
+            // The tile before this one may still be in use.
+            workgroupBarrier();
+            load_tile(first, lane);
+            workgroupBarrier();
+            for (var quad = 0u; quad < min(TILE_QUADS, n_quads - first); quad++) {
+                score(quad, 4u * (first + quad));
+            }
+        }
+    }
+    let decided = decide(row);
+    if !ranked {
+        accumulate(row, decided, lane);
+    }
+    return relabel(row, decided);
+}
+
+// Zeros where there are no rows.
+fn load_quad(row: u32) {
+    sq_norm = vec4<f32>();
+    if row < params.first_row + params.n_rows {
+        let at = quad_index(row);
+        //@ for j in FEATURES
+        x$j = tiles[at + $ju * BLOCK_QUADS];
+        //@ end
+    }
+    //@ for j in FEATURES
+    sq_norm = fma(x$j, x$j, sq_norm);
+    //@ end
+}
+
+// Ranks the four centroids of a quad of the tile, which are the clusters `cluster ..`.
+fn score(quad: u32, cluster: u32) {
+    let at = quad * (FEATURES + 1u);
+    let half_norms = tile[at + FEATURES];
+    var score0 = vec4<f32>(half_norms.x);
+    var score1 = vec4<f32>(half_norms.y);
+    var score2 = vec4<f32>(half_norms.z);
+    var score3 = vec4<f32>(half_norms.w);
+    //@ for j in FEATURES
+    let c$j = tile[at + $ju];
+    score0 = fma(-x$j, vec4<f32>(c$j.x), score0);
+    score1 = fma(-x$j, vec4<f32>(c$j.y), score1);
+    score2 = fma(-x$j, vec4<f32>(c$j.z), score2);
+    score3 = fma(-x$j, vec4<f32>(c$j.w), score3);
+    //@ end
+    rank(score0, cluster);
+    rank(score1, cluster + 1u);
+    rank(score2, cluster + 2u);
+    rank(score3, cluster + 3u);
+}
+
+// The quads of centroids `first ..`, as they stand in the buffer, which is padded to whole tiles.
+fn load_tile(first: u32, lane: u32) {
+    for (var i = lane; i < TILE_QUADS * (FEATURES + 1u); i += threads) {
+        tile[i] = centroids[first * (FEATURES + 1u) + i];
+    }
+}
+
+fn accumulate(row: u32, decided: vec4<bool>, lane: u32) {
+    if PRIVATE > 0u {
+        accumulate_private(decided);
+        return;
+    }
+    let slot = lane & (replicas - 1u);
+    //@ for i in x y z w
+    if decided.$i {
+        let first = nearest.$i * width();
+        let weight = weight_of(row + ROW_$i);
+        //@ for j in FEATURES
+        add(first + $ju, times(natural(x$j.$i), weight), slot);
+        //@ end
+        add_row(first, weight, slot);
+    }
+    //@ end
+}
+
+const ROW_x: u32 = 0u;
+const ROW_y: u32 = 1u;
+const ROW_z: u32 = 2u;
+const ROW_w: u32 = 3u;
+
+// Adds a quad to the private sums, without a branch and without atomics.
+fn accumulate_private(decided: vec4<bool>) {
+    //@ for c in PRIVATE
+    let in_$c = select(vec4<u32>(), vec4<u32>(1u), decided & (nearest == vec4<u32>($cu)));
+    count_$c += in_$c.x + in_$c.y + in_$c.z + in_$c.w;
+    //@ end
+    //@ for j in FEATURES
+    let natural$j = vec4<u32>(x$j + vec4<f32>(SHIFT));
+    //@ for c in PRIVATE
+    sum_$c_$j += dot(natural$j, in_$c);
+    //@ end
+    //@ end
+}
+
+// Adds the private sums to those in workgroup memory, and clears them.
+fn flush_private(lane: u32) {
+    let slot = lane & (replicas - 1u);
+    //@ for c in PRIVATE
+    //@ for j in FEATURES
+    add($cu * (FEATURES + 1u) + $ju, vec2<u32>(sum_$c_$j, 0u), slot);
+    sum_$c_$j = 0u;
+    //@ end
+    add($cu * (FEATURES + 1u) + FEATURES, vec2<u32>(count_$c, 0u), slot);
+    count_$c = 0u;
+    //@ end
+}

@@ -1,0 +1,223 @@
+// What the kernels that label rows share: ranking of scores, the certificate, labels, and sums in workgroup memory.
+//
+// This text stands between shared/pass.wgsl and each such kernel. A kernel handles rows by quads: vectors of 4.
+//
+// *Sums in workgroup memory.* Entry `e` of the totals stands `replicas` times side by side; threads next to each other
+// add to different ones, so that rows of one cluster do not wait for one another. No slot can overflow: with the
+// numbers that are added below 2^b, 2^(32 - b) rows fit into a slot, and the host (`Sums::rounds_per_flush`) lets no
+// more rounds pass before `flush` than bring so many to a slot even if all rows are in one cluster. With one piece, b = 24:
+// 256 rows. With two, a number is cut at `split_bits`: the low piece of 12 (unweighted), 16 (what private sums hold)
+// or 20 bits (weighted, below 2^40 in all) and a high piece of no more.
+//
+// Rust twin: src/backend/gpu/sums.rs (`Sums`); proof of the certificate: src/backend/certificate.rs.
+
+// Threads of a workgroup.
+override threads: u32 = 256u;
+// Pieces that a number is cut into; 0: sums do not fit, and go straight to `totals`.
+override pieces: u32 = 0u;
+override split_bits: u32 = 12u;
+// Slots per entry, a power of two.
+override replicas: u32 = 1u;
+// Words of `sums`: entries times `replicas` times `pieces`, at least one.
+override sum_words: u32 = 1u;
+// Rounds after which `sums` have to be flushed.
+override rounds_per_flush: u32 = 1u;
+
+// Scores where there is no cluster (yet): far above all real ones (below 2^65), and the second proven to be far above
+// the first. Centroids that pad a tile score higher still, so they are never ranked.
+const FAR: f32 = 1e30;
+const FARTHER: f32 = 1e34;
+
+var<workgroup> sums: array<atomic<u32>, sum_words>;
+var<workgroup> n_moved: atomic<u32>;
+var<workgroup> taken: u32;
+
+// The nearest clusters of a quad so far, by computed score. What is equal stays in doubt.
+var<private> best: vec4<f32>;
+var<private> second: vec4<f32>;
+var<private> third: vec4<f32>; // only if `ranked`
+var<private> nearest: vec4<u32>;
+var<private> runner_up: vec4<u32>; // only if `ranked`
+// |x|^2 of the quad's rows.
+var<private> sq_norm: vec4<f32>;
+
+fn rank_nothing() {
+    best = vec4<f32>(FAR);
+    second = vec4<f32>(FARTHER);
+    third = vec4<f32>(FARTHER);
+    nearest = vec4<u32>(NO_CLUSTER);
+    runner_up = vec4<u32>(NO_CLUSTER);
+}
+
+fn rank(score: vec4<f32>, cluster: u32) {
+    let closer = score < best;
+    if ranked {
+        third = min(third, max(second, score));
+        runner_up = select(select(runner_up, vec4<u32>(cluster), score < second), nearest, closer);
+    }
+    second = min(second, max(best, score));
+    nearest = select(nearest, vec4<u32>(cluster), closer);
+    best = min(best, score);
+}
+
+// `certificate::proves`.
+fn proves(lower: vec4<f32>, upper: vec4<f32>) -> vec4<bool> {
+    return upper - lower > params.factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
+}
+
+// Which of the rows `row ..` of the dispatch's part are decided; notes their labels, and lists the others.
+fn decide(row: u32) -> vec4<bool> {
+    let present = vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.first_row + params.n_rows);
+    var proven = proves(best, second);
+    if ranked {
+        proven = proven & proves(second, third);
+    }
+    let decided = present & proven;
+    if any(present & !proven) {
+        for (var i = 0u; i < 4u; i++) {
+            if present[i] && !proven[i] {
+                let slot = atomicAdd(&totals[params.list], 1u);
+                doubtful[slot] = row + i;
+            }
+        }
+    }
+    if ranked {
+        for (var i = 0u; i < 4u; i++) {
+            if decided[i] {
+                atomicStore(&labels[row + i], nearest[i] + 1u);
+                runners_up[row + i] = runner_up[i] + 1u;
+            }
+        }
+    }
+    return decided;
+}
+
+// Writes the labels of the decided rows where they are new; how many are.
+fn relabel(row: u32, decided: vec4<bool>) -> u32 {
+    if !kept || !any(decided) {
+        return 0u;
+    }
+    let label = nearest + vec4<u32>(1u);
+    var before: vec4<u32>;
+    if packed {
+        before = (vec4<u32>(atomicLoad(&labels[row / 4u])) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
+    } else {
+        for (var i = 0u; i < 4u; i++) {
+            if decided[i] {
+                before[i] = atomicLoad(&labels[row + i]);
+            }
+        }
+    }
+    let moved = decided & (before != label);
+    if !any(moved) {
+        return 0u;
+    }
+    let after = select(before, label, moved);
+    if packed {
+        atomicStore(&labels[row / 4u], after.x | (after.y << 8u) | (after.z << 16u) | (after.w << 24u));
+    } else {
+        for (var i = 0u; i < 4u; i++) {
+            if moved[i] {
+                atomicStore(&labels[row + i], after[i]);
+            }
+        }
+    }
+    let one = select(vec4<u32>(), vec4<u32>(1u), moved);
+    return one.x + one.y + one.z + one.w;
+}
+
+// Adds an amount to an entry of the totals: in this workgroup's share, where the entries fit.
+fn add(entry: u32, amount: vec2<u32>, slot: u32) {
+    if pieces == 0u {
+        add_total(entry + 1u, amount);
+        return;
+    }
+    let at = entry * replicas + slot;
+    if pieces == 1u {
+        atomicAdd(&sums[at], amount.x);
+        return;
+    }
+    atomicAdd(&sums[at], amount.x & ((1u << split_bits) - 1u));
+    let high = (amount.x >> split_bits) | (amount.y << (32u - split_bits));
+    if high != 0u {
+        atomicAdd(&sums[sum_words / 2u + at], high);
+    }
+}
+
+// Adds a row, but for its values, to the cluster whose entries start at `first`.
+fn add_row(first: u32, weight: u32, slot: u32) {
+    add(first + params.n_features, vec2<u32>(1u, 0u), slot);
+    if weighted {
+        add(first + params.n_features + 1u, vec2<u32>(weight, 0u), slot);
+    }
+}
+
+// The next rounds for this workgroup: those from the number returned on. Workgroups take what they can get through,
+// so none waits for another, and those that start late find nothing left.
+fn take_rounds(lane: u32) -> u32 {
+    if lane == 0u {
+        taken = atomicAdd(&totals[params.list + 1u], params.rounds);
+    }
+    return workgroupUniformLoad(&taken);
+}
+
+fn clear_sums(lane: u32) {
+    for (var i = lane; i < sum_words; i += threads) {
+        atomicStore(&sums[i], 0u);
+    }
+    if lane == 0u {
+        atomicStore(&n_moved, 0u);
+    }
+    workgroupBarrier();
+}
+
+// Adds this workgroup's share to the totals and clears it.
+fn flush(lane: u32) {
+    if ranked || pieces == 0u {
+        return;
+    }
+    workgroupBarrier();
+    for (var entry = lane; entry < params.n_clusters * width(); entry += threads) {
+        let amount = gather(entry, lane);
+        if (amount.x | amount.y) != 0u {
+            add_total(entry + 1u, amount);
+        }
+    }
+    workgroupBarrier();
+}
+
+// The sum of an entry's slots, which are cleared: at most 2^6 of them, each below 2^32, and the high pieces' sum below
+// 2^38, so that it stays below 2^58 when it is shifted by up to 20 bits.
+fn gather(entry: u32, lane: u32) -> vec2<u32> {
+    var sum = vec2<u32>();
+    for (var i = 0u; i < replicas; i++) {
+        // Threads side by side start at different slots, which lie in different banks of memory.
+        let at = entry * replicas + ((i + lane) & (replicas - 1u));
+        let low = atomicExchange(&sums[at], 0u);
+        sum = plus(sum, vec2<u32>(low, 0u));
+        if pieces == 2u {
+            let high = atomicExchange(&sums[sum_words / 2u + at], 0u);
+            sum = plus(sum, vec2<u32>(high << split_bits, high >> (32u - split_bits)));
+        }
+    }
+    return sum;
+}
+
+fn plus(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let low = a.x + b.x;
+    return vec2<u32>(low, a.y + b.y + select(0u, 1u, low < b.x));
+}
+
+// Adds this workgroup's rows moved to the totals.
+fn flush_moved(moved: u32, lane: u32) {
+    if !kept {
+        return;
+    }
+    if moved != 0u {
+        atomicAdd(&n_moved, moved);
+    }
+    workgroupBarrier();
+    if lane == 0u {
+        add_total(0u, vec2<u32>(atomicLoad(&n_moved), 0u));
+    }
+}
