@@ -500,6 +500,12 @@ impl<'c> Clock<'c> {
         self.current = Some((name, Instant::now()));
     }
 
+    /// Ends the current stage, of which the parts are known.
+    fn replace_last(&mut self, parts: &[(&'static str, f64)]) {
+        self.current = None;
+        self.stages.extend_from_slice(parts);
+    }
+
     fn end(&mut self) {
         if let Some((name, started)) = self.current.take() {
             self.stages.push((name, started.elapsed().as_secs_f64()));

@@ -98,7 +98,7 @@ const SWEEP_EXAMPLE: &str = "Example: kohort sweep customers.parquet -k 2..12 --
 
 Every number of segments is fitted as `kohort fit` does it, bit for bit, on data that is prepared once. Silhouettes, \
 Davies-Bouldin and Calinski-Harabasz indices are over all rows, with squared Euclidean distances; stability is the \
-adjusted Rand index of the segments against those of 8 resamples of at most 16,384 rows; a segment stands apart where \
+adjusted Rand index of the segments against those of 8 resamples of at most 8,192 rows; a segment stands apart where \
 rows are fewer on the way to every other segment.";
 
 #[derive(Debug, Args)]

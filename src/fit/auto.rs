@@ -130,7 +130,7 @@ impl Job<'_> {
             weight_step.map_or(1.0, |step| 1.0 / step),
             self.observer,
         )?;
-        clock.end();
+        clock.replace_last(&swept.stages);
         Ok(swept)
     }
 }

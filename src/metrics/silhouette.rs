@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::dispersion::{Dispersion, TASK_BLOCKS};
+use super::dispersion::{COPIES, Dispersion, TASK_BLOCKS};
 use crate::num::widest::{Kernel, widest};
 use crate::partial::ClusterPartial;
 use crate::tiles::{BLOCK, Chunk, TileSet};
@@ -201,7 +201,8 @@ impl Sums {
     fn add(&mut self, table: &Means, room: &mut [f64], chunk: &Chunk, blocks: Range<usize>, labels: &[u32]) {
         let k = self.silhouettes.len();
         // Of the rows of one task without weights each sum stays below 2^63.
-        let (mut silhouettes, mut distances, mut simplified) = (vec![0i64; k], vec![0i64; k], 0i64);
+        let mut sums = vec![[[0i64; 2]; COPIES]; k];
+        let mut simplified = 0i64;
         for block in blocks {
             let first = block * BLOCK;
             let labels = &labels[chunk.first_row() + first..][..chunk.block_rows(block)];
@@ -212,10 +213,11 @@ impl Sums {
                 labels,
             });
             let Some(weights) = chunk.weights() else {
+                simplified += rows.simplified[..labels.len()].iter().sum::<i64>();
                 for (row, &label) in labels.iter().enumerate() {
-                    silhouettes[label as usize] += rows.silhouettes[row];
-                    distances[label as usize] += rows.distances[row];
-                    simplified += rows.simplified[row];
+                    let [silhouette, distance] = &mut sums[label as usize][row % COPIES];
+                    *silhouette += rows.silhouettes[row];
+                    *distance += rows.distances[row];
                 }
                 continue;
             };
@@ -226,9 +228,11 @@ impl Sums {
                 self.simplified += weight * i128::from(rows.simplified[row]);
             }
         }
-        for cluster in 0..k {
-            self.silhouettes[cluster] += i128::from(silhouettes[cluster]);
-            self.distances[cluster] += i128::from(distances[cluster]);
+        for (cluster, copies) in sums.iter().enumerate() {
+            for &[silhouette, distance] in copies {
+                self.silhouettes[cluster] += i128::from(silhouette);
+                self.distances[cluster] += i128::from(distance);
+            }
         }
         self.simplified += i128::from(simplified);
     }

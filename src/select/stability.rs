@@ -17,7 +17,7 @@ use crate::rng::{hash_key, mix64};
 use crate::tiles::{Centroids, MAX_WEIGHT, RowKeys, TileSet};
 
 /// Most rows that are resampled: those with the smallest hash of their keys.
-pub const SAMPLE_ROWS: usize = 1 << 14;
+pub const SAMPLE_ROWS: usize = 1 << 13;
 /// Resamples for each k.
 pub const N_RESAMPLES: usize = 8;
 /// Most restarts on a resample.

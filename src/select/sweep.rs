@@ -162,7 +162,12 @@ pub struct Swept {
     pub sweep: Sweep,
     /// The fit of each candidate, without labels: [`Swept::take_chosen`] finds those of the chosen one again.
     pub fits: Vec<KMeansFit>,
+    /// Seconds per stage, over all candidates.
+    pub stages: Vec<(&'static str, f64)>,
 }
+
+/// The stages of a sweep: three of each fit, the figures over all rows, and those on the sample.
+const STAGES: [&str; 5] = ["seed", "iterate", "assign", "judge", "resample"];
 
 impl Swept {
     /// The fit that was chosen, as [`kmeans::fit`] with its k gives it.
@@ -215,6 +220,7 @@ pub fn sweep(
     }
     let resampler = Resampler::new(host, data, keys, params.seed, options.n_resamples);
     let of = options.k.end() - options.k.start() + 1;
+    let mut elapsed_s = [0.0; STAGES.len()];
     let (mut candidates, mut flows, mut fits) = (Vec::new(), Vec::new(), Vec::<KMeansFit>::new());
     let mut before: Option<TwoNearest> = None;
     for k in options.k.clone() {
@@ -239,7 +245,9 @@ pub fn sweep(
             inertia_unit,
             row_weight,
         };
-        let candidate = judged.candidate(&fit, observer)?;
+        let (candidate, judged_s) = judged.candidate(&fit, observer)?;
+        let spent = fit.elapsed_s.into_iter().chain(judged_s);
+        elapsed_s.iter_mut().zip(spent).for_each(|(sum, spent)| *sum += spent);
         if let (Some(before), Some(last)) = (&before, fits.last()) {
             flows.push(flow(before, last.centroids.n_clusters(), &fit));
         }
@@ -271,6 +279,7 @@ pub fn sweep(
             n_resamples: options.n_resamples,
         },
         fits,
+        stages: STAGES.into_iter().zip(elapsed_s).collect(),
     })
 }
 
@@ -285,16 +294,20 @@ struct Judged<'j> {
 }
 
 impl Judged<'_> {
-    fn candidate(&self, fit: &KMeansFit, observer: &dyn Observer) -> Result<Candidate> {
+    /// The candidate, and the seconds that its figures took: over all rows, on the sample.
+    fn candidate(&self, fit: &KMeansFit, observer: &dyn Observer) -> Result<(Candidate, [f64; 2])> {
+        let started = Instant::now();
         let labels = &fit.nearest.labels;
         let quality = quality(self.data, labels, &fit.partial, self.row_weight);
+        let labels_hash = labels_hash(self.keys, labels);
+        let judged = Instant::now();
         let sampled = self.resampler.labels(labels);
         let stability = self
             .resampler
             .stability(&sampled, &fit.centroids, self.params, observer)?;
-        Ok(Candidate {
+        let candidate = Candidate {
             k: fit.centroids.n_clusters(),
-            labels_hash: labels_hash(self.keys, labels),
+            labels_hash,
             inertia: fit.inertia as f64 * self.inertia_unit,
             inertia_exact: fit.inertia.to_string(),
             n_iter: fit.n_iter,
@@ -308,7 +321,9 @@ impl Judged<'_> {
             calinski_harabasz: quality.calinski_harabasz,
             stability,
             valleys: valleys(self.resampler.tiles(), &sampled, &fit.centroids),
-        })
+        };
+        let elapsed_s = [judged - started, judged.elapsed()].map(|time| time.as_secs_f64());
+        Ok((candidate, elapsed_s))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What tells rows apart: the hash of the id, or the row number.
 
+use rayon::prelude::*;
+
 use crate::rng::hash_key;
 
 /// One key per row. Sampling and ties go by key, so results follow the id where there is one, not the row order.
@@ -36,10 +38,11 @@ impl RowKeys {
     ///
     /// Only rows that `keep` accepts take part. The choice depends on seed and keys alone.
     #[must_use]
-    pub fn sample(&self, n_rows: usize, m: usize, seed: u64, keep: impl Fn(usize) -> bool) -> Vec<usize> {
+    pub fn sample(&self, n_rows: usize, m: usize, seed: u64, keep: impl Fn(usize) -> bool + Sync) -> Vec<usize> {
         let order = |row: usize| (hash_key(seed, self.key(row)), self.key(row));
         let all = |limit: u64| -> Vec<(u64, u128, usize)> {
             (0..n_rows)
+                .into_par_iter()
                 .filter(|&row| keep(row))
                 .map(|row| {
                     let (hash, key) = order(row);
@@ -58,7 +61,7 @@ impl RowKeys {
         if picked.len() < m {
             picked = all(u64::MAX);
         }
-        picked.sort_unstable();
+        picked.par_sort_unstable();
         picked.truncate(m);
         picked.into_iter().map(|(.., row)| row).collect()
     }
