@@ -360,7 +360,7 @@ impl InitCentroids {
                     available: self.columns.clone(),
                 })
         };
-        let columns: Vec<String> = preparation.features.iter().map(|f| f.column.clone()).collect();
+        let columns = preparation.names();
         let places: Vec<usize> = columns.iter().map(place).collect::<Result<_>>()?;
         let select = |row: &Vec<f64>| places.iter().map(|&place| row[place]).collect();
         let rows: Vec<Vec<f64>> = self.rows.iter().map(select).collect();

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, Schema};
 use glob::Pattern;
 use serde::Serialize;
 
 use super::decode::{TypeClass, class_of};
 use super::find_column;
 use super::options::FeatureOptions;
+use super::personal::Personal;
 use super::weights::weight_column;
 use crate::error::{Error, NAME_TWICE, Result};
 
@@ -43,6 +44,53 @@ pub struct ColumnReport {
     pub fill: Option<f64>,
     /// Why it is ignored.
     pub reason: Option<String>,
+    /// Features that it became.
+    pub n_features: usize,
+    /// Levels of text that are too rare for a feature of their own, and share one.
+    pub n_rare_levels: usize,
+    /// The logarithm that it is bent by.
+    pub log: Option<LogReport>,
+}
+
+/// A logarithm, `ln(1 + x / unit)`, and why it was taken.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LogReport {
+    /// The unit.
+    pub unit: f64,
+    /// Skewness of the values, good to some percent.
+    pub skewness: f64,
+    /// Skewness of their logarithms.
+    pub skewness_after: f64,
+}
+
+impl std::fmt::Display for LogReport {
+    /// `log1p (skewness 8.36, then 0.21)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.unit == 1.0 {
+            f.write_str("log1p")?;
+        } else {
+            write!(f, "log1p in units of {}", self.unit)?;
+        }
+        write!(f, " (skewness {:.1}, then {:.1})", self.skewness, self.skewness_after)
+    }
+}
+
+impl ColumnReport {
+    /// Of a column that is ignored, for a reason yet to be told.
+    pub(super) fn new(field: &Field) -> Self {
+        Self {
+            column: field.name().clone(),
+            data_type: field.data_type().to_string(),
+            role: Role::Ignored,
+            treatment: String::new(),
+            n_missing: 0,
+            fill: None,
+            reason: None,
+            n_features: 0,
+            n_rare_levels: 0,
+            log: None,
+        }
+    }
 }
 
 /// The part of a column as far as name and type decide it.
@@ -121,8 +169,13 @@ fn part_by_type(schema: &Schema, index: usize, named: bool, twice: bool) -> Resu
     let reason = match class_of(field.data_type()) {
         Err(reason) => reason,
         Ok(_) if twice => NAME_TWICE,
-        Ok(TypeClass::Integer | TypeClass::Float | TypeClass::Decimal) if !named && names_an_id(field.name()) => {
+        Ok(TypeClass::Integer | TypeClass::Float | TypeClass::Decimal | TypeClass::Text)
+            if !named && names_an_id(field.name()) =>
+        {
             "looks like an id by its name"
+        }
+        Ok(class) if class != TypeClass::Bool && Personal::by_name(field.name()).is_some() => {
+            Personal::by_name(field.name()).map_or("", Personal::reason)
         }
         Ok(class) => return Ok(Part::Candidate { class, named }),
     };
@@ -143,14 +196,14 @@ pub(crate) fn unusable(schema: &Schema, index: usize, role: &'static str, reason
 }
 
 /// The columns that a list of names and patterns means.
-struct Selection {
-    named: Vec<bool>,
+pub(super) struct Selection {
+    pub(super) named: Vec<bool>,
     matched: Vec<bool>,
 }
 
 impl Selection {
     /// An entry that is a column's name is that name, even where it could be read as a pattern.
-    fn new(schema: &Schema, entries: &[String], param: &'static str) -> Result<Self> {
+    pub(super) fn new(schema: &Schema, entries: &[String], param: &'static str) -> Result<Self> {
         let n = schema.fields().len();
         let mut selection = Self {
             named: vec![false; n],
@@ -188,7 +241,7 @@ impl Selection {
         }
     }
 
-    fn holds(&self, index: usize) -> bool {
+    pub(super) fn holds(&self, index: usize) -> bool {
         self.named[index] || self.matched[index]
     }
 }
@@ -208,7 +261,7 @@ fn names_an_id(name: &str) -> bool {
 
 /// The words of a name in lower case: parted by anything but letters and digits, and where a capital follows a small
 /// letter or digit.
-fn words(name: &str) -> Vec<String> {
+pub(super) fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = ' ';
     for c in name.chars() {
@@ -314,10 +367,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_choice_every_number_that_is_no_id_takes_part() {
+    fn without_a_choice_every_column_that_is_no_id_takes_part() {
         assert_eq!(
             taken(&shop(), &options(&[], &[], &[], None)),
-            ["usage_day", "usage_night", "w"]
+            ["usage_day", "usage_night", "country", "w"]
         );
         assert_eq!(
             taken(&shop(), &options(&[], &["usage_n*"], &["country"], Some("w"))),
@@ -326,7 +379,17 @@ mod tests {
         );
         let parts = plan(&shop(), &options(&[], &[], &[], None)).unwrap();
         assert_eq!(parts[0], Part::Ignored("looks like an id by its name".into()));
-        assert_eq!(parts[3], Part::Ignored("is text".into()));
+        let personal = schema(&[
+            ("email", DataType::Utf8),
+            ("phone", DataType::Int64),
+            ("mobile", DataType::Boolean),
+        ]);
+        assert_eq!(taken(&personal, &options(&[], &[], &[], None)), ["mobile"]);
+        let error = plan(&personal, &options(&["email"], &[], &[], None)).unwrap_err();
+        assert!(
+            error.to_string().ends_with("is personal data: e-mail addresses"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -341,7 +404,7 @@ mod tests {
         );
         assert_eq!(
             taken(&shop(), &options(&["*"], &["w"], &[], None)),
-            ["usage_day", "usage_night"]
+            ["usage_day", "usage_night", "country"]
         );
         let odd = schema(&[("a*", DataType::Int8), ("ab", DataType::Int8)]);
         assert_eq!(
@@ -354,10 +417,6 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         let refused = |options: FeatureOptions| plan(&shop(), &options).unwrap_err();
-        assert!(matches!(
-            refused(options(&["country"], &[], &[], None)),
-            Error::ColumnUnusable { .. }
-        ));
         assert!(matches!(
             refused(options(&["usage_dy"], &[], &[], None)),
             Error::ColumnNotFound { .. }

@@ -30,6 +30,7 @@ pub(crate) fn weight_column(schema: &Schema, name: &str) -> Result<(usize, Value
     match class_of(data_type) {
         Ok(TypeClass::Integer | TypeClass::Float | TypeClass::Decimal) => Ok((index, ValueKind::Number)),
         Ok(TypeClass::Bool) => Ok((index, ValueKind::Bool)),
+        Ok(TypeClass::Text) => Err(unusable("is text".into())),
         Ok(_) => Err(unusable(format!("is {}, not a number", plain_type(data_type)))),
         Err(reason) => Err(unusable(reason.into())),
     }

@@ -8,4 +8,5 @@ mod errors;
 mod exit_codes;
 mod generate;
 mod interrupt;
+mod preparation;
 mod sandbox;
