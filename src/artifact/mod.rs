@@ -13,7 +13,9 @@ pub use run_record::{
     DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
     TimeRecord,
 };
-pub use tables::{check_id_columns, write_assignments, write_profile};
+pub use tables::{
+    check_carried_columns, check_id_columns, write_assignments, write_assignments_carrying, write_profile,
+};
 
 /// The files of a run directory.
 pub mod names {

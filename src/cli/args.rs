@@ -103,6 +103,14 @@ pub(crate) struct ColumnArgs {
     #[arg(long, value_name = "COLS")]
     pub(crate) exclude: Vec<Names>,
 
+    /// Columns to profile per segment and never to cluster on: what customers are worth, who left; names or patterns
+    #[arg(long, value_name = "COLS")]
+    pub(crate) outcome: Vec<Names>,
+
+    /// Columns to copy into assignments.parquet, names or patterns; not clustered on unless --features names them
+    #[arg(long, value_name = "COLS")]
+    pub(crate) carry: Vec<Names>,
+
     /// Column that says how many rows a row counts for
     #[arg(long, value_name = "COL")]
     pub(crate) weight: Option<String>,

@@ -51,6 +51,8 @@ fn table(fit: &Fit, rows: &[&ColumnReport]) -> Table {
             ),
             Role::Id => ("id", Vec::new()),
             Role::Weight => ("weight", Vec::new()),
+            Role::Outcome => ("outcome", column.reason.iter().cloned().collect()),
+            Role::Carried => ("carried", Vec::new()),
             Role::Ignored => ("ignored", column.reason.iter().cloned().collect()),
         };
         let cells = [

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use kohort::artifact::{InputRecord, RunDir, RunRecord, check_output_dir};
+use kohort::artifact::{InputRecord, RunDir, RunRecord, check_carried_columns, check_output_dir};
 use kohort::data::{BatchSource, ParquetSource};
-use kohort::features::{FeaturePreparation, ValueKind, check_columns};
+use kohort::features::{FeaturePreparation, ValueKind, carried_columns, check_columns};
 use kohort::fit::{Fit, Observed, fit};
 use kohort::kmeans::{Event, Observer, StopReason};
 use kohort::run::{self, RunContext};
-use kohort::segments::SegmentProfile;
+use kohort::segments::{MIN_CELL, OutcomeFigures, SegmentProfile};
 use kohort::{Error, Result};
 
 use super::args::FitArgs;
@@ -34,6 +34,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     let source = plan::open(&args.data, &args.compute)?;
     options.check(source.n_rows())?;
     check_columns(source.schema(), &options.features)?;
+    check_carried_columns(source.schema(), &carried_columns(source.schema(), &options.features)?)?;
     let Device {
         backend,
         record: device,
@@ -79,6 +80,9 @@ fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result
     }
     let width = stdout_width();
     output.data(&segment_table(fit, width).render(width))?;
+    if !fit.outcomes.is_empty() {
+        output.data(&format!("\n{}", outcome_table(fit).render(width)))?;
+    }
     output.note(&format!(
         "run written to {}",
         kohort::error::escape(&args.out.to_string_lossy())
@@ -147,6 +151,50 @@ fn segment_table(fit: &Fit, width: usize) -> Table {
             })
             .collect();
         table.row(&cells, &told);
+    }
+    table
+}
+
+/// Outcomes in each segment and in all rows: the mean, or share, and its interval of 95 % confidence.
+fn outcome_table(fit: &Fit) -> Table {
+    let heads = ["segment", "outcome", "mean", "95 % interval", "rows", "missing"];
+    let aligns = [
+        Align::Right,
+        Align::Left,
+        Align::Right,
+        Align::Right,
+        Align::Right,
+        Align::Right,
+    ];
+    let heads: Vec<(&str, Align)> = heads.into_iter().zip(aligns).collect();
+    let mut table = Table::new(&heads, None);
+    for outcome in &fit.outcomes {
+        let figure = |v: f64| if outcome.is_share { percent(v) } else { number(v) };
+        let mut row = |segment: String, figures: &OutcomeFigures| {
+            let interval = figures.low.zip(figures.high);
+            let missing = if figures.share_missing > 0.0 {
+                percent(figures.share_missing)
+            } else {
+                String::new()
+            };
+            table.row(
+                &[
+                    segment,
+                    outcome.outcome.clone(),
+                    figures.mean.map_or_else(|| format!("(under {MIN_CELL} rows)"), figure),
+                    interval.map_or_else(String::new, |(low, high)| {
+                        format!("{} to {}", figure(low), figure(high))
+                    }),
+                    count(figures.count),
+                    missing,
+                ],
+                &[],
+            );
+        };
+        for (figures, number) in outcome.segments.iter().zip(1..) {
+            row(number.to_string(), figures);
+        }
+        row("all".into(), &outcome.overall);
     }
     table
 }

@@ -157,6 +157,8 @@ pub(crate) fn feature_options(columns: &ColumnArgs) -> Result<FeatureOptions> {
         features: Names::flatten(&columns.features),
         exclude: Names::flatten(&columns.exclude),
         weight: columns.weight.clone(),
+        outcomes: Names::flatten(&columns.outcome),
+        carry: Names::flatten(&columns.carry),
         scale: scale(columns.scale),
         log,
         clip: treatment.clip,

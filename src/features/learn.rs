@@ -75,8 +75,10 @@ pub(crate) fn learn_and_keep(source: &dyn BatchSource, options: &FeatureOptions,
                 features.push(candidate);
                 levels.push(chosen);
             }
-            Err(reason) if candidate.named => return Err(unusable(schema, candidate.index, "a feature", &reason)),
-            Err(reason) => parts[candidate.index] = Part::Ignored(reason),
+            Err(reason) if candidate.named => {
+                return Err(unusable(schema, candidate.column.index(), "a feature", &reason));
+            }
+            Err(reason) => parts[candidate.column.index()] = Part::Ignored(reason),
         }
     }
     if features.is_empty() {
@@ -84,10 +86,13 @@ pub(crate) fn learn_and_keep(source: &dyn BatchSource, options: &FeatureOptions,
     }
     features
         .iter()
-        .try_for_each(|feature| check_missing(schema, feature, &choices[feature.index]))?;
-    kept.check(features.iter().map(|feature| feature.index));
+        .try_for_each(|feature| check_missing(schema, feature, &choices[feature.column.index()]))?;
+    kept.check(features.iter().map(|feature| feature.column));
     let settled = settled(source, &features, &choices, options, kept)?;
-    let chosen: Vec<&Choice> = features.iter().map(|feature| &choices[feature.index]).collect();
+    let chosen: Vec<&Choice> = features
+        .iter()
+        .map(|feature| &choices[feature.column.index()])
+        .collect();
     let weights = column_weights(&chosen, options, &blocks)?;
     let mut made = Vec::with_capacity(features.len());
     let mut warnings = unused_choices(schema, &choices, &parts);
@@ -96,7 +101,7 @@ pub(crate) fn learn_and_keep(source: &dyn BatchSource, options: &FeatureOptions,
             source,
             feature,
             scale: options.scale,
-            missing: choices[feature.index].missing,
+            missing: choices[feature.column.index()].missing,
             weight,
         };
         made.push(match (&feature.values, levels, settled) {
@@ -154,7 +159,7 @@ fn check_missing(schema: &Schema, feature: &Candidate, choice: &Choice) -> Resul
         }
         _ => return Ok(()),
     };
-    Err(unusable(schema, feature.index, "a feature", &reason))
+    Err(unusable(schema, feature.column.index(), "a feature", &reason))
 }
 
 /// A warning for each column that options speak of by its name, and that is not clustered on.
@@ -217,7 +222,12 @@ impl Maker<'_> {
         let reach = reach.into_iter().fold(0.0, f64::max);
         if reach.is_nan() || reach > MAX_Z {
             let reason = "reaches too far for its spread";
-            return Err(unusable(self.source.schema(), self.feature.index, "a feature", reason));
+            return Err(unusable(
+                self.source.schema(),
+                self.feature.column.index(),
+                "a feature",
+                reason,
+            ));
         }
         let mut made = Made {
             reaches: vec![reach],
@@ -317,7 +327,12 @@ impl Maker<'_> {
     fn feature(&self, kind: ValueKind, centre: f64, factor: f64) -> FeaturePreparation {
         FeaturePreparation {
             column: self.feature.name.clone(),
-            data_type: self.source.schema().field(self.feature.index).data_type().to_string(),
+            data_type: self
+                .source
+                .schema()
+                .field(self.feature.column.index())
+                .data_type()
+                .to_string(),
             kind,
             clip: None,
             log_unit: None,

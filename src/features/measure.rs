@@ -5,7 +5,7 @@ use arrow::datatypes::DataType;
 use rayon::prelude::*;
 
 use super::choices::Choice;
-use super::columns::Part;
+use super::columns::{FeatureColumn, Part};
 use super::decode::{BadCell, Instant, TypeClass, ValueKind, decode_pieces, each_integer, instants, plain_type};
 use super::kept::Kept;
 use super::levels::LevelCounts;
@@ -20,7 +20,7 @@ const MIN_ROWS_OF_AN_ID: u64 = 100;
 
 /// A column that may become a feature, and what all its rows say.
 pub(super) struct Candidate {
-    pub(super) index: usize,
+    pub(super) column: FeatureColumn,
     pub(super) name: String,
     pub(super) named: bool,
     pub(super) values: Values,
@@ -170,10 +170,11 @@ pub(super) fn measured(
         Some(as_of) => vec![as_of; parts.len()],
         None => newest(source, parts)?,
     };
-    let candidate = |(index, part): (usize, &Part)| {
-        let Part::Candidate { class, named } = *part else {
+    let candidate = |part: &Part| {
+        let Part::Candidate { column, class, named } = *part else {
             return None;
         };
+        let index = column.index();
         let field = source.schema().field(index);
         let kind = match class {
             TypeClass::Integer | TypeClass::Float | TypeClass::Decimal => ValueKind::Number,
@@ -183,7 +184,7 @@ pub(super) fn measured(
             TypeClass::Duration => ValueKind::Days,
             TypeClass::Text => {
                 return Some(Candidate {
-                    index,
+                    column,
                     name: field.name().clone(),
                     named,
                     values: Values::Texts(LevelCounts::default()),
@@ -203,20 +204,20 @@ pub(super) fn measured(
         };
         numbers.shape = (choices[index].log != Some(false) && numbers.may_bend()).then(Shape::default);
         Some(Candidate {
-            index,
+            column,
             name: field.name().clone(),
             named,
             values: Values::Numbers(Box::new(numbers)),
         })
     };
-    let mut candidates: Vec<Candidate> = parts.iter().enumerate().filter_map(candidate).collect();
+    let mut candidates: Vec<Candidate> = parts.iter().filter_map(candidate).collect();
     if candidates.is_empty() {
         return Ok(candidates);
     }
-    let columns: Vec<usize> = candidates.iter().map(|candidate| candidate.index).collect();
+    let columns: Vec<FeatureColumn> = candidates.iter().map(|candidate| candidate.column).collect();
     let names: Vec<&str> = columns
         .iter()
-        .map(|&index| source.schema().field(index).name().as_str())
+        .map(|column| source.schema().field(column.index()).name().as_str())
         .collect();
     // A text becomes several features, so that what is kept would not be in their place.
     if candidates
@@ -243,16 +244,15 @@ pub(super) fn measured(
 /// Per column of the schema, the newest point in time of all rows; 1970 where there is none.
 fn newest(source: &dyn BatchSource, parts: &[Part]) -> Result<Vec<Instant>> {
     let mut newest = vec![Instant { day: 0, nanosecond: 0 }; parts.len()];
-    let in_time = |part: &Part| {
-        matches!(
-            part,
-            Part::Candidate {
-                class: TypeClass::Instant,
-                ..
-            }
-        )
+    let in_time = |part: &Part| match part {
+        Part::Candidate {
+            column,
+            class: TypeClass::Instant,
+            ..
+        } => Some(*column),
+        _ => None,
     };
-    let columns: Vec<usize> = (0..parts.len()).filter(|&index| in_time(&parts[index])).collect();
+    let columns: Vec<FeatureColumn> = parts.iter().filter_map(in_time).collect();
     if columns.is_empty() {
         return Ok(newest);
     }
@@ -263,8 +263,9 @@ fn newest(source: &dyn BatchSource, parts: &[Part]) -> Result<Vec<Instant>> {
         });
         Ok(())
     })?;
-    for (&index, found) in columns.iter().zip(&found) {
-        newest[index] = found.unwrap_or(newest[index]);
+    for (column, found) in columns.iter().zip(&found) {
+        let newest = &mut newest[column.index()];
+        *newest = found.unwrap_or(*newest);
     }
     Ok(newest)
 }
@@ -287,7 +288,7 @@ pub(super) fn numbering(source: &dyn BatchSource, candidates: &[Candidate]) -> R
     if seen.is_empty() {
         return Ok(numbering);
     }
-    let columns: Vec<usize> = seen.iter().map(|(place, ..)| candidates[*place].index).collect();
+    let columns: Vec<FeatureColumn> = seen.iter().map(|(place, ..)| candidates[*place].column).collect();
     scan(source, &columns, |_, batch| {
         seen.par_iter_mut()
             .zip(batch.columns())

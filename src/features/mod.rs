@@ -19,7 +19,7 @@ mod settle;
 mod transform;
 mod weights;
 
-pub use columns::{ColumnReport, LogReport, Role};
+pub use columns::{ColumnReport, FeatureColumn, LogReport, OutcomeColumn, Role, carried_columns, outcome_columns};
 pub use decode::{BadCell, Instant, MAX_ABS, ValueKind, decode};
 pub use learn::{Learned, learn};
 pub use options::{Block, FeatureOptions, LogChoice, Missing, MissingRule, Scale};
@@ -49,9 +49,9 @@ pub fn check_columns(schema: &Schema, options: &FeatureOptions) -> Result<()> {
 }
 
 /// Columns without repeats, in order of first mention, and the place of each of `columns` among them.
-pub(crate) fn without_repeats(columns: &[usize]) -> (Vec<usize>, Vec<usize>) {
+pub(crate) fn without_repeats(columns: &[FeatureColumn]) -> (Vec<FeatureColumn>, Vec<usize>) {
     let (mut once, mut places) = (Vec::new(), HashMap::new());
-    let place = |&column: &usize| {
+    let place = |&column: &FeatureColumn| {
         *places.entry(column).or_insert_with(|| {
             once.push(column);
             once.len() - 1
@@ -78,8 +78,19 @@ fn find_column(schema: &Schema, name: &str) -> Result<usize> {
     }
 }
 
-/// [`BatchSource::scan`], and a check that it hands on the rows it promised.
+/// [`BatchSource::scan`] of columns that may be clustered on, and of no others: everything that is learned or becomes
+/// tiles is read here.
 fn scan(
+    source: &dyn BatchSource,
+    columns: &[FeatureColumn],
+    consume: impl FnMut(usize, &RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let columns: Vec<usize> = columns.iter().map(|column| column.index()).collect();
+    scan_indices(source, &columns, consume)
+}
+
+/// [`BatchSource::scan`], and a check that it hands on the rows it promised.
+fn scan_indices(
     source: &dyn BatchSource,
     columns: &[usize],
     mut consume: impl FnMut(usize, &RecordBatch) -> Result<()>,

@@ -19,6 +19,13 @@ pub struct FeatureOptions {
     pub id: Vec<String>,
     /// The column that says how much each row counts; never a feature.
     pub weight: Option<String>,
+    /// Names or patterns of columns to profile per segment, and never to cluster on.
+    #[serde(default)]
+    pub outcomes: Vec<String>,
+    /// Names or patterns of columns that go into the table of assignments as they are; not clustered on, unless they
+    /// are named as features.
+    #[serde(default)]
+    pub carry: Vec<String>,
     /// How features are made comparable.
     pub scale: Scale,
     /// Which columns of numbers are bent by a logarithm first.

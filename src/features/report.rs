@@ -92,6 +92,11 @@ pub(super) fn reports(schema: &Schema, scale: Scale, parts: &[Part], made: &[Mad
         match part {
             Part::Id => (report.role, report.treatment) = (Role::Id, "tells rows apart".into()),
             Part::Weight => (report.role, report.treatment) = (Role::Weight, "weight of the row".into()),
+            Part::Outcome { asked, .. } => {
+                (report.role, report.treatment) = (Role::Outcome, "profiled per segment".into());
+                report.reason = (!asked).then(|| "looks like an outcome by its name".into());
+            }
+            Part::Carried => (report.role, report.treatment) = (Role::Carried, "copied as it is".into()),
             Part::Ignored(reason) => report.reason = Some(reason.clone()),
             Part::Candidate { .. } => {
                 let made = made.next().expect("features for every candidate that is left");

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::choices::Choice;
-use super::columns::LogReport;
+use super::columns::{FeatureColumn, LogReport};
 use super::decode::decode;
 use super::kept::Kept;
 use super::measure::{Candidate, Numbers, Values};
@@ -137,7 +137,7 @@ pub(super) fn settled(
             settled.push(None);
             continue;
         };
-        let choice = &choices[feature.index];
+        let choice = &choices[feature.column.index()];
         let first = first_look(numbers, choice, n_rows);
         let questions = Questions::of(numbers, choice, options, n_rows);
         if questions.any(&first) {
@@ -181,7 +181,7 @@ pub(super) fn settled(
 
 /// Reads the values of some columns of numbers that are not missing.
 fn gather(source: &dyn BatchSource, gathered: &mut [(&Candidate, Vec<f64>)]) -> Result<()> {
-    let columns: Vec<usize> = gathered.iter().map(|(feature, _)| feature.index).collect();
+    let columns: Vec<FeatureColumn> = gathered.iter().map(|(feature, _)| feature.column).collect();
     let names: Vec<&str> = gathered.iter().map(|(feature, _)| feature.name.as_str()).collect();
     scan(source, &columns, |first_row, batch| {
         let added = gathered

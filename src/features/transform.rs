@@ -4,6 +4,7 @@ use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::Schema;
 use rayon::prelude::*;
 
+use super::columns::FeatureColumn;
 use super::decode::{BadCell, decode};
 use super::kept::{Kept, all_pieces};
 use super::preparation::{FeaturePreparation, Preparation};
@@ -87,7 +88,7 @@ pub(crate) fn prepare_kept(
         n_clipped += snapped.sum::<u64>();
     }
     if !to_read.is_empty() {
-        let columns: Vec<usize> = to_read.iter().map(|&at| columns[at]).collect();
+        let columns: Vec<FeatureColumn> = to_read.iter().map(|&at| columns[at]).collect();
         let (columns, from_columns) = without_repeats(&columns);
         let reading = Reading {
             features: &to_read,
@@ -199,17 +200,17 @@ impl Preparation {
     ///
     /// # Errors
     /// The first column that is missing, stands twice or has a type of another kind than at the fit.
-    pub fn columns_in(&self, schema: &Schema) -> Result<Vec<usize>> {
+    pub fn columns_in(&self, schema: &Schema) -> Result<Vec<FeatureColumn>> {
         self.features.iter().map(|feature| place(schema, feature)).collect()
     }
 }
 
 /// Where a feature's column stands in `schema`, if it still is what it was.
-fn place(schema: &Schema, feature: &FeaturePreparation) -> Result<usize> {
+fn place(schema: &Schema, feature: &FeaturePreparation) -> Result<FeatureColumn> {
     let index = find_column(schema, &feature.column)?;
     let found = schema.field(index).data_type();
     if feature.kind.accepts(found) {
-        return Ok(index);
+        return Ok(FeatureColumn::of_preparation(index));
     }
     Err(Error::ColumnRetyped {
         column: feature.column.clone(),

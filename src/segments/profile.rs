@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::features::{FeaturePreparation, Preparation, decode, fits_f32, without_repeats};
+use crate::features::{FeatureColumn, FeaturePreparation, Preparation, decode, fits_f32, without_repeats};
 use crate::num::Moments;
 use crate::num::quantile::{Buckets, Cell, Deciles, Histogram, Selection};
 use crate::sys::{Plain, zeros};
@@ -114,7 +114,7 @@ fn profile_in_passes(
     while done < columns.len() {
         let types = columns[done..]
             .iter()
-            .map(|&column| source.schema().field(column).data_type());
+            .map(|column| source.schema().field(column.index()).data_type());
         let mut groups = rooms.groups(types, &counts, pass_bytes)?;
         let pass = done..done + groups.len();
         group(
@@ -138,7 +138,7 @@ fn profile_in_passes(
 fn group(
     source: &dyn BatchSource,
     features: &[FeaturePreparation],
-    columns: &[usize],
+    columns: &[FeatureColumn],
     labels: &[u32],
     n_segments: usize,
     groups: &mut [Group],
@@ -146,6 +146,7 @@ fn group(
     let mut n_read = 0;
     let mut order = Order::new(n_segments);
     let (columns, places) = without_repeats(columns);
+    let columns: Vec<usize> = columns.iter().map(|column| column.index()).collect();
     source.scan(&columns, &mut |first_row, batch| {
         let labels = labels
             .get(first_row..first_row + batch.num_rows())

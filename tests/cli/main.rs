@@ -3,6 +3,7 @@
 //! `cargo insta review`, or `INSTA_UPDATE=always cargo test --test cli`, takes over what has changed.
 
 mod bench;
+mod canaries;
 mod commands;
 mod errors;
 mod exit_codes;

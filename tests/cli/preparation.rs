@@ -86,6 +86,40 @@ fn every_kind_of_column_is_prepared_and_told() {
 }
 
 #[test]
+fn outcomes_are_told_per_segment_and_change_none() {
+    let sandbox = sandbox();
+    let mut more = accounts();
+    more.push((
+        "churned",
+        Arc::new(BooleanArray::from_iter(
+            (0..300).map(|row| (row % 11 > 0).then_some(row % 3 == 0)),
+        )),
+    ));
+    more.push((
+        "arr",
+        Arc::new(Float64Array::from_iter_values(
+            (0..300).map(|row| f64::from(row % 3 * 1000 + row)),
+        )),
+    ));
+    sandbox.write("more.parquet", &more);
+    let fit = "fit more.parquet -k 3 --device cpu --outcome arr --carry note,plan --features *,plan --out run";
+    insta::assert_snapshot!("outcomes", sandbox.transcript(fit));
+    let record = |name: &str| -> Value {
+        serde_json::from_reader(std::fs::File::open(sandbox.path(name).join("run.json")).unwrap()).unwrap()
+    };
+    let with = record("run");
+    assert_eq!(with["outcomes"][1]["outcome"], "arr");
+    assert!(
+        sandbox
+            .output("fit accounts.parquet -k 3 --device cpu --out plain")
+            .status
+            .success()
+    );
+    assert_eq!(with["labels_hash"], record("plain")["labels_hash"]);
+    assert!(sandbox.output("verify run").status.success());
+}
+
+#[test]
 fn new_levels_and_missing_values_can_be_scored() {
     let sandbox = sandbox();
     assert!(
@@ -125,6 +159,11 @@ fn options_that_make_no_sense_are_refused() {
         "--log income",
         "--features contact_email",
         "--features note",
+        "--outcome plan",
+        "--outcome contact_email",
+        "--outcome since",
+        "--features usage_spend --outcome usage_spend",
+        "--carry nothing",
     ];
     let told: Vec<String> = lines.into_iter().map(fit).collect();
     insta::assert_snapshot!("error_preparation", told.join("\n"));
