@@ -16,11 +16,12 @@ use crate::backend::cpu::CpuBackend;
 use crate::data::{BatchSource, Consume, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{
-    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, learn_and_keep, prepare_kept,
+    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, carried_columns, learn_and_keep,
+    outcome_columns, prepare_kept,
 };
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason};
 use crate::model::Model;
-use crate::segments::{Assignment, Profile, labels_hash, profile};
+use crate::segments::{Assignment, OutcomeProfile, Profile, labels_hash, outcomes, profile};
 use crate::sys::return_freed_memory;
 use crate::tiles::{Centroids, MAX_CHUNK_BYTES, RowKeys};
 
@@ -150,8 +151,12 @@ pub struct Fit {
     pub id_columns: Vec<usize>,
     /// What each column was taken for.
     pub columns: Vec<ColumnReport>,
+    /// The columns to copy into the table of assignments, as indices into the schema.
+    pub carried_columns: Vec<usize>,
     /// What the segments are like.
     pub profile: Profile,
+    /// What they are worth: columns that nothing was clustered on.
+    pub outcomes: Vec<OutcomeProfile>,
     /// Figures of the run.
     pub summary: FitSummary,
     /// What the user should know: coarse steps, fewer segments than asked for, a device that was lost.
@@ -308,6 +313,10 @@ impl Job<'_> {
         } = prepared;
         let assignment = Assignment::in_place_of(tiles, &run.centroids, preparation.grid, run.nearest, share_missing);
         let profile = profile(self.source, &preparation, &assignment.labels, n_segments)?;
+        let schema = self.source.schema();
+        let outcome_columns = outcome_columns(schema, &self.options.features)?;
+        let outcomes = outcomes(self.source, &outcome_columns, &assignment.labels, n_segments)?;
+        let carried_columns = carried_columns(schema, &self.options.features)?;
         clock.end();
         Ok(Fit {
             model: Model {
@@ -320,8 +329,10 @@ impl Job<'_> {
             assignment,
             keys,
             id_columns,
+            carried_columns,
             columns,
             profile,
+            outcomes,
             summary: FitSummary {
                 stages: clock.stages,
                 ..summary
@@ -389,7 +400,7 @@ impl InitCentroids {
                     available: self.columns.clone(),
                 })
         };
-        let columns: Vec<String> = preparation.features.iter().map(|f| f.column.clone()).collect();
+        let columns = preparation.names();
         let places: Vec<usize> = columns.iter().map(place).collect::<Result<_>>()?;
         let select = |row: &Vec<f64>| places.iter().map(|&place| row[place]).collect();
         let rows: Vec<Vec<f64>> = self.rows.iter().map(select).collect();

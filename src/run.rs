@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::artifact::{
     DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord, SegmentRecord, Selection,
-    StageRecord, TimeRecord, model_file, names, write_assignments, write_profile,
+    StageRecord, TimeRecord, model_file, names, write_assignments_carrying, write_profile,
 };
 use crate::backend::cpu::CpuBackend;
 use crate::data::BatchSource;
@@ -55,7 +55,7 @@ pub fn write(
     dir.write(names::MODEL, |out| model_file::write(out, &fit.model))?;
     let host = CpuBackend::new(context.threads)?;
     dir.write(names::ASSIGNMENTS, |out| {
-        host.install(|| write_assignments(out, source, &fit.id_columns, &fit.assignment))
+        host.install(|| write_assignments_carrying(out, source, &fit.id_columns, &fit.carried_columns, &fit.assignment))
     })?;
     dir.write(names::PROFILE, |out| write_profile(out, &fit.profile))?;
     let mut record = record(fit, options, context, started.elapsed().as_secs_f64())?;
@@ -116,6 +116,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         peak_memory_bytes: crate::sys::peak_memory_bytes(),
         warnings: fit.warnings.clone(),
         segments: segment_records(fit),
+        outcomes: fit.outcomes.clone(),
     })
 }
 

@@ -41,7 +41,7 @@ fn a_fit_of_generated_rows_is_that_of_their_file() {
     let labels_hash = |source: &dyn BatchSource, threads: usize| {
         let backend = CpuBackend::new(threads).unwrap();
         let fit = fit(source, &backend, &options(5), &()).unwrap();
-        assert_eq!(fit.summary.n_features, 6);
+        assert_eq!(fit.summary.n_features, 12, "six of numbers, and the levels of a text");
         fit.summary.labels_hash
     };
     let in_memory = labels_hash(&accounts, 1);

@@ -17,7 +17,9 @@ pub use run_record::{
     TimeRecord,
 };
 pub use sweep_record::{Selection, SweepRecord};
-pub use tables::{check_id_columns, write_assignments, write_profile, write_sweep};
+pub use tables::{
+    check_carried_columns, check_id_columns, write_assignments, write_assignments_carrying, write_profile, write_sweep,
+};
 
 /// The files of a run directory.
 pub mod names {

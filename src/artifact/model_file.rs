@@ -17,8 +17,8 @@ const FORMAT: &str = "kohort-model";
 const VERSION: u64 = 1;
 /// What a centroid coordinate takes in the file at most: an `i32`, an `f64` and two separators.
 const COORDINATE_BYTES: u64 = 11 + 24 + 4;
-/// What a feature takes in the file besides its coordinates and its name.
-const FEATURE_BYTES: u64 = 1 << 10;
+/// What a feature takes in the file besides its coordinates and its name, levels of text included.
+const FEATURE_BYTES: u64 = 1 << 12;
 
 /// The file, field by field. The checksum is over the compact JSON of all other fields.
 #[derive(Serialize, Deserialize)]
@@ -137,8 +137,17 @@ fn check(file: &ModelFile) -> Result<(), String> {
 
 /// Column names: all there, and each with one role.
 fn check_names(file: &ModelFile) -> Result<(), String> {
-    let features = file.preparation.features.iter().map(|feature| &feature.column);
-    let mut names: Vec<&String> = features.chain(&file.id_columns).chain(&file.weight_column).collect();
+    let mut features: Vec<&String> = file
+        .preparation
+        .features
+        .iter()
+        .map(|feature| &feature.column)
+        .collect();
+    features.dedup();
+    let mut names: Vec<&String> = { features.into_iter() }
+        .chain(&file.id_columns)
+        .chain(&file.weight_column)
+        .collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(format!("column {:?} has two roles", pair[0])),

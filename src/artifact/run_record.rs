@@ -10,6 +10,7 @@ use crate::data::InputFile;
 use crate::error::{Error, Result};
 use crate::features::FeatureOptions;
 use crate::kmeans::StopReason;
+use crate::segments::OutcomeProfile;
 
 const FORMAT: &str = "kohort-run";
 const VERSION: u64 = 1;
@@ -71,6 +72,9 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     /// The segments in order of their number.
     pub segments: Vec<SegmentRecord>,
+    /// Outcomes in each segment, with their intervals.
+    #[serde(default)]
+    pub outcomes: Vec<OutcomeProfile>,
 }
 
 /// One input file.
@@ -394,6 +398,7 @@ mod tests {
             peak_memory_bytes: None,
             warnings: Vec::new(),
             segments: vec![segment(1, 6), segment(2, 4)],
+            outcomes: Vec::new(),
         }
     }
 

@@ -38,11 +38,23 @@ const ROW: &str = "row";
 /// # Errors
 /// [`Error::ColumnUnusable`] naming the first column whose name the table uses itself, or whose type Parquet lacks.
 pub fn check_id_columns(schema: &Schema, id_columns: &[usize]) -> Result<()> {
-    for field in id_fields(schema, id_columns) {
+    check_fields(&id_fields(schema, id_columns), "an id")
+}
+
+/// Refuses columns to be carried along that the table could not hold.
+///
+/// # Errors
+/// Those of [`check_id_columns`].
+pub fn check_carried_columns(schema: &Schema, carried: &[usize]) -> Result<()> {
+    check_fields(&plain_fields(schema, carried), "a column to carry")
+}
+
+fn check_fields(fields: &[FieldRef], role: &'static str) -> Result<()> {
+    for field in fields {
         let unusable = |reason: &str| {
             Err(Error::ColumnUnusable {
                 column: field.name().clone(),
-                role: "an id",
+                role,
                 reason: reason.into(),
             })
         };
@@ -71,8 +83,24 @@ pub fn write_assignments(
     id_columns: &[usize],
     assignment: &Assignment,
 ) -> Result<()> {
+    write_assignments_carrying(out, source, id_columns, &[], assignment)
+}
+
+/// [`write_assignments`], with more columns of the data after the ids, as they came.
+///
+/// # Errors
+/// Those of [`write_assignments`].
+pub fn write_assignments_carrying(
+    out: &mut OutFile,
+    source: &dyn BatchSource,
+    id_columns: &[usize],
+    carried: &[usize],
+    assignment: &Assignment,
+) -> Result<()> {
     check_id_columns(source.schema(), id_columns)?;
+    check_carried_columns(source.schema(), carried)?;
     let mut fields: Vec<FieldRef> = id_fields(source.schema(), id_columns);
+    fields.extend(plain_fields(source.schema(), carried));
     fields.extend(result_fields().into_iter().map(Arc::new));
     let mut distinct = vec!["distance", "distance_2", "margin"];
     let id = fields[0].name().clone();
@@ -81,7 +109,8 @@ pub fn write_assignments(
     }
     let mut table = Table::new(out, Arc::new(Schema::new(fields)), &distinct)?;
     let mut n_written = 0;
-    if id_columns.is_empty() {
+    let copied: Vec<usize> = id_columns.iter().chain(carried).copied().collect();
+    if copied.is_empty() {
         for first_row in (0..assignment.n_rows()).step_by(BATCH_ROWS) {
             let end = (first_row + BATCH_ROWS).min(assignment.n_rows());
             let rows: Int64Array = (first_row..end).map(|row| row as i64).collect();
@@ -89,16 +118,18 @@ pub fn write_assignments(
             n_written = end;
         }
     } else {
-        source.scan(id_columns, &mut |first_row, batch| {
+        source.scan(&copied, &mut |first_row, batch| {
             let end = first_row + batch.num_rows();
             if first_row != n_written || end > assignment.n_rows() {
                 return Err(row_count_error());
             }
             n_written = end;
-            table.push(
-                batch.columns().to_vec(),
-                results(assignment, first_row, batch.num_rows()),
-            )
+            let mut columns = batch.columns().to_vec();
+            if id_columns.is_empty() {
+                let rows: Int64Array = (first_row..end).map(|row| row as i64).collect();
+                columns.insert(0, Arc::new(rows));
+            }
+            table.push(columns, results(assignment, first_row, batch.num_rows()))
         })?;
     }
     if n_written != assignment.n_rows() {
@@ -224,6 +255,11 @@ fn id_fields(schema: &Schema, id_columns: &[usize]) -> Vec<FieldRef> {
     if id_columns.is_empty() {
         return vec![Arc::new(Field::new(ROW, DataType::Int64, false))];
     }
+    plain_fields(schema, id_columns)
+}
+
+/// The fields of some columns, dictionaries as the values they stand for.
+fn plain_fields(schema: &Schema, columns: &[usize]) -> Vec<FieldRef> {
     let plain = |&column: &usize| {
         let field = schema.field(column).clone();
         match field.data_type().clone() {
@@ -232,7 +268,7 @@ fn id_fields(schema: &Schema, id_columns: &[usize]) -> Vec<FieldRef> {
             _ => Arc::new(field),
         }
     };
-    id_columns.iter().map(plain).collect()
+    columns.iter().map(plain).collect()
 }
 
 /// The result columns of rows `first_row ..`.

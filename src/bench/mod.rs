@@ -178,7 +178,8 @@ impl Bench<'_> {
             let learned = self.timed("learn", &mut seconds[1], || {
                 features::learn(source, &self.options.features)
             })?;
-            let columns = learned.preparation.columns_in(source.schema())?;
+            let (columns, _) = features::without_repeats(&learned.preparation.columns_in(source.schema())?);
+            let columns: Vec<usize> = columns.iter().map(|column| column.index()).collect();
             if case.origin == Origin::Files {
                 self.timed("decode", &mut seconds[0], || source.scan(&columns, &mut |_, _| Ok(())))?;
             }

@@ -8,6 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use kohort::backend::choice::DeviceRequest;
+use kohort::features::Instant;
 use kohort::kmeans::MAX_CLUSTERS;
 
 /// Customer segmentation with exact k-means: Parquet in, segments out, the same bits on every CPU and GPU.
@@ -163,6 +164,14 @@ pub(crate) struct ColumnArgs {
     #[arg(long, value_name = "COLS")]
     pub(crate) exclude: Vec<Names>,
 
+    /// Columns to profile per segment and never to cluster on: what customers are worth, who left; names or patterns
+    #[arg(long, value_name = "COLS")]
+    pub(crate) outcome: Vec<Names>,
+
+    /// Columns to copy into assignments.parquet, names or patterns; not clustered on unless --features names them
+    #[arg(long, value_name = "COLS")]
+    pub(crate) carry: Vec<Names>,
+
     /// Column that says how many rows a row counts for
     #[arg(long, value_name = "COL")]
     pub(crate) weight: Option<String>,
@@ -170,6 +179,38 @@ pub(crate) struct ColumnArgs {
     /// How features are brought to one scale
     #[arg(long, value_enum, value_name = "HOW", default_value = "zscore")]
     pub(crate) scale: ScaleArg,
+
+    #[command(flatten)]
+    pub(crate) treatment: TreatmentArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Preparation")]
+pub(crate) struct TreatmentArgs {
+    /// Take logarithms, ln(1 + x), of: auto (columns whose skewness is above 2, and halved by it), none, or these columns
+    #[arg(long, value_name = "auto|none|COLS", default_value = "auto")]
+    pub(crate) log: Vec<Names>,
+
+    /// Move values beyond this quantile, at either end of each column, to it: 1% or 0.01
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) clip: Option<f64>,
+
+    /// What stands in for missing numbers: median, mean, indicator (median and a feature that says so), refuse, or a
+    /// number; for all columns, or as COL=HOW for some [default: median]
+    #[arg(long, value_name = "HOW|COL=HOW,...")]
+    pub(crate) missing: Vec<Names>,
+
+    /// Count the age of dates in days from here, 2024-12-31 [default: the newest date of each column]
+    #[arg(long, value_name = "DATE", value_parser = a_day)]
+    pub(crate) as_of: Option<Instant>,
+
+    /// How much columns (or blocks) count in squared distances
+    #[arg(long, value_name = "COL=N,...")]
+    pub(crate) weights: Vec<Names>,
+
+    /// Columns that count as one together: usage='usage_*'; the columns of no block make up one more
+    #[arg(long, value_name = "NAME=COLS")]
+    pub(crate) block: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -461,6 +502,24 @@ impl FromStr for BenchInitArg {
             },
         }
     }
+}
+
+/// A date, or a date and time.
+fn a_day(text: &str) -> Result<Instant, String> {
+    let wrong = |_| "expected a date such as 2024-12-31, or a date and time such as 2024-12-31T18:00:00".to_owned();
+    text.parse().map_err(wrong)
+}
+
+/// A share, such as 0.01 or 1%.
+fn share(text: &str) -> Result<f64, String> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.parse().map(|percent: f64| percent / 100.0),
+        None => text.parse(),
+    };
+    share
+        .ok()
+        .filter(|share| *share > 0.0 && *share < 0.5)
+        .ok_or_else(|| "expected a share above 0 and below 0.5, such as 1% or 0.01".to_owned())
 }
 
 fn some_rows(text: &str) -> Result<usize, String> {

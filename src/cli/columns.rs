@@ -6,7 +6,7 @@ use kohort::error::escape;
 use kohort::features::{ColumnReport, FeaturePreparation, Instant, Role, Scale, ValueKind};
 use kohort::fit::Fit;
 
-use super::output::{Align, Table, count, number, percent, plural, some_of};
+use super::output::{Align, Table, count, number, percent, plural, shorten, some_of};
 
 /// Tables of more columns than this tell the ignored ones below, by reason.
 const MAX_ROWS: usize = 40;
@@ -43,12 +43,16 @@ fn table(fit: &Fit, rows: &[&ColumnReport]) -> Table {
         let (role, treatment) = match column.role {
             Role::Feature => (
                 "feature",
-                features
-                    .next()
-                    .map_or_else(Vec::new, |it| treatment(preparation.scale, it, column)),
+                treatment(
+                    preparation.scale,
+                    &features.by_ref().take(column.n_features).collect::<Vec<_>>(),
+                    column,
+                ),
             ),
             Role::Id => ("id", Vec::new()),
             Role::Weight => ("weight", Vec::new()),
+            Role::Outcome => ("outcome", column.reason.iter().cloned().collect()),
+            Role::Carried => ("carried", Vec::new()),
             Role::Ignored => ("ignored", column.reason.iter().cloned().collect()),
         };
         let cells = [
@@ -73,18 +77,33 @@ fn treatment_head(scale: Scale) -> &'static str {
 
 /// What is done to a feature: `(x - 12.5) / 3.4`, what `x` is where that is not the value, what stands in for a
 /// missing one.
-fn treatment(scale: Scale, feature: &FeaturePreparation, column: &ColumnReport) -> Vec<String> {
+fn treatment(scale: Scale, features: &[&FeaturePreparation], column: &ColumnReport) -> Vec<String> {
+    let Some(feature) = features.first() else {
+        return Vec::new();
+    };
+    if matches!(feature.kind, ValueKind::Level(_)) {
+        return one_hot(features, column);
+    }
     let (sign, centre) = if feature.centre < 0.0 {
         ("+", -feature.centre)
     } else {
         ("-", feature.centre)
     };
+    let x = match feature.log_unit {
+        None => "x".to_owned(),
+        Some(1.0) => "ln(1 + x)".into(),
+        Some(unit) => format!("ln(1 + x / {})", number(unit)),
+    };
     let mut items = vec![match scale {
-        Scale::None => "x".to_owned(),
-        _ => format!("(x {sign} {}) / {}", number(centre), number(feature.scale)),
+        Scale::None => x,
+        // The scale before the weight, which is told below.
+        _ => format!(
+            "({x} {sign} {}) / {}",
+            number(centre),
+            number(feature.scale * feature.weight.sqrt())
+        ),
     }];
     items.extend(match feature.kind {
-        ValueKind::Number => None,
         ValueKind::Bool => Some("x = 1 where true".into()),
         // The day says enough here, and the table is wide already.
         ValueKind::DaysBefore(newest) => {
@@ -96,9 +115,43 @@ fn treatment(scale: Scale, feature: &FeaturePreparation, column: &ColumnReport) 
         }
         ValueKind::HoursOfDay => Some("x = hours since midnight".into()),
         ValueKind::Days => Some("x = days".into()),
+        _ => None,
     });
+    items.extend(
+        feature
+            .clip
+            .map(|[low, high]| format!("clipped to {} to {}", number(low), number(high))),
+    );
+    items.extend(
+        { column.log.as_ref() }.map(|log| format!("skewness {:.1}, then {:.1}", log.skewness, log.skewness_after)),
+    );
     items.extend(column.fill.map(|fill| format!("missing as {}", number(fill))));
+    items.extend((features.len() > 1).then(|| "and an indicator of them".into()));
+    items.extend(weight(feature));
     items
+}
+
+/// The levels of text that became features.
+fn one_hot(features: &[&FeaturePreparation], column: &ColumnReport) -> Vec<String> {
+    let level = |feature: &&FeaturePreparation| match &feature.kind {
+        ValueKind::Level(level) => Some(format!("{} {}", shorten(level, 24), percent(feature.mean))),
+        _ => None,
+    };
+    let levels: Vec<String> = features.iter().filter_map(level).collect();
+    let n_levels = plural(levels.len() as u64, "level");
+    let mut items = vec![format!(
+        "{n_levels}: {}",
+        levels.into_iter().take(3).collect::<Vec<_>>().join(", ")
+    )];
+    let rare = plural(column.n_rare_levels as u64, "rare level");
+    items.extend((column.n_rare_levels > 0).then(|| format!("{rare} as one")));
+    items.extend((column.n_missing > 0).then(|| "missing as one".into()));
+    items.extend(weight(features[0]));
+    items
+}
+
+fn weight(feature: &FeaturePreparation) -> Option<String> {
+    (feature.weight != 1.0).then(|| format!("weight {}", number(feature.weight)))
 }
 
 /// A type in a word: units, digits, and how texts are kept do not matter here.

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use kohort::artifact::{InputRecord, RunDir, RunRecord, Selection, check_output_dir};
+use kohort::artifact::{InputRecord, RunDir, RunRecord, Selection, check_carried_columns, check_output_dir};
 use kohort::data::{BatchSource, ParquetSource};
-use kohort::features::check_columns;
+use kohort::features::{FeaturePreparation, ValueKind, carried_columns, check_columns};
 use kohort::fit::{Fit, FitOptions, Observed, fit, fit_auto};
 use kohort::kmeans::{Event, Observer, StopReason};
 use kohort::run::{self, RunContext};
-use kohort::segments::SegmentProfile;
+use kohort::segments::{MIN_CELL, OutcomeFigures, SegmentProfile};
 use kohort::{Error, Result};
 
 use super::args::FitArgs;
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     let source = plan::open(&args.data, &args.compute)?;
     options.check(source.n_rows())?;
     check_columns(source.schema(), &options.features)?;
+    check_carried_columns(source.schema(), &carried_columns(source.schema(), &options.features)?)?;
     let Device {
         backend,
         record: device,
@@ -94,6 +95,9 @@ fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result
     }
     let width = stdout_width();
     output.data(&segment_table(fit, width).render(width))?;
+    if !fit.outcomes.is_empty() {
+        output.data(&format!("\n{}", outcome_table(fit).render(width)))?;
+    }
     output.note(&format!(
         "run written to {}",
         kohort::error::escape(&args.out.to_string_lossy())
@@ -150,24 +154,112 @@ fn segment_table(fit: &Fit, width: usize) -> Table {
             count(segment.count),
             percent(segment.share),
         ];
-        let told: Vec<String> = set_apart(segment)
-            .map(|(feature, mean, sd)| format!("{} {} ({sd:+.2})", shorten(feature, name_width), number(mean)))
+        let told: Vec<String> = set_apart(fit, segment)
+            .iter()
+            .map(|told| {
+                let mean = if told.is_share() {
+                    percent(told.mean)
+                } else {
+                    number(told.mean)
+                };
+                format!("{} {mean} ({:+.2})", shorten(told.name, name_width), told.sd)
+            })
             .collect();
         table.row(&cells, &told);
     }
     table
 }
 
-/// Name, mean and difference of the features that set a segment apart most.
-fn set_apart(segment: &SegmentProfile) -> impl Iterator<Item = (&str, f64, f64)> {
-    segment
-        .distinguishing()
-        .into_iter()
-        .take(TOLD_FEATURES)
-        .filter_map(|(name, sd)| {
-            let feature = segment.features.iter().find(|feature| feature.feature == name)?;
-            Some((name, feature.mean?, sd))
+/// Outcomes in each segment and in all rows: the mean, or share, and its interval of 95 % confidence.
+fn outcome_table(fit: &Fit) -> Table {
+    let heads = ["segment", "outcome", "mean", "95 % interval", "rows", "missing"];
+    let aligns = [
+        Align::Right,
+        Align::Left,
+        Align::Right,
+        Align::Right,
+        Align::Right,
+        Align::Right,
+    ];
+    let heads: Vec<(&str, Align)> = heads.into_iter().zip(aligns).collect();
+    let mut table = Table::new(&heads, None);
+    for outcome in &fit.outcomes {
+        let figure = |v: f64| if outcome.is_share { percent(v) } else { number(v) };
+        let mut row = |segment: String, figures: &OutcomeFigures| {
+            let interval = figures.low.zip(figures.high);
+            let missing = if figures.share_missing > 0.0 {
+                percent(figures.share_missing)
+            } else {
+                String::new()
+            };
+            table.row(
+                &[
+                    segment,
+                    outcome.outcome.clone(),
+                    figures.mean.map_or_else(|| format!("(under {MIN_CELL} rows)"), figure),
+                    interval.map_or_else(String::new, |(low, high)| {
+                        format!("{} to {}", figure(low), figure(high))
+                    }),
+                    count(figures.count),
+                    missing,
+                ],
+                &[],
+            );
+        };
+        for (figures, number) in outcome.segments.iter().zip(1..) {
+            row(number.to_string(), figures);
+        }
+        row("all".into(), &outcome.overall);
+    }
+    table
+}
+
+/// A feature that sets a segment apart.
+struct Told<'f> {
+    feature: &'f FeaturePreparation,
+    name: &'f str,
+    mean: f64,
+    sd: f64,
+}
+
+impl Told<'_> {
+    /// Whether the mean is a share of rows.
+    fn is_share(&self) -> bool {
+        matches!(
+            self.feature.kind,
+            ValueKind::Bool | ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing
+        )
+    }
+}
+
+/// The features that set a segment apart most, one of each column: of the levels of a text the one that is
+/// more frequent here than elsewhere, unless another says far more.
+fn set_apart<'f>(fit: &'f Fit, segment: &'f SegmentProfile) -> Vec<Told<'f>> {
+    let both = fit.model.preparation.features.iter().zip(&segment.features);
+    let mut told: Vec<Told<'f>> = both
+        .filter_map(|(feature, profile)| {
+            Some(Told {
+                feature,
+                name: &profile.feature,
+                mean: profile.mean?,
+                sd: profile.difference_sd?,
+            })
         })
+        .collect();
+    told.sort_by(|a, b| b.sd.abs().total_cmp(&a.sd.abs()));
+    let mut one_each: Vec<Told<'f>> = Vec::new();
+    for one in told {
+        match one_each
+            .iter_mut()
+            .find(|other| other.feature.column == one.feature.column)
+        {
+            None => one_each.push(one),
+            Some(other) if other.sd < 0.0 && one.sd >= -other.sd / 2.0 => *other = one,
+            Some(_) => {}
+        }
+    }
+    one_each.truncate(TOLD_FEATURES);
+    one_each
 }
 
 /// The record of the run, the directory, and what sets each segment apart.
@@ -176,8 +268,9 @@ fn object(fit: &Fit, record: &RunRecord, args: &FitArgs) -> Result<Value> {
         .map_err(|error| Error::Internal(format!("the record cannot be written as JSON: {error}")))?;
     object["out"] = args.out.to_string_lossy().into();
     for (n, segment) in fit.profile.segments.iter().enumerate() {
-        object["segments"][n]["set_apart_by"] = set_apart(segment)
-            .map(|(feature, mean, sd)| json!({ "feature": feature, "mean": mean, "difference_sd": sd }))
+        object["segments"][n]["set_apart_by"] = set_apart(fit, segment)
+            .iter()
+            .map(|told| json!({ "feature": told.name, "mean": told.mean, "difference_sd": told.sd }))
             .collect();
     }
     Ok(object)

@@ -17,7 +17,7 @@ use kohort::backend::gpu::{GpuBackend, GpuOptions};
 use kohort::data::BatchSource;
 use kohort::data::ParquetSource;
 use kohort::data::expand;
-use kohort::features::{FeatureOptions, Scale};
+use kohort::features::{Block, FeatureOptions, LogChoice, MissingRule, Scale};
 use kohort::fit::{FitOptions, InitCentroids, InitChoice};
 use kohort::select::SweepOptions;
 use kohort::tiles::MAX_CHUNK_BYTES;
@@ -77,7 +77,8 @@ pub(crate) fn device(compute: &ComputeArgs, work: u64, output: Output) -> Result
     Ok(Device { backend, record })
 }
 
-/// At most so many multiply-adds a pass takes, as far as is known before the columns are looked at.
+/// About so many multiply-adds a pass takes, as far as is known before the columns are looked at: how many features
+/// texts become is not.
 pub(crate) fn work(source: &dyn BatchSource, options: &FitOptions) -> u64 {
     let named = &options.features;
     let aside = |name: &String| named.id.contains(name) || named.weight.as_ref() == Some(name);
@@ -157,13 +158,7 @@ pub(crate) fn job_options(
         });
     }
     Ok(FitOptions {
-        features: FeatureOptions {
-            id: Names::flatten(&columns.id),
-            features: Names::flatten(&columns.features),
-            exclude: Names::flatten(&columns.exclude),
-            weight: columns.weight.clone(),
-            scale: scale(columns.scale),
-        },
+        features: feature_options(columns)?,
         n_clusters,
         init: init(&kmeans.init, n_clusters)?,
         n_init: kmeans.n_init,
@@ -172,6 +167,68 @@ pub(crate) fn job_options(
         seed: kmeans.seed,
         chunk_bytes: chunk_bytes(compute),
         threads: threads(compute),
+    })
+}
+
+/// Which columns play which part, and what is done to them.
+pub(crate) fn feature_options(columns: &ColumnArgs) -> Result<FeatureOptions> {
+    let treatment = &columns.treatment;
+    let log = Names::flatten(&treatment.log);
+    let log = match log.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["auto"] => LogChoice::Auto,
+        ["none"] => LogChoice::None,
+        _ => LogChoice::Columns(log),
+    };
+    let missing = Names::flatten(&treatment.missing)
+        .into_iter()
+        .map(|rule| match rule.rsplit_once('=') {
+            Some((column, how)) => Ok(MissingRule {
+                column: Some(column.into()),
+                how: how.parse()?,
+            }),
+            None => Ok(MissingRule {
+                column: None,
+                how: rule.parse()?,
+            }),
+        });
+    let weights = Names::flatten(&treatment.weights).into_iter().map(|weight| {
+        let (name, number) = weight.rsplit_once('=').unwrap_or((&weight, ""));
+        let number = number.parse().map_err(|_| Error::InvalidParam {
+            param: "weights",
+            value: weight.clone(),
+            reason: "is a column or block, =, and a number: usage=2".into(),
+        })?;
+        Ok((name.to_owned(), number))
+    });
+    let blocks = treatment.block.iter().map(|block| {
+        let refuse = |reason: &str| Error::InvalidParam {
+            param: "block",
+            value: block.clone(),
+            reason: reason.into(),
+        };
+        let (name, columns) = block
+            .split_once('=')
+            .ok_or_else(|| refuse("is a name, =, and columns: usage='usage_*'"))?;
+        let columns: Names = columns.parse().map_err(|reason: String| refuse(&reason))?;
+        Ok(Block {
+            name: name.into(),
+            columns: Names::flatten(&[columns]),
+        })
+    });
+    Ok(FeatureOptions {
+        id: Names::flatten(&columns.id),
+        features: Names::flatten(&columns.features),
+        exclude: Names::flatten(&columns.exclude),
+        weight: columns.weight.clone(),
+        outcomes: Names::flatten(&columns.outcome),
+        carry: Names::flatten(&columns.carry),
+        scale: scale(columns.scale),
+        log,
+        clip: treatment.clip,
+        missing: missing.collect::<Result<_>>()?,
+        as_of: treatment.as_of,
+        weights: weights.collect::<Result<_>>()?,
+        blocks: blocks.collect::<Result<_>>()?,
     })
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, Schema};
 use glob::Pattern;
 use serde::Serialize;
 
-use super::decode::{TypeClass, class_of};
+use super::decode::{TypeClass, ValueKind, class_of};
 use super::find_column;
 use super::options::FeatureOptions;
+use super::personal::Personal;
 use super::weights::weight_column;
 use crate::error::{Error, NAME_TWICE, Result};
 
@@ -22,6 +23,10 @@ pub enum Role {
     Id,
     /// Says how much each row counts.
     Weight,
+    /// Profiled per segment, never clustered on.
+    Outcome,
+    /// Copied into the table of assignments, and not looked at.
+    Carried,
     /// Not looked at.
     Ignored,
 }
@@ -43,6 +48,53 @@ pub struct ColumnReport {
     pub fill: Option<f64>,
     /// Why it is ignored.
     pub reason: Option<String>,
+    /// Features that it became.
+    pub n_features: usize,
+    /// Levels of text that are too rare for a feature of their own, and share one.
+    pub n_rare_levels: usize,
+    /// The logarithm that it is bent by.
+    pub log: Option<LogReport>,
+}
+
+/// A logarithm, `ln(1 + x / unit)`, and why it was taken.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LogReport {
+    /// The unit.
+    pub unit: f64,
+    /// Skewness of the values, good to some percent.
+    pub skewness: f64,
+    /// Skewness of their logarithms.
+    pub skewness_after: f64,
+}
+
+impl std::fmt::Display for LogReport {
+    /// `log1p (skewness 8.36, then 0.21)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.unit == 1.0 {
+            f.write_str("log1p")?;
+        } else {
+            write!(f, "log1p in units of {}", self.unit)?;
+        }
+        write!(f, " (skewness {:.1}, then {:.1})", self.skewness, self.skewness_after)
+    }
+}
+
+impl ColumnReport {
+    /// Of a column that is ignored, for a reason yet to be told.
+    pub(super) fn new(field: &Field) -> Self {
+        Self {
+            column: field.name().clone(),
+            data_type: field.data_type().to_string(),
+            role: Role::Ignored,
+            treatment: String::new(),
+            n_missing: 0,
+            fill: None,
+            reason: None,
+            n_features: 0,
+            n_rare_levels: 0,
+            log: None,
+        }
+    }
 }
 
 /// The part of a column as far as name and type decide it.
@@ -51,11 +103,95 @@ pub(crate) enum Part {
     Id,
     Weight,
     Ignored(String),
+    /// What is measured of it; `asked` where it was named, else its own name says what it is.
+    Outcome {
+        column: OutcomeColumn,
+        asked: bool,
+    },
+    Carried,
     Candidate {
+        column: FeatureColumn,
         class: TypeClass,
         /// Asked for by its name, so that an error is due where it cannot be used.
         named: bool,
     },
+}
+
+/// A column that may be clustered on: the only kind that becomes tiles, and so the only kind that reaches a device.
+///
+/// Made by [`plan`] for columns of that part, and by [`super::Preparation::columns_in`] for the features of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FeatureColumn(usize);
+
+/// A column that is profiled, and cannot be clustered on: nothing that makes tiles takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutcomeColumn {
+    index: usize,
+    name: String,
+    kind: ValueKind,
+}
+
+impl FeatureColumn {
+    /// Of a feature of a preparation, which never holds ids or outcomes.
+    pub(super) fn of_preparation(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// Its place in the schema.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl OutcomeColumn {
+    /// Its place in the schema.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What its values mean as numbers.
+    #[must_use]
+    pub fn kind(&self) -> &ValueKind {
+        &self.kind
+    }
+}
+
+/// The columns to profile, in the order of the schema.
+///
+/// # Errors
+/// Those of [`super::check_columns`].
+pub fn outcome_columns(schema: &Schema, options: &FeatureOptions) -> Result<Vec<OutcomeColumn>> {
+    let parts = plan(schema, options)?.into_iter();
+    Ok(parts
+        .filter_map(|part| match part {
+            Part::Outcome { column, .. } => Some(column),
+            _ => None,
+        })
+        .collect())
+}
+
+/// The columns to copy into the table of assignments, as indices into the schema and in its order.
+///
+/// # Errors
+/// Names that are not there, patterns that fit nothing.
+pub fn carried_columns(schema: &Schema, options: &FeatureOptions) -> Result<Vec<usize>> {
+    let carried = Selection::new(schema, &options.carry, "carry")?;
+    let ids: Vec<usize> = options
+        .id
+        .iter()
+        .map(|name| find_column(schema, name))
+        .collect::<Result<_>>()?;
+    Ok((0..schema.fields().len())
+        .filter(|at| carried.holds(*at) && !ids.contains(at))
+        .collect())
 }
 
 /// The part of every column of `schema`, in its order.
@@ -79,6 +215,13 @@ pub(crate) fn plan(schema: &Schema, options: &FeatureOptions) -> Result<Vec<Part
     }
     let excluded = Selection::new(schema, &options.exclude, "exclude")?;
     let wanted = Selection::new(schema, &options.features, "features")?;
+    let carried = Selection::new(schema, &options.carry, "carry")?;
+    let outcomes = Selection::new(schema, &options.outcomes, "outcome")?;
+    for index in (0..schema.fields().len()).filter(|&index| outcomes.named[index]) {
+        if ids.contains(&index) {
+            return Err(unusable(schema, index, "an outcome", "is the id"));
+        }
+    }
     for index in (0..schema.fields().len()).filter(|&index| wanted.named[index]) {
         let other = if ids.contains(&index) {
             "is the id"
@@ -86,6 +229,8 @@ pub(crate) fn plan(schema: &Schema, options: &FeatureOptions) -> Result<Vec<Part
             "is the weight"
         } else if excluded.named[index] {
             "is excluded as well"
+        } else if outcomes.named[index] {
+            "is an outcome"
         } else {
             continue;
         };
@@ -100,6 +245,10 @@ pub(crate) fn plan(schema: &Schema, options: &FeatureOptions) -> Result<Vec<Part
             Ok(Part::Id)
         } else if weight == Some(index) {
             Ok(Part::Weight)
+        } else if outcomes.holds(index) && !wanted.named[index] {
+            outcome(schema, index, outcomes.named[index])
+        } else if carried.holds(index) && !wanted.named[index] {
+            Ok(Part::Carried)
         } else if excluded.holds(index) {
             Ok(Part::Ignored("excluded".into()))
         } else if !options.features.is_empty() && !wanted.holds(index) {
@@ -121,15 +270,79 @@ fn part_by_type(schema: &Schema, index: usize, named: bool, twice: bool) -> Resu
     let reason = match class_of(field.data_type()) {
         Err(reason) => reason,
         Ok(_) if twice => NAME_TWICE,
-        Ok(TypeClass::Integer | TypeClass::Float | TypeClass::Decimal) if !named && names_an_id(field.name()) => {
+        Ok(TypeClass::Integer | TypeClass::Float | TypeClass::Decimal | TypeClass::Text)
+            if !named && names_an_id(field.name()) =>
+        {
             "looks like an id by its name"
         }
-        Ok(class) => return Ok(Part::Candidate { class, named }),
+        Ok(class) if class != TypeClass::Bool && Personal::by_name(field.name()).is_some() => {
+            Personal::by_name(field.name()).map_or("", Personal::reason)
+        }
+        Ok(class) if !named && names_an_outcome(field.name(), class) => match outcome_kind(class) {
+            Ok(kind) => {
+                return Ok(Part::Outcome {
+                    column: OutcomeColumn {
+                        index,
+                        name: field.name().clone(),
+                        kind,
+                    },
+                    asked: false,
+                });
+            }
+            Err(_) => "looks like an outcome by its name",
+        },
+        Ok(class) => {
+            let column = FeatureColumn(index);
+            return Ok(Part::Candidate { column, class, named });
+        }
     };
     if named {
         Err(unusable(schema, index, "a feature", reason))
     } else {
         Ok(Part::Ignored(reason.into()))
+    }
+}
+
+/// The part of a column that was asked for as an outcome, by its name or by a pattern that may pass it over.
+fn outcome(schema: &Schema, index: usize, named: bool) -> Result<Part> {
+    let field = schema.field(index);
+    let personal = Personal::by_name(field.name()).map_or(Ok(()), |personal| Err(personal.reason()));
+    let kind = personal
+        .and_then(|()| class_of(field.data_type()))
+        .and_then(outcome_kind);
+    match kind {
+        Ok(kind) => Ok(Part::Outcome {
+            column: OutcomeColumn {
+                index,
+                name: field.name().clone(),
+                kind,
+            },
+            asked: true,
+        }),
+        Err(reason) if named => Err(unusable(schema, index, "an outcome", reason)),
+        Err(reason) => Ok(Part::Ignored(reason.into())),
+    }
+}
+
+/// What the values of an outcome mean as numbers, or why they have no mean.
+fn outcome_kind(class: TypeClass) -> std::result::Result<ValueKind, &'static str> {
+    match class {
+        TypeClass::Integer | TypeClass::Float | TypeClass::Decimal => Ok(ValueKind::Number),
+        TypeClass::Bool => Ok(ValueKind::Bool),
+        TypeClass::Duration => Ok(ValueKind::Days),
+        TypeClass::Instant | TypeClass::TimeOfDay => Err("is a point in time, not an amount"),
+        TypeClass::Text => Err("is text, not an amount or a truth value"),
+    }
+}
+
+/// Whether a name is one that outcomes have, so that a column is not clustered on unless it is asked for: `churn`,
+/// `has_churned`, `target`, and `y` where it is a truth value.
+fn names_an_outcome(name: &str, class: TypeClass) -> bool {
+    let words = words(name);
+    match words.last().map(String::as_str) {
+        Some("churn" | "churned" | "attrition" | "attrited" | "target" | "label" | "outcome" | "converted") => true,
+        Some("y") => words.len() == 1 && class == TypeClass::Bool,
+        _ => false,
     }
 }
 
@@ -143,14 +356,14 @@ pub(crate) fn unusable(schema: &Schema, index: usize, role: &'static str, reason
 }
 
 /// The columns that a list of names and patterns means.
-struct Selection {
-    named: Vec<bool>,
+pub(super) struct Selection {
+    pub(super) named: Vec<bool>,
     matched: Vec<bool>,
 }
 
 impl Selection {
     /// An entry that is a column's name is that name, even where it could be read as a pattern.
-    fn new(schema: &Schema, entries: &[String], param: &'static str) -> Result<Self> {
+    pub(super) fn new(schema: &Schema, entries: &[String], param: &'static str) -> Result<Self> {
         let n = schema.fields().len();
         let mut selection = Self {
             named: vec![false; n],
@@ -188,7 +401,7 @@ impl Selection {
         }
     }
 
-    fn holds(&self, index: usize) -> bool {
+    pub(super) fn holds(&self, index: usize) -> bool {
         self.named[index] || self.matched[index]
     }
 }
@@ -208,7 +421,7 @@ fn names_an_id(name: &str) -> bool {
 
 /// The words of a name in lower case: parted by anything but letters and digits, and where a capital follows a small
 /// letter or digit.
-fn words(name: &str) -> Vec<String> {
+pub(super) fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = ' ';
     for c in name.chars() {
@@ -314,10 +527,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_choice_every_number_that_is_no_id_takes_part() {
+    fn without_a_choice_every_column_that_is_no_id_takes_part() {
         assert_eq!(
             taken(&shop(), &options(&[], &[], &[], None)),
-            ["usage_day", "usage_night", "w"]
+            ["usage_day", "usage_night", "country", "w"]
         );
         assert_eq!(
             taken(&shop(), &options(&[], &["usage_n*"], &["country"], Some("w"))),
@@ -326,7 +539,17 @@ mod tests {
         );
         let parts = plan(&shop(), &options(&[], &[], &[], None)).unwrap();
         assert_eq!(parts[0], Part::Ignored("looks like an id by its name".into()));
-        assert_eq!(parts[3], Part::Ignored("is text".into()));
+        let personal = schema(&[
+            ("email", DataType::Utf8),
+            ("phone", DataType::Int64),
+            ("mobile", DataType::Boolean),
+        ]);
+        assert_eq!(taken(&personal, &options(&[], &[], &[], None)), ["mobile"]);
+        let error = plan(&personal, &options(&["email"], &[], &[], None)).unwrap_err();
+        assert!(
+            error.to_string().ends_with("is personal data: e-mail addresses"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -341,7 +564,7 @@ mod tests {
         );
         assert_eq!(
             taken(&shop(), &options(&["*"], &["w"], &[], None)),
-            ["usage_day", "usage_night"]
+            ["usage_day", "usage_night", "country"]
         );
         let odd = schema(&[("a*", DataType::Int8), ("ab", DataType::Int8)]);
         assert_eq!(
@@ -354,10 +577,6 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         let refused = |options: FeatureOptions| plan(&shop(), &options).unwrap_err();
-        assert!(matches!(
-            refused(options(&["country"], &[], &[], None)),
-            Error::ColumnUnusable { .. }
-        ));
         assert!(matches!(
             refused(options(&["usage_dy"], &[], &[], None)),
             Error::ColumnNotFound { .. }
@@ -386,6 +605,46 @@ mod tests {
             (options(&[], &[], &["country", "w", "country"], None), "is named twice"),
         ] {
             let error = refused(options);
+            assert!(error.to_string().ends_with(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn outcomes_are_profiled_and_never_features() {
+        let table = schema(&[
+            ("churned", DataType::Boolean),
+            ("arr", DataType::Float64),
+            ("arr_growth", DataType::Float64),
+            ("y", DataType::Int32),
+            ("since", DataType::Date32),
+            ("Churn", DataType::Utf8),
+            ("note", DataType::Utf8),
+        ]);
+        let with = |features: &[&str], outcomes: &[&str], carry: &[&str]| FeatureOptions {
+            outcomes: outcomes.iter().map(|&name| name.into()).collect(),
+            carry: carry.iter().map(|&name| name.into()).collect(),
+            ..options(features, &[], &[], None)
+        };
+        let names = |options: &FeatureOptions| -> Vec<String> {
+            let columns = outcome_columns(&table, options).unwrap();
+            columns.iter().map(|column| column.name().to_owned()).collect()
+        };
+        let plain = with(&[], &[], &[]);
+        assert_eq!(names(&plain), ["churned"], "by its name");
+        assert_eq!(taken(&table, &plain), ["arr", "arr_growth", "y", "since", "note"]);
+        let asked = with(&[], &["arr*"], &["note", "y"]);
+        assert_eq!(names(&asked), ["churned", "arr", "arr_growth"]);
+        assert_eq!(taken(&table, &asked), ["since"]);
+        assert_eq!(carried_columns(&table, &asked).unwrap(), [3, 6]);
+        let named = with(&["churned", "y"], &[], &["y"]);
+        assert_eq!(taken(&table, &named), ["churned", "y"], "a name is an order");
+        assert!(names(&named).is_empty());
+        for (options, reason) in [
+            (with(&["arr"], &["arr"], &[]), "is an outcome"),
+            (with(&[], &["since"], &[]), "is a point in time, not an amount"),
+            (with(&[], &["note"], &[]), "is text, not an amount or a truth value"),
+        ] {
+            let error = plan(&table, &options).unwrap_err();
             assert!(error.to_string().ends_with(reason), "{error}");
         }
     }

@@ -22,19 +22,25 @@ const SECONDS_PER_DAY: i64 = 86_400;
 const NANOSECONDS_PER_DAY: f64 = 86_400e9;
 
 /// What a column's values mean as numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ValueKind {
     /// Integers, floats, decimals: the value itself. Integers above 2^53 are rounded to the nearest `f64`.
     Number,
     /// 0 for false, 1 for true.
     Bool,
-    /// Dates and timestamps, with or without a time zone: days before the newest of the fit.
+    /// Dates and timestamps, with or without a time zone: days before this point in time.
     DaysBefore(Instant),
     /// Times of day: hours since midnight.
     HoursOfDay,
     /// Durations: days.
     Days,
+    /// Text: 1 where it is this level, else 0. Text that is empty or blank is missing.
+    Level(String),
+    /// Text: 1 where it is none of these levels, else 0: rare levels, and at scoring those that the fit never saw.
+    OtherThan(Vec<String>),
+    /// Anything: 1 where there is no value, else 0; never missing itself.
+    Missing,
 }
 
 /// A point in time: days since 1970-01-01, and nanoseconds since that day's midnight.
@@ -60,6 +66,39 @@ impl std::fmt::Display for Instant {
     }
 }
 
+impl std::str::FromStr for Instant {
+    type Err = crate::error::Error;
+
+    /// A date (`2024-12-31`), or a date and time of day (`2024-12-31T18:00:00`, or with a space), in the time zone of
+    /// the data.
+    fn from_str(text: &str) -> crate::error::Result<Self> {
+        use chrono::{NaiveDate, NaiveDateTime};
+        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d")
+            .ok()
+            .and_then(|date| date.and_hms_opt(0, 0, 0));
+        let time = |format| NaiveDateTime::parse_from_str(text, format).ok();
+        let time = date
+            .or_else(|| time("%Y-%m-%dT%H:%M:%S%.f"))
+            .or_else(|| time("%Y-%m-%d %H:%M:%S%.f"));
+        match time {
+            Some(time) => {
+                let time = time.and_utc();
+                let seconds = time.timestamp();
+                Ok(Self {
+                    day: seconds.div_euclid(SECONDS_PER_DAY),
+                    nanosecond: seconds.rem_euclid(SECONDS_PER_DAY) * 1_000_000_000
+                        + i64::from(time.timestamp_subsec_nanos()),
+                })
+            }
+            None => Err(crate::error::Error::InvalidParam {
+                param: "as-of",
+                value: text.into(),
+                reason: "is a date such as 2024-12-31, or a date and time such as 2024-12-31T18:00:00".into(),
+            }),
+        }
+    }
+}
+
 /// A value that has no place in arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadCell {
@@ -79,6 +118,7 @@ pub(crate) enum TypeClass {
     Instant,
     TimeOfDay,
     Duration,
+    Text,
 }
 
 /// The numeric kind of a type, or why it has none.
@@ -94,7 +134,7 @@ pub(crate) fn class_of(data_type: &DataType) -> Result<TypeClass, &'static str> 
         T::Duration(_) => TypeClass::Duration,
         T::Dictionary(_, values) => class_of(values)?,
         T::RunEndEncoded(_, values) => class_of(values.data_type())?,
-        T::Utf8 | T::LargeUtf8 | T::Utf8View => return Err("is text"),
+        T::Utf8 | T::LargeUtf8 | T::Utf8View => TypeClass::Text,
         T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => return Err("is binary"),
         T::Interval(_) => return Err("is a calendar interval, which has no fixed length"),
         T::Null => return Err("has no values"),
@@ -122,7 +162,8 @@ impl ValueKind {
             TypeClass::Instant => matches!(self, Self::DaysBefore(_)),
             TypeClass::TimeOfDay => *self == Self::HoursOfDay,
             TypeClass::Duration => *self == Self::Days,
-        })
+            TypeClass::Text => matches!(self, Self::Level(_) | Self::OtherThan(_)),
+        }) || (*self == Self::Missing && class_of(data_type).is_ok())
     }
 }
 
@@ -153,13 +194,19 @@ impl Instant {
 /// # Panics
 /// If `kind` does not accept the type of `array`, see [`ValueKind::accepts`].
 pub fn decode(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> {
-    let plain = plain(array);
-    let array = plain.as_deref().unwrap_or(array);
     assert!(
         kind.accepts(array.data_type()),
         "{kind:?} was not learned from {}",
         array.data_type()
     );
+    match kind {
+        ValueKind::Level(level) => return Ok(flags(array, |text| text == level)),
+        ValueKind::OtherThan(levels) => return Ok(flags(array, |text| !levels.iter().any(|level| level == text))),
+        ValueKind::Missing => return Ok(missing(array)),
+        _ => {}
+    }
+    let plain = plain(array);
+    let array = plain.as_deref().unwrap_or(array);
     let values = match kind {
         ValueKind::DaysBefore(newest) => instants(array)
             .into_iter()
@@ -173,6 +220,7 @@ pub fn decode(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> 
             .collect(),
         ValueKind::HoursOfDay => times(array),
         ValueKind::Days => durations(array),
+        ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing => unreachable!("returned above"),
     };
     // Without an early end the compiler looks at many values at once.
     if !values.iter().fold(false, |bad, v| bad | (v.abs() > MAX_ABS)) {
@@ -211,10 +259,80 @@ pub(crate) fn decode_pieces(
 /// Whether every value of a type is an `f32` without error, whatever it means.
 pub(crate) fn fits_f32(data_type: &DataType) -> bool {
     use DataType as T;
-    matches!(
-        plain_type(data_type),
-        T::Float32 | T::Float16 | T::Int8 | T::Int16 | T::UInt8 | T::UInt16 | T::Boolean
-    )
+    class_of(data_type) == Ok(TypeClass::Text)
+        || matches!(
+            plain_type(data_type),
+            T::Float32 | T::Float16 | T::Int8 | T::Int16 | T::UInt8 | T::UInt16 | T::Boolean
+        )
+}
+
+/// 1 for texts of which `holds`, 0 for others, NaN where there is none. Asks once per entry of a dictionary.
+fn flags(array: &dyn Array, holds: impl Fn(&str) -> bool) -> Vec<f64> {
+    let of_text = |text: Option<&str>| text.map_or(f64::NAN, |text| f64::from(u8::from(holds(text))));
+    map_texts(array, of_text)
+}
+
+/// What `of` makes of each text, `None` where it is null, empty or blank. Asks once per entry of a dictionary.
+///
+/// # Panics
+/// If `array` is no text.
+pub(crate) fn map_texts<V: Clone>(array: &dyn Array, mut of: impl FnMut(Option<&str>) -> V) -> Vec<V> {
+    match array.data_type() {
+        DataType::Dictionary(..) => {
+            let dictionary = array.as_any_dictionary();
+            let of_null = of(None);
+            if dictionary.values().is_empty() {
+                return vec![of_null; array.len()];
+            }
+            let of_values = map_texts(dictionary.values(), of);
+            let keys = dictionary.normalized_keys();
+            let nulls = dictionary.keys().nulls();
+            let is_null = |row: usize| nulls.is_some_and(|nulls| nulls.is_null(row));
+            let value = |(row, key): (usize, usize)| {
+                if is_null(row) {
+                    of_null.clone()
+                } else {
+                    of_values[key].clone()
+                }
+            };
+            keys.into_iter().enumerate().map(value).collect()
+        }
+        DataType::RunEndEncoded(..) => map_texts(&plain(array).expect("runs can be written out"), of),
+        _ => texts(array)
+            .map(|text| of(text.filter(|text| !is_blank(text))))
+            .collect(),
+    }
+}
+
+/// Whether a text says nothing.
+fn is_blank(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_whitespace())
+}
+
+fn texts<'a>(array: &'a dyn Array) -> Box<dyn Iterator<Item = Option<&'a str>> + 'a> {
+    match array.data_type() {
+        DataType::Utf8 => Box::new(array.as_string::<i32>().iter()),
+        DataType::LargeUtf8 => Box::new(array.as_string::<i64>().iter()),
+        DataType::Utf8View => Box::new(array.as_string_view().iter()),
+        other => unreachable!("{other} is no text"),
+    }
+}
+
+/// 1 where there is no value: null, NaN, or text that is empty.
+fn missing(array: &dyn Array) -> Vec<f64> {
+    let flag = |missing: bool| f64::from(u8::from(missing));
+    match class_of(array.data_type()) {
+        Ok(TypeClass::Text) => map_texts(array, |text| flag(text.is_none())),
+        Ok(TypeClass::Float) => {
+            let plain = plain(array);
+            let values = numbers(plain.as_deref().unwrap_or(array));
+            values.into_iter().map(|v| flag(v.is_nan())).collect()
+        }
+        _ => match array.logical_nulls() {
+            None => vec![0.0; array.len()],
+            Some(nulls) => nulls.iter().map(|valid| flag(!valid)).collect(),
+        },
+    }
 }
 
 /// The points in time of a column of dates or timestamps.
@@ -405,8 +523,8 @@ mod tests {
         values.iter().map(|v| v.to_bits()).collect()
     }
 
-    fn check(array: &dyn Array, kind: ValueKind, expected: &[f64]) {
-        let found = decode(array, &kind).unwrap();
+    fn check(array: &dyn Array, kind: impl std::borrow::Borrow<ValueKind>, expected: &[f64]) {
+        let found = decode(array, kind.borrow()).unwrap();
         assert_eq!(bits(&found), bits(expected), "{}: {found:?}", array.data_type());
     }
 
@@ -414,7 +532,7 @@ mod tests {
 
     #[test]
     fn every_width_of_number_is_its_value() {
-        let kind = ValueKind::Number;
+        let kind = &ValueKind::Number;
         check(&Int8Array::from(vec![Some(-3), None]), kind, &[-3.0, NAN]);
         check(&Int16Array::from(vec![Some(-300), None]), kind, &[-300.0, NAN]);
         check(&Int32Array::from(vec![7, -8]), kind, &[7.0, -8.0]);
@@ -443,7 +561,7 @@ mod tests {
 
     #[test]
     fn decimals_are_the_nearest_to_what_is_written() {
-        let kind = ValueKind::Number;
+        let kind = &ValueKind::Number;
         check(
             &Decimal32Array::from(vec![1234]).with_precision_and_scale(9, 3).unwrap(),
             kind,
@@ -480,7 +598,7 @@ mod tests {
             day: 10,
             nanosecond: 43_200_000_000_000,
         };
-        let kind = ValueKind::DaysBefore(newest);
+        let kind = &ValueKind::DaysBefore(newest);
         let day = SECONDS_PER_DAY;
         check(
             &Date32Array::from(vec![Some(10), None, Some(-1)]),
@@ -500,7 +618,27 @@ mod tests {
         check(&TimestampMicrosecondArray::from(ticks(1_000_000)), kind, &expected);
         check(&TimestampNanosecondArray::from(ticks(1_000_000_000)), kind, &expected);
         let ends = TimestampSecondArray::from(vec![i64::MIN, i64::MAX]);
-        assert!(decode(&ends, &kind).unwrap().iter().all(|v| v.is_finite()));
+        assert!(decode(&ends, kind).unwrap().iter().all(|v| v.is_finite()));
+    }
+
+    #[test]
+    fn points_in_time_are_read_as_they_are_written() {
+        for text in [
+            "2024-02-29",
+            "1969-12-31",
+            "2017-06-01 18:00:01.5",
+            "1900-01-01 00:00:00.000001",
+        ] {
+            assert_eq!(
+                text.parse::<Instant>().unwrap().to_string().trim_end_matches('0'),
+                text.trim_end_matches('0')
+            );
+        }
+        assert_eq!(
+            "1970-01-02".parse::<Instant>().unwrap(),
+            Instant { day: 1, nanosecond: 0 }
+        );
+        assert!("2023-02-29".parse::<Instant>().is_err() && "today".parse::<Instant>().is_err());
     }
 
     #[test]
@@ -521,6 +659,42 @@ mod tests {
             ValueKind::Days,
             &[-0.5, NAN],
         );
+    }
+
+    #[test]
+    fn text_is_a_flag_per_level_however_it_is_kept() {
+        let texts = vec![Some("a"), None, Some("b"), Some(" "), Some(""), Some("c"), Some("a")];
+        let keys = texts
+            .iter()
+            .map(|text| text.map(|text| if text == "c" { 1 } else { 0 }));
+        let few = DictionaryArray::new(Int32Array::from_iter(keys), Arc::new(StringArray::from(vec!["b", "a"])));
+        let plain: [Arc<dyn Array>; 4] = [
+            Arc::new(StringArray::from(texts.clone())),
+            Arc::new(arrow::array::LargeStringArray::from(texts.clone())),
+            Arc::new(arrow::array::StringViewArray::from(texts.clone())),
+            Arc::new(
+                texts
+                    .into_iter()
+                    .collect::<DictionaryArray<arrow::datatypes::Int8Type>>(),
+            ),
+        ];
+        for array in plain {
+            check(
+                &array,
+                ValueKind::Level("a".into()),
+                &[1.0, NAN, 0.0, NAN, NAN, 0.0, 1.0],
+            );
+            let others = ValueKind::OtherThan(vec!["a".into(), "b".into()]);
+            check(&array, others, &[0.0, NAN, 0.0, NAN, NAN, 1.0, 0.0]);
+            check(&array, ValueKind::Missing, &[0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+        }
+        check(&few, ValueKind::Level("a".into()), &[0.0, NAN, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        check(
+            &Float64Array::from(vec![Some(1.0), None, Some(NAN)]),
+            ValueKind::Missing,
+            &[0.0, 1.0, 1.0],
+        );
+        check(&Date32Array::from(vec![None, Some(3)]), ValueKind::Missing, &[1.0, 0.0]);
     }
 
     #[test]
@@ -558,8 +732,7 @@ mod tests {
     #[test]
     fn types_without_a_number_say_why() {
         let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-        assert_eq!(class_of(&text), Err("is text"));
-        assert_eq!(class_of(&DataType::Utf8View), Err("is text"));
+        assert_eq!(class_of(&text), Ok(TypeClass::Text));
         assert_eq!(class_of(&DataType::FixedSizeBinary(16)), Err("is binary"));
         assert_eq!(class_of(&DataType::Null), Err("has no values"));
         assert_eq!(class_of(&DataType::Struct(Fields::empty())), Err("is nested"));

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::columns::FeatureColumn;
 use crate::tiles::{Piece, TileSet};
 
 /// Blocks of rows that a thread writes at a time.
@@ -18,8 +19,8 @@ pub(crate) struct Kept {
 
 struct Held {
     tiles: TileSet,
-    /// The columns, as indices into the schema, and whether all their values are held.
-    columns: Vec<usize>,
+    /// The columns, and whether all their values are held.
+    columns: Vec<FeatureColumn>,
     keeps: Vec<bool>,
 }
 
@@ -39,7 +40,7 @@ impl Kept {
     }
 
     /// Makes room for columns; where there is none, nothing is kept.
-    pub(super) fn make_room(&mut self, n_rows: usize, columns: &[usize]) {
+    pub(super) fn make_room(&mut self, n_rows: usize, columns: &[FeatureColumn]) {
         if self.chunk_bytes == 0 || columns.is_empty() || columns.len() > crate::grid::MAX_FEATURES {
             return;
         }
@@ -79,7 +80,7 @@ impl Kept {
     }
 
     /// Keeps nothing, where the columns are not exactly these.
-    pub(super) fn check(&mut self, columns: impl Iterator<Item = usize>) {
+    pub(super) fn check(&mut self, columns: impl Iterator<Item = FeatureColumn>) {
         self.held.take_if(|held| !columns.eq(held.columns.iter().copied()));
     }
 

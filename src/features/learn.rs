@@ -1,30 +1,27 @@
 //! What has to be known of all rows before any row can be prepared.
 
-use arrow::array::Array;
-use arrow::datatypes::{DataType, FieldRef, Schema};
-use rayon::prelude::*;
+use arrow::datatypes::{FieldRef, Schema};
 
+use super::choices::{Choice, choices, column_weights};
 use super::columns::{ColumnReport, Part, plan, unusable};
-use super::decode::{
-    BadCell, Instant, TypeClass, ValueKind, decode, decode_pieces, each_integer, instants, plain_type,
-};
+use super::decode::ValueKind;
 use super::kept::Kept;
-use super::options::{FeatureOptions, Scale};
+use super::levels::Levels;
+use super::measure::{Candidate, Numbers, Values, measured, numbering};
+use super::options::{FeatureOptions, Missing, Scale};
 use super::preparation::{FeaturePreparation, Preparation};
-use super::report::{coarse_steps, reports};
-use super::{all_or_first_bad, room_for, scan};
+use super::report::{Made, coarse_steps, reports};
+use super::settle::{Settled, settled};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::grid::{Grid, MAX_FEATURES};
-use crate::num::quantile::{median, quantile};
-use crate::num::{Moments, range};
 
-/// Values gathered at once for exact quantiles, in bytes (one column at least).
-const GATHER_BYTES: usize = 128 << 20;
-/// Fewer rows than this say nothing about whether integers number the rows.
-const MIN_ROWS_OF_AN_ID: u64 = 100;
 /// Largest magnitude of a prepared value.
 const MAX_Z: f64 = 1e140;
+
+/// Flags and texts with less spread than a flag that one row in fifteen has, or has not, count less than a column of
+/// numbers: else the few rows of a rare flag are far from all others, and a segment of their own.
+const MIN_FLAG_STD: f64 = 0.25;
 
 /// What [`learn`] gives.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,16 +37,22 @@ pub struct Learned {
 /// Learns from all rows which columns can be clustered on and how to prepare them.
 ///
 /// Depends on the options and on the multiset of rows alone. Columns of dates are read once for the newest date, all
-/// candidates once for exact moments, integers that may number the rows once to see whether they do, and columns with
-/// missing values (or all, with [`Scale::Robust`]) once for exact quantiles.
+/// candidates once for exact moments, counts of levels and shapes, integers that may number the rows once to see
+/// whether they do, and columns with missing values, a logarithm or bounds (or all, with [`Scale::Robust`]) once for
+/// exact quantiles and moments of what they become.
 ///
 /// A column counts as constant where all values are equal, and where a float column's standard deviation is within
 /// the rounding noise of its magnitude: below `2^-11` (16 bits), `2^-24` (32) or `1e-13` (64) of the largest. A single
-/// row is taken as it is, with a scale of 1.
+/// row is taken as it is, with a scale of 1. A column that has no value in more than half of the rows takes part only
+/// where it is named.
+///
+/// Text becomes one feature per frequent level (at least 1 % of the rows, and 11), one for all others and one for
+/// missing values, scaled together so that the column's variance is that of one column of numbers.
 ///
 /// # Errors
 /// No rows, no usable column, a column asked for by name that cannot be used, a value that cannot be used (with file
-/// and row), names and patterns that fit nothing, no memory, and those of reading.
+/// and row), names and patterns that fit nothing, missing values that were to be refused, no memory, and those of
+/// reading.
 pub fn learn(source: &dyn BatchSource, options: &FeatureOptions) -> Result<Learned> {
     learn_and_keep(source, options, &mut Kept::nothing())
 }
@@ -59,34 +62,78 @@ pub(crate) fn learn_and_keep(source: &dyn BatchSource, options: &FeatureOptions,
     if source.n_rows() == 0 {
         return Err(Error::NoRows);
     }
-    let mut parts = plan(source.schema(), options)?;
-    let candidates = measured(source, &parts, kept)?;
+    let schema = source.schema();
+    let mut parts = plan(schema, options)?;
+    let (choices, blocks) = choices(schema, options)?;
+    let candidates = measured(source, &parts, &choices, options.as_of, kept)?;
     let numbering = numbering(source, &candidates)?;
     let mut features = Vec::new();
+    let mut levels = Vec::new();
     for (candidate, numbers_rows) in candidates.into_iter().zip(numbering) {
-        match candidate.reason(source.n_rows() as u64, numbers_rows) {
-            None => features.push(candidate),
-            Some(reason) if candidate.named => {
-                return Err(unusable(source.schema(), candidate.index, "a feature", reason));
+        match usable(&candidate, source.n_rows() as u64, numbers_rows) {
+            Ok(chosen) => {
+                features.push(candidate);
+                levels.push(chosen);
             }
-            Some(reason) => parts[candidate.index] = Part::Ignored(reason.into()),
+            Err(reason) if candidate.named => {
+                return Err(unusable(schema, candidate.column.index(), "a feature", &reason));
+            }
+            Err(reason) => parts[candidate.column.index()] = Part::Ignored(reason),
         }
     }
-    match features.len() {
-        0 => return Err(no_features(source.schema(), &parts)),
-        n if n > MAX_FEATURES => {
-            let reason = format!("at most {MAX_FEATURES} columns can be clustered on");
-            return Err(Error::InvalidParam {
-                param: "features",
-                value: format!("{n} columns"),
-                reason,
-            });
-        }
-        _ => {}
+    if features.is_empty() {
+        return Err(no_features(schema, &parts));
     }
-    kept.check(features.iter().map(|feature| feature.index));
-    let quantiles = quantiles(source, &features, options.scale, kept)?;
-    finish(source, options.scale, &parts, &features, &quantiles)
+    features
+        .iter()
+        .try_for_each(|feature| check_missing(schema, feature, &choices[feature.column.index()]))?;
+    kept.check(features.iter().map(|feature| feature.column));
+    let settled = settled(source, &features, &choices, options, kept)?;
+    let chosen: Vec<&Choice> = features
+        .iter()
+        .map(|feature| &choices[feature.column.index()])
+        .collect();
+    let weights = column_weights(&chosen, options, &blocks)?;
+    let mut made = Vec::with_capacity(features.len());
+    let mut warnings = unused_choices(schema, &choices, &parts);
+    for ((feature, levels), (settled, weight)) in features.iter().zip(levels).zip(settled.into_iter().zip(weights)) {
+        let maker = Maker {
+            source,
+            feature,
+            scale: options.scale,
+            missing: choices[feature.column.index()].missing,
+            weight,
+        };
+        made.push(match (&feature.values, levels, settled) {
+            (Values::Numbers(numbers), _, Some(settled)) => maker.of_numbers(numbers, settled, &mut warnings)?,
+            (_, Some(levels), _) => maker.of_levels(levels),
+            _ => return Err(Error::Internal("a column is neither numbers nor text".into())),
+        });
+    }
+    if made.iter().any(|made| made.features.len() != 1) {
+        *kept = Kept::nothing();
+    }
+    finish(source, options.scale, &parts, made, warnings)
+}
+
+/// The levels of a column of text, none of a column of numbers; why it cannot be clustered on, where it cannot.
+fn usable(candidate: &Candidate, n_rows: u64, numbers_rows: bool) -> Result<Option<Levels>, String> {
+    let chosen = match &candidate.values {
+        Values::Numbers(numbers) => match numbers.reason(n_rows, numbers_rows) {
+            Some(reason) => Err(reason.into()),
+            None => Ok(None),
+        },
+        Values::Texts(counts) => match counts.forms.personal() {
+            Some(personal) => Err(personal.reason().into()),
+            None => counts.choose(n_rows).map(Some),
+        },
+    }?;
+    let n_missing = candidate.n_missing();
+    if !candidate.named && n_missing > n_rows / 2 {
+        let share = 100 * n_missing / n_rows;
+        return Err(format!("has no value in {share} % of the rows"));
+    }
+    Ok(chosen)
 }
 
 /// [`Error::NoFeatures`] with why each column is ignored.
@@ -100,280 +147,204 @@ fn no_features(schema: &Schema, parts: &[Part]) -> Error {
     }
 }
 
-/// A column that may become a feature, and what all its rows say.
-struct Candidate {
-    index: usize,
-    name: String,
-    class: TypeClass,
-    named: bool,
-    kind: ValueKind,
-    /// Standard deviations below this share of the largest magnitude are rounding noise.
-    noise: f64,
-    n_missing: u64,
-    min: f64,
-    max: f64,
-    moments: Moments,
-    /// Least and largest integer, where the column holds integers.
-    integers: Option<(i128, i128)>,
-}
-
-impl Candidate {
-    /// Adds the values of a batch; gives them as `f32`, in which nothing is lost, or `None` where `keep` is not asked
-    /// for or cannot be had.
-    fn add(&mut self, array: &dyn Array, keep: bool) -> std::result::Result<Option<Vec<f32>>, BadCell> {
-        let mut narrow = keep.then(|| Vec::with_capacity(array.len()));
-        let kind = self.kind;
-        decode_pieces(array, &kind, |_, mut values| {
-            if let Some(kept) = &mut narrow {
-                kept.extend(values.iter().map(|&v| v as f32));
-                let lost = |v: &f64| f64::from(*v as f32) != *v && !v.is_nan();
-                if values.iter().fold(false, |some, v| some | lost(v)) {
-                    narrow = None;
-                }
-            }
-            let n_missing = values.iter().filter(|v| v.is_nan()).count();
-            if n_missing > 0 {
-                self.n_missing += n_missing as u64;
-                values.retain(|v| !v.is_nan());
-            }
-            let (min, max) = range(&values);
-            self.min = self.min.min(min);
-            self.max = self.max.max(max);
-            self.moments.add_all(&values);
-        })?;
-        if self.class == TypeClass::Integer && !self.named {
-            each_integer(array, |v| {
-                let (min, max) = self.integers.unwrap_or((v, v));
-                self.integers = Some((min.min(v), max.max(v)));
-            });
+/// Whether missing values of a column are treated in a way that they can be.
+fn check_missing(schema: &Schema, feature: &Candidate, choice: &Choice) -> Result<()> {
+    let n_missing = feature.n_missing();
+    let reason = match (choice.missing, &feature.values) {
+        (Missing::Refuse, _) if n_missing > 0 => {
+            format!("{n_missing} rows have no value, and missing values are refused")
         }
-        Ok(narrow)
-    }
-
-    /// Why this column cannot be a feature, if it cannot.
-    fn reason(&self, n_rows: u64, numbers_rows: bool) -> Option<&'static str> {
-        let std = self.moments.std();
-        if self.n_missing == n_rows {
-            Some("has no values")
-        } else if n_rows == 1 {
-            None
-        } else if self.min == self.max {
-            Some("is constant")
-        } else if !std.is_normal() || std < self.noise * self.min.abs().max(self.max.abs()) {
-            Some("is constant but for rounding noise")
-        } else if numbers_rows {
-            Some("looks like an id: it numbers the rows")
-        } else {
-            None
+        (Missing::Median | Missing::Mean | Missing::Constant(_), Values::Texts(_)) if choice.missing_named => {
+            "it is text, where no value is a level of its own".into()
         }
-    }
-
-    /// First number and how many there are up to the last, where these integers may number the rows.
-    fn number_range(&self, n_rows: u64) -> Option<(i128, usize)> {
-        let (min, max) = self.integers?;
-        let len = max - min + 1;
-        let may = n_rows >= MIN_ROWS_OF_AN_ID
-            && self.n_missing == 0
-            && (i128::from(n_rows)..2 * i128::from(n_rows)).contains(&len);
-        may.then_some((min, len as usize))
-    }
+        _ => return Ok(()),
+    };
+    Err(unusable(schema, feature.column.index(), "a feature", &reason))
 }
 
-fn noise_of(data_type: &DataType) -> f64 {
-    match plain_type(data_type) {
-        DataType::Float16 => 2f64.powi(-11),
-        DataType::Float32 => 2f64.powi(-24),
-        DataType::Float64 => 1e-13,
-        _ => 0.0,
-    }
-}
-
-/// All candidates with their statistics over all rows.
-fn measured(source: &dyn BatchSource, parts: &[Part], kept: &mut Kept) -> Result<Vec<Candidate>> {
-    let newest = newest(source, parts)?;
-    let candidate = |(index, part): (usize, &Part)| {
-        let Part::Candidate { class, named } = *part else {
-            return None;
-        };
-        let field = source.schema().field(index);
-        Some(Candidate {
-            index,
-            name: field.name().clone(),
-            class,
-            named,
-            kind: match class {
-                TypeClass::Integer | TypeClass::Float | TypeClass::Decimal => ValueKind::Number,
-                TypeClass::Bool => ValueKind::Bool,
-                TypeClass::Instant => ValueKind::DaysBefore(newest[index]),
-                TypeClass::TimeOfDay => ValueKind::HoursOfDay,
-                TypeClass::Duration => ValueKind::Days,
-            },
-            noise: noise_of(field.data_type()),
-            n_missing: 0,
-            min: f64::INFINITY,
-            max: f64::NEG_INFINITY,
-            moments: Moments::default(),
-            integers: None,
+/// A warning for each column that options speak of by its name, and that is not clustered on.
+fn unused_choices(schema: &Schema, choices: &[Choice], parts: &[Part]) -> Vec<String> {
+    let unused = |((field, choice), part): ((&FieldRef, &Choice), &Part)| {
+        let idle = !matches!(part, Part::Candidate { .. }) && !choice.named_in.is_empty();
+        idle.then(|| {
+            format!(
+                "column {:?} is not clustered on, so {} does nothing",
+                field.name(),
+                choice.named_in.join(", ")
+            )
         })
     };
-    let mut candidates: Vec<Candidate> = parts.iter().enumerate().filter_map(candidate).collect();
-    if candidates.is_empty() {
-        return Ok(candidates);
-    }
-    let columns: Vec<usize> = candidates.iter().map(|candidate| candidate.index).collect();
-    let names: Vec<&str> = columns
+    schema
+        .fields()
         .iter()
-        .map(|&index| source.schema().field(index).name().as_str())
-        .collect();
-    kept.make_room(source.n_rows(), &columns);
-    scan(source, &columns, |first_row, batch| {
-        let keeps = kept.keeps();
-        let added = candidates
-            .par_iter_mut()
-            .zip(batch.columns())
-            .enumerate()
-            .map(|(at, (one, array))| one.add(array, keeps.get(at) == Some(&true)))
-            .collect();
-        let narrow = all_or_first_bad(source, first_row, &names, added)?;
-        kept.put(first_row, batch.num_rows(), &narrow);
-        Ok(())
-    })?;
-    Ok(candidates)
+        .zip(choices)
+        .zip(parts)
+        .filter_map(unused)
+        .collect()
 }
 
-/// Per column of the schema, the newest point in time of all rows; 1970 where there is none.
-fn newest(source: &dyn BatchSource, parts: &[Part]) -> Result<Vec<Instant>> {
-    let mut newest = vec![Instant { day: 0, nanosecond: 0 }; parts.len()];
-    let in_time = |part: &Part| {
-        matches!(
-            part,
-            Part::Candidate {
-                class: TypeClass::Instant,
-                ..
-            }
-        )
-    };
-    let columns: Vec<usize> = (0..parts.len()).filter(|&index| in_time(&parts[index])).collect();
-    if columns.is_empty() {
-        return Ok(newest);
-    }
-    let mut found = vec![None; columns.len()];
-    scan(source, &columns, |_, batch| {
-        found.par_iter_mut().zip(batch.columns()).for_each(|(newest, array)| {
-            *newest = (*newest).max(instants(array).into_iter().flatten().max());
-        });
-        Ok(())
-    })?;
-    for (&index, found) in columns.iter().zip(&found) {
-        newest[index] = found.unwrap_or(newest[index]);
-    }
-    Ok(newest)
-}
-
-/// Per candidate, whether it is a column of integers without a gap to speak of that are all different.
-fn numbering(source: &dyn BatchSource, candidates: &[Candidate]) -> Result<Vec<bool>> {
-    let n_rows = source.n_rows() as u64;
-    let mut seen = Vec::new();
-    for (place, candidate) in candidates.iter().enumerate() {
-        if let Some((first, len)) = candidate.number_range(n_rows) {
-            let mut bits: Vec<u64> = room_for(len.div_ceil(64), "the search for id-like columns")?;
-            bits.resize(len.div_ceil(64), 0);
-            seen.push((place, first, bits, true));
-        }
-    }
-    let mut numbering = vec![false; candidates.len()];
-    if seen.is_empty() {
-        return Ok(numbering);
-    }
-    let columns: Vec<usize> = seen.iter().map(|(place, ..)| candidates[*place].index).collect();
-    scan(source, &columns, |_, batch| {
-        seen.par_iter_mut()
-            .zip(batch.columns())
-            .for_each(|((_, first, bits, all_different), array)| {
-                each_integer(array, |v| {
-                    let at = (v - *first) as usize;
-                    *all_different &= bits[at / 64] >> (at % 64) & 1 == 0;
-                    bits[at / 64] |= 1 << (at % 64);
-                });
-            });
-        Ok(())
-    })?;
-    for (place, .., all_different) in seen {
-        numbering[place] = all_different;
-    }
-    Ok(numbering)
-}
-
-/// Exact quantiles of one column's values.
-#[derive(Debug, Clone, Copy)]
-struct Quantiles {
-    median: f64,
-    /// The distance between the quartiles.
-    spread: f64,
-}
-
-/// Per feature, its quantiles where they are needed. Values are gathered for as many columns at a time as fit
-/// [`GATHER_BYTES`]; those that were kept are not read again.
-fn quantiles(
-    source: &dyn BatchSource,
-    features: &[Candidate],
+/// Makes features of a column.
+struct Maker<'m> {
+    source: &'m dyn BatchSource,
+    feature: &'m Candidate,
     scale: Scale,
-    kept: &Kept,
-) -> Result<Vec<Option<Quantiles>>> {
-    let mut quantiles = vec![None; features.len()];
-    let needed = (0..features.len()).filter(|&feature| scale == Scale::Robust || features[feature].n_missing > 0);
-    let keeps = kept.keeps();
-    let (at_hand, to_read): (Vec<usize>, Vec<usize>) = needed.partition(|&feature| keeps.get(feature) == Some(&true));
-    let at_once = (GATHER_BYTES / size_of::<f64>() / source.n_rows()).max(1);
-    for (groups, read) in [(at_hand.chunks(at_once), false), (to_read.chunks(at_once), true)] {
-        for group in groups {
-            let mut gathered: Vec<(&Candidate, Vec<f64>)> = Vec::new();
-            for &feature in group {
-                let n = features[feature].moments.n as usize;
-                gathered.push((&features[feature], room_for(n, "exact medians")?));
-            }
-            if read {
-                gather(source, &mut gathered)?;
+    missing: Missing,
+    weight: f64,
+}
+
+impl Maker<'_> {
+    fn of_numbers(&self, numbers: &Numbers, settled: Settled, warnings: &mut Vec<String>) -> Result<Made> {
+        let unit = settled.log.as_ref().map(|log| log.unit);
+        let ends = [numbers.min, numbers.max].map(|v| super::preparation::bend(v, settled.clip, unit));
+        let (centre, factor) = match self.scale {
+            Scale::Zscore | Scale::Robust if numbers.is_flag() => (settled.mean, settled.std.max(MIN_FLAG_STD)),
+            _ => self.centre_and_scale(&settled, ends, warnings),
+        };
+        let mean = numbers.moments.mean();
+        let value = FeaturePreparation {
+            clip: settled.clip,
+            log_unit: unit,
+            fill: match (numbers.n_missing, self.missing) {
+                (_, Missing::Constant(v)) => v,
+                (0, _) | (_, Missing::Mean | Missing::Refuse) => mean,
+                (_, Missing::Median | Missing::Indicator) => settled.median.unwrap_or(mean),
+            },
+            mean,
+            std: if self.source.n_rows() == 1 {
+                1.0
             } else {
-                let columns = gathered.par_iter_mut().zip(group);
-                columns.for_each(|((_, values), &feature)| kept.gather(feature, values));
+                numbers.moments.std()
+            },
+            ..self.feature(numbers.kind.clone(), centre, factor)
+        };
+        // Prepared values rise with the values, so the ends are enough; what stands in may lie beyond.
+        let reach = [numbers.min, numbers.max, value.fill].map(|v| value.z(v).abs());
+        let reach = reach.into_iter().fold(0.0, f64::max);
+        if reach.is_nan() || reach > MAX_Z {
+            let reason = "reaches too far for its spread";
+            return Err(unusable(
+                self.source.schema(),
+                self.feature.column.index(),
+                "a feature",
+                reason,
+            ));
+        }
+        let mut made = Made {
+            reaches: vec![reach],
+            spreads: vec![settled.std / value.scale],
+            n_missing: numbers.n_missing,
+            filled: true,
+            log: settled.log,
+            n_rare_levels: 0,
+            features: vec![value],
+        };
+        if self.missing == Missing::Indicator && numbers.n_missing > 0 {
+            // As it is: what is seldom missing says little, what is missing in half of the rows as much as a quarter
+            // of a column.
+            let share = numbers.n_missing as f64 / self.source.n_rows() as f64;
+            self.push_flag(&mut made, ValueKind::Missing, share, share, 1.0);
+        }
+        Ok(made)
+    }
+
+    fn centre_and_scale(&self, settled: &Settled, [min, max]: [f64; 2], warnings: &mut Vec<String>) -> (f64, f64) {
+        let Settled { mean, std, .. } = *settled;
+        match (self.scale, settled.quartiles) {
+            _ if self.source.n_rows() == 1 => (mean, std),
+            (Scale::Minmax, _) => (min, max - min),
+            (Scale::None, _) => (mean, 1.0),
+            (Scale::Robust, Some((median, spread))) if spread.is_normal() => (median, spread),
+            (Scale::Robust, Some((median, _))) => {
+                warnings.push(format!(
+                    "column {:?}: its quartiles are equal, so it is scaled by its standard deviation instead",
+                    self.feature.name
+                ));
+                (median, std)
             }
-            let found: Vec<Quantiles> = gathered
-                .par_iter_mut()
-                .map(|(_, values)| Quantiles::of(values))
-                .collect();
-            for (&feature, found) in group.iter().zip(found) {
-                quantiles[feature] = Some(found);
-            }
+            _ => (mean, std),
         }
     }
-    Ok(quantiles)
-}
 
-impl Quantiles {
-    fn of(values: &mut [f64]) -> Self {
-        Self {
-            median: median(values),
-            spread: quantile(values, 0.75) - quantile(values, 0.25),
-        }
-    }
-}
-
-/// Reads the values of some columns that are not missing.
-fn gather(source: &dyn BatchSource, gathered: &mut [(&Candidate, Vec<f64>)]) -> Result<()> {
-    let columns: Vec<usize> = gathered.iter().map(|(feature, _)| feature.index).collect();
-    let names: Vec<&str> = gathered.iter().map(|(feature, _)| feature.name.as_str()).collect();
-    scan(source, &columns, |first_row, batch| {
-        let added = gathered
-            .par_iter_mut()
-            .zip(batch.columns())
-            .map(|((feature, values), array)| {
-                values.extend(decode(array, &feature.kind)?.into_iter().filter(|v| !v.is_nan()));
-                Ok(())
-            })
+    /// One feature per level, one for the others and one for missing values. With [`Scale::Minmax`] and
+    /// [`Scale::None`] rows of different levels are 1 apart, else the squared distance of two rows is 2 in the mean,
+    /// as it is for a column of numbers.
+    fn of_levels(&self, levels: Levels) -> Made {
+        let n_rows = self.source.n_rows() as f64;
+        let n_missing = self.feature.n_missing();
+        let n_present = n_rows - n_missing as f64;
+        let names: Vec<String> = levels.kept.iter().map(|level| level.0.clone()).collect();
+        let mut flags: Vec<(ValueKind, u64)> = { levels.kept.into_iter() }
+            .map(|(level, count)| (ValueKind::Level(level), count))
             .collect();
-        all_or_first_bad(source, first_row, &names, added).map(drop)
-    })
+        if levels.others.1 > 0 {
+            flags.push((ValueKind::OtherThan(names), levels.others.1));
+        }
+        if n_missing > 0 {
+            flags.push((ValueKind::Missing, n_missing));
+        }
+        let variance: f64 = flags
+            .iter()
+            .map(|&(_, count)| count as f64 / n_rows * (1.0 - count as f64 / n_rows))
+            .sum();
+        let factor = match self.scale {
+            Scale::Minmax | Scale::None => std::f64::consts::SQRT_2,
+            // Two levels are two flags.
+            Scale::Zscore | Scale::Robust => variance.max(2.0 * MIN_FLAG_STD * MIN_FLAG_STD).sqrt(),
+        };
+        let mut made = Made {
+            n_missing,
+            n_rare_levels: levels.others.0,
+            ..Made::default()
+        };
+        for (kind, count) in flags {
+            let count = count as f64;
+            let mean = if kind == ValueKind::Missing {
+                count / n_rows
+            } else {
+                count / n_present
+            };
+            self.push_flag(&mut made, kind, count / n_rows, mean, factor);
+        }
+        made
+    }
+
+    /// A feature that is 1 in a share of all rows, and so often in the mean of those that have a value.
+    fn push_flag(&self, made: &mut Made, kind: ValueKind, share: f64, mean: f64, factor: f64) {
+        let spread = (share * (1.0 - share)).sqrt();
+        let flag = FeaturePreparation {
+            fill: 0.0,
+            mean,
+            // A level that every row with a value has varies in none of them.
+            std: if mean < 1.0 { (mean * (1.0 - mean)).sqrt() } else { 1.0 },
+            ..self.feature(kind, share, factor)
+        };
+        made.reaches.push(flag.z(0.0).abs().max(flag.z(1.0).abs()));
+        made.spreads.push(spread / flag.scale);
+        made.features.push(flag);
+    }
+
+    /// What all features of the column have in common; `factor` is the scale before the column's weight.
+    fn feature(&self, kind: ValueKind, centre: f64, factor: f64) -> FeaturePreparation {
+        FeaturePreparation {
+            column: self.feature.name.clone(),
+            data_type: self
+                .source
+                .schema()
+                .field(self.feature.column.index())
+                .data_type()
+                .to_string(),
+            kind,
+            clip: None,
+            log_unit: None,
+            centre,
+            // The square of a difference counts `weight` times.
+            scale: factor / self.weight.sqrt(),
+            weight: self.weight,
+            fill: 0.0,
+            mean: 0.0,
+            std: 1.0,
+        }
+    }
 }
 
 /// Everything that was learned, put together.
@@ -381,82 +352,29 @@ fn finish(
     source: &dyn BatchSource,
     scale: Scale,
     parts: &[Part],
-    features: &[Candidate],
-    quantiles: &[Option<Quantiles>],
+    made: Vec<Made>,
+    mut warnings: Vec<String>,
 ) -> Result<Learned> {
-    let mut warnings = Vec::new();
-    let mut prepared = Vec::with_capacity(features.len());
-    let mut reaches = Vec::with_capacity(features.len());
-    for (feature, quantiles) in features.iter().zip(quantiles) {
-        let one = feature_preparation(source, feature, *quantiles, scale, &mut warnings);
-        // Prepared values rise with the values, so the ends are enough; the fill lies between them.
-        let reach = one.z(feature.min).abs().max(one.z(feature.max).abs());
-        if reach.is_nan() || reach > MAX_Z {
-            let reason = "reaches too far for its spread";
-            return Err(unusable(source.schema(), feature.index, "a feature", reason));
-        }
-        prepared.push(one);
-        reaches.push(reach);
+    let columns = reports(source.schema(), scale, parts, &made);
+    let reaches: Vec<f64> = made.iter().flat_map(|made| made.reaches.iter().copied()).collect();
+    let spreads: Vec<f64> = made.iter().flat_map(|made| made.spreads.iter().copied()).collect();
+    let features: Vec<FeaturePreparation> = made.into_iter().flat_map(|made| made.features).collect();
+    if features.len() > MAX_FEATURES {
+        return Err(Error::InvalidParam {
+            param: "features",
+            value: format!("{} features", features.len()),
+            reason: format!("at most {MAX_FEATURES} can be clustered on"),
+        });
     }
     // Nothing reaches anywhere in a single row; its grid is that of values within a standard deviation.
     let reach = reaches.iter().copied().fold(0.0, f64::max);
     let grid = Grid::covering(if reach == 0.0 { 1.0 } else { reach });
-    warnings.extend(coarse_steps(grid, scale, &prepared, &reaches));
-    let n_missing: Vec<u64> = features.iter().map(|feature| feature.n_missing).collect();
-    let columns = reports(source.schema(), scale, parts, &prepared, &n_missing);
+    warnings.extend(coarse_steps(grid, scale, &features, &reaches, &spreads));
     Ok(Learned {
-        preparation: Preparation {
-            scale,
-            grid,
-            features: prepared,
-        },
+        preparation: Preparation { scale, grid, features },
         columns,
         warnings,
     })
-}
-
-fn feature_preparation(
-    source: &dyn BatchSource,
-    feature: &Candidate,
-    quantiles: Option<Quantiles>,
-    scale: Scale,
-    warnings: &mut Vec<String>,
-) -> FeaturePreparation {
-    let mean = feature.moments.mean();
-    // A single row has no spread to scale by.
-    let std = if source.n_rows() == 1 {
-        1.0
-    } else {
-        feature.moments.std()
-    };
-    let (centre, factor) = match (scale, quantiles) {
-        _ if source.n_rows() == 1 => (mean, std),
-        (Scale::Minmax, _) => (feature.min, feature.max - feature.min),
-        (Scale::None, _) => (mean, 1.0),
-        (Scale::Robust, Some(Quantiles { median, spread })) if spread.is_normal() => (median, spread),
-        (Scale::Robust, Some(Quantiles { median, .. })) => {
-            warnings.push(format!(
-                "column {:?}: its quartiles are equal, so it is scaled by its standard deviation instead",
-                feature.name
-            ));
-            (median, std)
-        }
-        _ => (mean, std),
-    };
-    FeaturePreparation {
-        column: feature.name.clone(),
-        data_type: source.schema().field(feature.index).data_type().to_string(),
-        kind: feature.kind,
-        centre,
-        scale: factor,
-        fill: if feature.n_missing == 0 {
-            mean
-        } else {
-            quantiles.map_or(mean, |quantiles| quantiles.median)
-        },
-        mean,
-        std,
-    }
 }
 
 #[cfg(test)]
@@ -465,6 +383,7 @@ mod tests {
 
     use super::*;
     use crate::features::Role;
+    use crate::features::options::{LogChoice, MissingRule};
     use crate::features::prepare;
     use crate::features::testing::{Table, column};
     use arrow::array::{
@@ -528,6 +447,7 @@ mod tests {
     fn scaled(scale: Scale) -> FeatureOptions {
         FeatureOptions {
             scale,
+            log: LogChoice::None,
             ..Default::default()
         }
     }
@@ -562,7 +482,7 @@ mod tests {
             roles,
             [
                 ignored("customer_id", "looks like an id by its name"),
-                ignored("country", "is text"),
+                feature("country"),
                 feature("total_spend"),
                 feature("last_order"),
                 feature("first_day"),
@@ -593,13 +513,20 @@ mod tests {
     #[test]
     fn neither_row_order_nor_batches_change_a_bit() {
         for scale in [Scale::Zscore, Scale::Robust, Scale::Minmax, Scale::None] {
-            let expected = learn(&shop(), &scaled(scale)).unwrap();
-            assert_eq!(expected, learn(&shop().reversed(), &scaled(scale)).unwrap());
+            let options = FeatureOptions {
+                log: LogChoice::Columns(vec!["total_spend".into(), "last_order".into()]),
+                clip: Some(0.05),
+                missing: vec![MissingRule {
+                    column: None,
+                    how: Missing::Indicator,
+                }],
+                weights: vec![("age".into(), 2.0)],
+                ..scaled(scale)
+            };
+            let expected = learn(&shop(), &options).unwrap();
+            assert_eq!(expected, learn(&shop().reversed(), &options).unwrap());
             for batch_rows in [1, 7, 64, 1000] {
-                assert_eq!(
-                    expected,
-                    learn(&shop().in_batches_of(batch_rows), &scaled(scale)).unwrap()
-                );
+                assert_eq!(expected, learn(&shop().in_batches_of(batch_rows), &options).unwrap());
             }
             let json = serde_json::to_string(&expected.preparation).unwrap();
             assert_eq!(
@@ -621,7 +548,6 @@ mod tests {
     #[test]
     fn what_is_named_and_cannot_be_used_is_an_error() {
         for (name, reason) in [
-            ("country", "is text"),
             ("constant", "is constant"),
             ("noise", "is constant but for rounding noise"),
             ("empty", "has no values"),
@@ -838,6 +764,234 @@ mod tests {
             learn(&floats(&[f64::NAN]), &FeatureOptions::default()),
             Err(Error::NoFeatures { .. })
         ));
+    }
+
+    fn plans() -> Table {
+        let plan = each(|i| match i {
+            _ if i % 12 == 5 => None,
+            0..60 => Some("basic"),
+            60..90 => Some("gold"),
+            90..118 => Some("silver"),
+            _ => Some("platinum"),
+        });
+        let calls = each(|i| f64::from(i * 7 % 13).exp());
+        Table::new(
+            vec![
+                column("plan", StringArray::from_iter(plan)),
+                column("calls", Float64Array::from_iter_values(calls)),
+                column("rare", BooleanArray::from_iter(each(|i| Some(i == 3)))),
+                column("email", StringArray::from_iter_values(each(|i| format!("m{}", i % 3)))),
+                column(
+                    "note",
+                    StringArray::from_iter_values(each(|i| format!("a{}@b.org", i % 3))),
+                ),
+                column("code", StringArray::from_iter_values(each(|i| format!("X{i}")))),
+                column(
+                    "survey",
+                    Float64Array::from_iter(each(|i| (i % 3 == 0).then(|| f64::from(i)))),
+                ),
+            ],
+            50,
+        )
+    }
+
+    /// Mean of the squared length of all prepared rows, in the features of one column.
+    fn variance(table: &Table, preparation: &Preparation, name: &str) -> f64 {
+        let tiles = prepare(table, preparation, None, usize::MAX).unwrap().tiles;
+        let features = (0..preparation.n_features()).filter(|&at| preparation.features[at].column == name);
+        let step = preparation.grid.step();
+        let square = |at| {
+            (0..N as usize)
+                .map(|row| (f64::from(tiles.chunks()[0].value(row, at)) * step).powi(2))
+                .sum::<f64>()
+        };
+        features.map(square).sum::<f64>() / f64::from(N)
+    }
+
+    #[test]
+    fn text_weighs_as_much_as_a_column_of_numbers() {
+        let learned = learn(&plans(), &FeatureOptions::default()).unwrap();
+        let preparation = &learned.preparation;
+        assert_eq!(
+            preparation.names(),
+            [
+                "plan = basic",
+                "plan = gold",
+                "plan = silver",
+                "plan = (other)",
+                "plan (missing)",
+                "calls",
+                "rare"
+            ]
+        );
+        for name in ["plan", "calls"] {
+            let variance = variance(&plans(), preparation, name);
+            assert!((variance - 1.0).abs() < 1e-4, "{name}: {variance}");
+        }
+        assert!(
+            variance(&plans(), preparation, "rare") < 0.2,
+            "a rare flag does not stand apart from all others"
+        );
+        let weighted = FeatureOptions {
+            weights: vec![("plan".into(), 3.0)],
+            ..Default::default()
+        };
+        let weighted = learn(&plans(), &weighted).unwrap().preparation;
+        assert!((variance(&plans(), &weighted, "plan") - 3.0).abs() < 1e-4);
+        let ignored = |name: &str| {
+            let report = learned.columns.iter().find(|report| report.column == name);
+            report.unwrap().reason.clone().unwrap()
+        };
+        assert_eq!(ignored("email"), "is personal data: e-mail addresses");
+        assert_eq!(ignored("note"), "is personal data: e-mail addresses");
+        assert_eq!(ignored("code"), "looks like an id: every text is different");
+        assert_eq!(ignored("survey"), "has no value in 66 % of the rows");
+        assert_eq!(
+            learned.columns[0].treatment,
+            "one-hot: 3 levels, 1 rare ones as one, missing as one"
+        );
+        assert_eq!(
+            (learned.columns[0].n_missing, learned.columns[0].n_rare_levels),
+            (10, 1)
+        );
+        assert_eq!(
+            learn(&plans(), &named(&["survey"])).unwrap().preparation.n_features(),
+            1
+        );
+        let error = learn(&plans(), &named(&["note"])).unwrap_err();
+        assert!(
+            error.to_string().ends_with("is personal data: e-mail addresses"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn levels_that_the_fit_never_saw_are_other_or_nothing() {
+        let preparation = learn(&plans(), &named(&["plan"])).unwrap().preparation;
+        let new = Table::new(
+            vec![column(
+                "plan",
+                StringArray::from(vec![Some("never"), None, Some("gold")]),
+            )],
+            3,
+        );
+        let prepared = prepare(&new, &preparation, None, usize::MAX).unwrap();
+        let ones = |row: usize| -> Vec<bool> {
+            (0..5)
+                .map(|at| prepared.tiles.chunks()[0].value(row, at) > 0.0)
+                .collect()
+        };
+        assert_eq!(ones(0), [false, false, false, true, false]);
+        assert_eq!(ones(1), [false, false, false, false, true]);
+        assert_eq!(ones(2), [false, true, false, false, false]);
+        assert_eq!(
+            prepared.share_missing,
+            [0.0, 1.0, 0.0],
+            "one column is missing, not five features"
+        );
+    }
+
+    #[test]
+    fn logarithms_are_taken_where_they_straighten() {
+        let learned = learn(&plans(), &named(&["calls"])).unwrap();
+        let log = learned.columns[1].log.clone().unwrap();
+        assert!(
+            log.skewness > 2.0 && log.skewness_after.abs() < 0.5 && log.unit == 1.0,
+            "{log:?}"
+        );
+        assert!(
+            learned.columns[1].treatment.starts_with("log1p (skewness "),
+            "{}",
+            learned.columns[1].treatment
+        );
+        let feature = &learned.preparation.features[0];
+        let logs: Vec<f64> = each(|i| crate::num::logs::signed_ln_1p(f64::from(i * 7 % 13).exp())).collect();
+        let mut moments = crate::num::Moments::default();
+        moments.add_all(&logs);
+        assert_eq!((feature.centre, feature.scale), (moments.mean(), moments.std()));
+        let none = FeatureOptions {
+            log: LogChoice::None,
+            ..named(&["calls"])
+        };
+        assert_eq!(learn(&plans(), &none).unwrap().preparation.features[0].log_unit, None);
+        let clipped = FeatureOptions {
+            clip: Some(0.1),
+            ..none
+        };
+        let clipped = learn(&plans(), &clipped).unwrap();
+        let [low, high] = clipped.preparation.features[0].clip.unwrap();
+        assert_eq!((low, high), (1f64.exp(), 11f64.exp()));
+        let variance = variance(&plans(), &clipped.preparation, "calls");
+        assert!((variance - 1.0).abs() < 1e-4, "{variance}");
+    }
+
+    #[test]
+    fn missing_values_are_treated_as_asked() {
+        let table = floats(&[5.0, f64::NAN, 1.0, 2.0, 100.0, f64::NAN]);
+        let with = |how| {
+            let missing = vec![MissingRule {
+                column: Some("x".into()),
+                how,
+            }];
+            learn(
+                &table,
+                &FeatureOptions {
+                    missing,
+                    ..Default::default()
+                },
+            )
+        };
+        assert_eq!(with(Missing::Mean).unwrap().preparation.features[0].fill, 27.0);
+        assert_eq!(
+            with(Missing::Constant(-1.0)).unwrap().preparation.features[0].fill,
+            -1.0
+        );
+        let indicated = with(Missing::Indicator).unwrap();
+        assert_eq!(indicated.preparation.names(), ["x", "x (missing)"]);
+        assert_eq!(indicated.columns[0].n_features, 2);
+        let tiles = prepare(&table, &indicated.preparation, None, usize::MAX).unwrap().tiles;
+        let flag = |row| f64::from(tiles.chunks()[0].value(row, 1)) * indicated.preparation.grid.step();
+        assert!((flag(1) - 2.0 / 3.0).abs() < 1e-4 && (flag(0) + 1.0 / 3.0).abs() < 1e-4);
+        let refused = with(Missing::Refuse).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "column \"x\" cannot be used as a feature: 2 rows have no value, and missing values are refused"
+        );
+        let far = with(Missing::Constant(1e6)).unwrap();
+        assert_eq!(
+            prepare(&table, &far.preparation, None, usize::MAX).unwrap().n_clipped,
+            0
+        );
+    }
+
+    #[test]
+    fn dates_are_counted_from_the_day_asked_for() {
+        let options = FeatureOptions {
+            as_of: Some("2010-01-01".parse().unwrap()),
+            ..named(&["first_day"])
+        };
+        let learned = learn(&shop(), &options).unwrap();
+        assert!(
+            learned.columns[4]
+                .treatment
+                .starts_with("days before 2010-01-01; zscore")
+        );
+        let newest = learn(&shop(), &named(&["first_day"])).unwrap().preparation.features[0].mean;
+        let days = 14_610 - 14_049; // 2010-01-01 and the newest day
+        assert_eq!(learned.preparation.features[0].mean, newest + f64::from(days));
+    }
+
+    #[test]
+    fn options_for_columns_that_are_not_clustered_on_are_told() {
+        let options = FeatureOptions {
+            weights: vec![("code".into(), 2.0)],
+            ..Default::default()
+        };
+        let warnings = learn(&plans(), &options).unwrap().warnings;
+        assert_eq!(
+            warnings,
+            ["column \"code\" is not clustered on, so --weights does nothing"]
+        );
     }
 
     #[test]

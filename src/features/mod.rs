@@ -4,20 +4,25 @@
 //! preparation on data, the fit's own or new. Whatever is learned depends on the multiset of rows alone: moments are
 //! exact sums, quantiles exact selections, so neither row order nor batches nor threads can change a bit.
 
+mod choices;
 mod columns;
 mod decode;
 mod kept;
 mod learn;
+mod levels;
+mod measure;
 mod options;
+mod personal;
 mod preparation;
 mod report;
+mod settle;
 mod transform;
 mod weights;
 
-pub use columns::{ColumnReport, Role};
+pub use columns::{ColumnReport, FeatureColumn, LogReport, OutcomeColumn, Role, carried_columns, outcome_columns};
 pub use decode::{BadCell, Instant, MAX_ABS, ValueKind, decode};
 pub use learn::{Learned, learn};
-pub use options::{FeatureOptions, Scale};
+pub use options::{Block, FeatureOptions, LogChoice, Missing, MissingRule, Scale};
 pub use preparation::{FeaturePreparation, Preparation};
 pub use transform::{Prepared, prepare};
 
@@ -25,6 +30,8 @@ pub(crate) use decode::fits_f32;
 pub(crate) use kept::Kept;
 pub(crate) use learn::learn_and_keep;
 pub(crate) use transform::prepare_kept;
+
+use std::collections::HashMap;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
@@ -37,7 +44,21 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Those of [`learn`] that need no look at any row.
 pub fn check_columns(schema: &Schema, options: &FeatureOptions) -> Result<()> {
-    columns::plan(schema, options).map(drop)
+    columns::plan(schema, options)?;
+    choices::choices(schema, options).map(drop)
+}
+
+/// Columns without repeats, in order of first mention, and the place of each of `columns` among them.
+pub(crate) fn without_repeats(columns: &[FeatureColumn]) -> (Vec<FeatureColumn>, Vec<usize>) {
+    let (mut once, mut places) = (Vec::new(), HashMap::new());
+    let place = |&column: &FeatureColumn| {
+        *places.entry(column).or_insert_with(|| {
+            once.push(column);
+            once.len() - 1
+        })
+    };
+    let places = columns.iter().map(place).collect();
+    (once, places)
 }
 
 /// The column named `name`.
@@ -57,8 +78,19 @@ fn find_column(schema: &Schema, name: &str) -> Result<usize> {
     }
 }
 
-/// [`BatchSource::scan`], and a check that it hands on the rows it promised.
+/// [`BatchSource::scan`] of columns that may be clustered on, and of no others: everything that is learned or becomes
+/// tiles is read here.
 fn scan(
+    source: &dyn BatchSource,
+    columns: &[FeatureColumn],
+    consume: impl FnMut(usize, &RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let columns: Vec<usize> = columns.iter().map(|column| column.index()).collect();
+    scan_indices(source, &columns, consume)
+}
+
+/// [`BatchSource::scan`], and a check that it hands on the rows it promised.
+fn scan_indices(
     source: &dyn BatchSource,
     columns: &[usize],
     mut consume: impl FnMut(usize, &RecordBatch) -> Result<()>,

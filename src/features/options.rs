@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::decode::Instant;
 use crate::error::Error;
 
 /// Which columns play which part, and how features are scaled.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureOptions {
     /// Names, or glob patterns such as `usage_*`, of the columns to cluster on; empty for every usable column.
@@ -18,8 +19,105 @@ pub struct FeatureOptions {
     pub id: Vec<String>,
     /// The column that says how much each row counts; never a feature.
     pub weight: Option<String>,
+    /// Names or patterns of columns to profile per segment, and never to cluster on.
+    #[serde(default)]
+    pub outcomes: Vec<String>,
+    /// Names or patterns of columns that go into the table of assignments as they are; not clustered on, unless they
+    /// are named as features.
+    #[serde(default)]
+    pub carry: Vec<String>,
     /// How features are made comparable.
     pub scale: Scale,
+    /// Which columns of numbers are bent by a logarithm first.
+    #[serde(default)]
+    pub log: LogChoice,
+    /// The share of each column's values, at either end, that is moved to the quantile there: below a half.
+    #[serde(default)]
+    pub clip: Option<f64>,
+    /// What stands in for missing values; the last rule that speaks of a column counts. Medians where none does.
+    #[serde(default)]
+    pub missing: Vec<MissingRule>,
+    /// The point in time that ages of dates are counted from; the newest of each column where there is none.
+    #[serde(default)]
+    pub as_of: Option<Instant>,
+    /// How much columns, or blocks, count: names and positive numbers. 1 where none is given.
+    #[serde(default)]
+    pub weights: Vec<(String, f64)>,
+    /// Blocks with equal say, whatever the number of their columns; columns in none are one more block.
+    #[serde(default)]
+    pub blocks: Vec<Block>,
+}
+
+/// Which columns of numbers, dates and durations are replaced by `ln(1 + x)`, `-ln(1 - x)` below 0.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogChoice {
+    /// Those whose skewness is above 2 in magnitude, and less than half of that once they are bent; none of fewer than
+    /// 30 rows, and none with [`Scale::None`], which leaves values as they are.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// These: names or patterns.
+    Columns(Vec<String>),
+}
+
+/// What stands in for a missing value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissingRule {
+    /// A name or pattern; every column where there is none.
+    pub column: Option<String>,
+    /// What is done.
+    pub how: Missing,
+}
+
+/// What is done about missing values. Text needs none of it: no value is a level of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// The median of the column stands in.
+    #[default]
+    Median,
+    /// The mean stands in.
+    Mean,
+    /// The median stands in, and one more feature says that the value was missing.
+    Indicator,
+    /// A missing value is an error.
+    Refuse,
+    /// This stands in, in the column's units.
+    Constant(f64),
+}
+
+impl std::str::FromStr for Missing {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "median" => Ok(Self::Median),
+            "mean" => Ok(Self::Mean),
+            "indicator" => Ok(Self::Indicator),
+            "refuse" => Ok(Self::Refuse),
+            _ => match text.parse() {
+                Ok(v) if f64::abs(v) <= super::MAX_ABS => Ok(Self::Constant(v)),
+                _ => Err(Error::InvalidParam {
+                    param: "missing",
+                    value: text.into(),
+                    reason: "is one of median, mean, indicator, refuse, or a number".into(),
+                }),
+            },
+        }
+    }
+}
+
+/// Columns that count as one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// Its name, for messages and weights.
+    pub name: String,
+    /// Names or patterns of its columns.
+    pub columns: Vec<String>,
 }
 
 /// How a feature's values `v` become prepared values `z = (v - centre) / scale`.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::decode::ValueKind;
 use super::options::Scale;
 use crate::grid::{Grid, MAX_FEATURES};
+use crate::num::logs::{signed_exp_m1, signed_ln_1p};
 use crate::tiles::Centroids;
 
 /// Days on either side of 1970 that a model may name: far more than any timestamp reaches.
@@ -24,8 +25,9 @@ pub struct Preparation {
     pub features: Vec<FeaturePreparation>,
 }
 
-/// How one column's values become prepared values. All figures are of the values that were not missing, and in the
-/// column's units (days for dates, see [`ValueKind`]).
+/// How one column's values become prepared values: a column of numbers is one feature (two, where missing values have
+/// an indicator), one of text as many as it has levels. Figures are of the values that were not missing, and in the
+/// column's units (days for dates, see [`ValueKind`]), where nothing else is said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeaturePreparation {
@@ -35,11 +37,20 @@ pub struct FeaturePreparation {
     pub data_type: String,
     /// What its values mean as numbers.
     pub kind: ValueKind,
-    /// What becomes 0.
+    /// The bounds that values are moved to, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<[f64; 2]>,
+    /// Where there is a logarithm: `x` becomes `ln(1 + x / unit)`, and `-ln(1 - x / unit)` below 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_unit: Option<f64>,
+    /// What becomes 0, once bounds and logarithm have been applied.
     pub centre: f64,
-    /// The distance from there to what becomes 1; positive.
+    /// The distance from there to what becomes 1; positive. The column's weight is in it.
     pub scale: f64,
-    /// What stands in for missing values: the median where the fit had missing ones, else the mean.
+    /// How much the column counts in squared distances, 1 by default.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// What stands in for missing values.
     pub fill: f64,
     /// The mean.
     pub mean: f64,
@@ -47,33 +58,76 @@ pub struct FeaturePreparation {
     pub std: f64,
 }
 
+fn one() -> f64 {
+    1.0
+}
+
+/// A value moved within bounds, then bent by a logarithm of a unit.
+#[inline(always)]
+pub(super) fn bend(v: f64, clip: Option<[f64; 2]>, log_unit: Option<f64>) -> f64 {
+    let v = match clip {
+        None => v,
+        Some([low, high]) => v.max(low).min(high),
+    };
+    match log_unit {
+        None => v,
+        Some(unit) => signed_ln_1p(v / unit),
+    }
+}
+
 impl FeaturePreparation {
+    /// What the feature is called: its column, and the level where it stands for one (`plan = gold`,
+    /// `plan = (other)`, `plan (missing)`).
+    #[must_use]
+    pub fn name(&self) -> String {
+        let column = &self.column;
+        match &self.kind {
+            ValueKind::Level(level) => format!("{column} = {level}"),
+            ValueKind::OtherThan(_) => format!("{column} = (other)"),
+            ValueKind::Missing => format!("{column} (missing)"),
+            _ => column.clone(),
+        }
+    }
+
     /// The prepared value of `v`, which must not be NaN.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn z(&self, v: f64) -> f64 {
-        (v - self.centre) / self.scale
+        (bend(v, self.clip, self.log_unit) - self.centre) / self.scale
     }
 
     /// The value, in the column's units, of a prepared one.
     #[must_use]
     pub fn original(&self, z: f64) -> f64 {
-        z * self.scale + self.centre
+        let bent = z * self.scale + self.centre;
+        match self.log_unit {
+            None => bent,
+            // Far beyond the data, where a centroid file may point, there is an end to what can be told.
+            Some(unit) => (signed_exp_m1(bent.clamp(-690.0, 690.0)) * unit).clamp(-f64::MAX, f64::MAX),
+        }
     }
 
     fn problem(&self) -> Option<&'static str> {
         let positive = |v: f64| v.is_normal() && v > 0.0;
-        let in_time = |kind: ValueKind| match kind {
+        let in_time = |kind: &ValueKind| match kind {
             ValueKind::DaysBefore(newest) => {
                 (-MAX_DAY..=MAX_DAY).contains(&newest.day) && (0..86_400_000_000_000).contains(&newest.nanosecond)
             }
             _ => true,
         };
-        if ![self.centre, self.fill, self.mean].iter().all(|v| v.is_finite()) {
+        let clipped = self.clip.unwrap_or_default();
+        if !{ clipped.iter() }
+            .chain(&[self.centre, self.fill, self.mean])
+            .all(|v| v.is_finite())
+        {
             Some("has a figure that is not finite")
+        } else if clipped[0] > clipped[1] {
+            Some("has bounds the wrong way round")
+        } else if !self.log_unit.is_none_or(positive) || !positive(self.weight) {
+            Some("has a unit or a weight that is not positive")
         } else if !positive(self.scale) || !positive(self.std) {
             Some("has a scale that is not positive")
-        } else if !in_time(self.kind) {
+        } else if !in_time(&self.kind) {
             Some("counts days from no point in time")
         } else {
             None
@@ -82,6 +136,12 @@ impl FeaturePreparation {
 }
 
 impl Preparation {
+    /// The names of the features.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.features.iter().map(FeaturePreparation::name).collect()
+    }
+
     /// Number of features.
     #[must_use]
     pub fn n_features(&self) -> usize {
@@ -146,8 +206,8 @@ impl Preparation {
             if let Some(problem) = feature.problem() {
                 return Err(format!("feature {:?} {problem}", feature.column));
             }
-            if !names.insert(&feature.column) {
-                return Err(format!("feature {:?} stands twice", feature.column));
+            if !names.insert(feature.name()) {
+                return Err(format!("feature {:?} stands twice", feature.name()));
             }
         }
         Ok(())
@@ -164,8 +224,11 @@ mod tests {
             column: column.into(),
             data_type: "Float64".into(),
             kind,
+            clip: None,
+            log_unit: None,
             centre,
             scale,
+            weight: 1.0,
             fill: centre,
             mean: centre,
             std: scale,
@@ -209,6 +272,39 @@ mod tests {
     }
 
     #[test]
+    fn bent_values_come_back() {
+        let mut feature = preparation().features.remove(0);
+        (feature.clip, feature.log_unit) = (Some([-50.0, 200.0]), Some(2.0));
+        for v in [-50.0, -1.0, 0.0, 0.3, 7.0, 200.0] {
+            let back = feature.original(feature.z(v));
+            assert!((back - v).abs() <= 1e-9, "{v} {back}");
+        }
+        assert_eq!(feature.z(1e9).to_bits(), feature.z(200.0).to_bits());
+        assert!(feature.original(1e300).is_finite() && feature.original(-1e300).is_finite());
+    }
+
+    #[test]
+    fn features_of_one_column_have_names_of_their_own() {
+        let mut preparation = preparation();
+        let plan = |kind| FeaturePreparation {
+            column: "plan".into(),
+            kind,
+            ..preparation.features[0].clone()
+        };
+        let gold = plan(ValueKind::Level("gold".into()));
+        let other = plan(ValueKind::OtherThan(vec!["gold".into()]));
+        let missing = plan(ValueKind::Missing);
+        preparation.features = vec![gold.clone(), other, missing];
+        assert_eq!(preparation.names(), ["plan = gold", "plan = (other)", "plan (missing)"]);
+        assert_eq!(preparation.validate(), Ok(()));
+        preparation.features.push(gold);
+        assert_eq!(
+            preparation.validate(),
+            Err("feature \"plan = gold\" stands twice".into())
+        );
+    }
+
+    #[test]
     fn a_preparation_that_cannot_be_computed_with_is_refused() {
         let refused = |change: &dyn Fn(&mut Preparation)| {
             let mut changed = preparation();
@@ -223,6 +319,10 @@ mod tests {
         assert!(refused(&|p| p.features[0].scale = 0.0));
         assert!(refused(&|p| p.features[0].scale = -1.0));
         assert!(refused(&|p| p.features[0].std = f64::NAN));
+        assert!(refused(&|p| p.features[0].weight = 0.0));
+        assert!(refused(&|p| p.features[0].log_unit = Some(-1.0)));
+        assert!(refused(&|p| p.features[0].clip = Some([2.0, 1.0])));
+        assert!(refused(&|p| p.features[0].clip = Some([2.0, f64::NAN])));
         assert!(refused(&|p| p.features[1].kind = ValueKind::DaysBefore(Instant {
             day: i64::MIN,
             nanosecond: 0

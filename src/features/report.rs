@@ -2,11 +2,26 @@
 
 use arrow::datatypes::{FieldRef, Schema};
 
-use super::columns::{ColumnReport, Part, Role};
+use super::columns::{ColumnReport, LogReport, Part, Role};
 use super::decode::ValueKind;
 use super::options::Scale;
 use super::preparation::FeaturePreparation;
 use crate::grid::Grid;
+
+/// What a column was made into.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Made {
+    pub(super) features: Vec<FeaturePreparation>,
+    /// Per feature its largest prepared magnitude, and the standard deviation of its prepared values.
+    pub(super) reaches: Vec<f64>,
+    pub(super) spreads: Vec<f64>,
+    pub(super) n_missing: u64,
+    /// Whether something stands in for missing values.
+    pub(super) filled: bool,
+    pub(super) log: Option<LogReport>,
+    /// Levels of text that share a feature.
+    pub(super) n_rare_levels: usize,
+}
 
 /// A warning where the step is coarser than 1/1024 of some feature's standard deviation: who forces it, who suffers.
 pub(super) fn coarse_steps(
@@ -14,23 +29,21 @@ pub(super) fn coarse_steps(
     scale: Scale,
     features: &[FeaturePreparation],
     reaches: &[f64],
+    spreads: &[f64],
 ) -> Option<String> {
-    let pick = |choose: &dyn Fn(&FeaturePreparation, f64) -> bool| -> Vec<usize> {
-        (0..features.len())
-            .filter(|&at| choose(&features[at], reaches[at]))
-            .collect()
-    };
-    let suffering = pick(&|feature, _| grid.step() > feature.std / feature.scale / 1024.0);
+    let pick =
+        |choose: &dyn Fn(usize) -> bool| -> Vec<usize> { (0..features.len()).filter(|&at| choose(at)).collect() };
+    let suffering = pick(&|at| grid.step() > spreads[at] / 1024.0);
     if suffering.is_empty() {
         return None;
     }
-    let forcing = pick(&|_, reach| reach > 0.0 && Grid::covering(reach) == grid);
+    let forcing = pick(&|at| reaches[at] > 0.0 && Grid::covering(reaches[at]) == grid);
     // `column "a"`, or `columns "a", "b"`.
     let list = |columns: &[usize]| {
         let mut names: Vec<String> = columns
             .iter()
             .take(8)
-            .map(|&at| format!("{:?}", features[at].column))
+            .map(|&at| format!("{:?}", features[at].name()))
             .collect();
         if columns.len() > 8 {
             names.push(format!("{} more", columns.len() - 8));
@@ -55,7 +68,7 @@ pub(super) fn coarse_steps(
         )
     };
     let own = suffering.iter().all(|at| forcing.contains(at));
-    let in_std = |at: usize| reaches[at] * features[at].scale / features[at].std;
+    let in_std = |at: usize| reaches[at] / spreads[at];
     let cure = match scale {
         Scale::Zscore => far(&forcing, "standard deviations", &in_std),
         Scale::Robust => far(&forcing, "quartile distances", &|at| reaches[at]),
@@ -71,35 +84,29 @@ pub(super) fn coarse_steps(
     ))
 }
 
-/// What was made of every column: `prepared` and `n_missing` hold the features, in the order of the schema.
-pub(super) fn reports(
-    schema: &Schema,
-    scale: Scale,
-    parts: &[Part],
-    prepared: &[FeaturePreparation],
-    n_missing: &[u64],
-) -> Vec<ColumnReport> {
-    let mut features = prepared.iter().zip(n_missing);
+/// What was made of every column: `made` holds those that are clustered on, in the order of the schema.
+pub(super) fn reports(schema: &Schema, scale: Scale, parts: &[Part], made: &[Made]) -> Vec<ColumnReport> {
+    let mut made = made.iter();
     let of_column = |(field, part): (&FieldRef, &Part)| {
-        let mut report = ColumnReport {
-            column: field.name().clone(),
-            data_type: field.data_type().to_string(),
-            role: Role::Ignored,
-            treatment: String::new(),
-            n_missing: 0,
-            fill: None,
-            reason: None,
-        };
+        let mut report = ColumnReport::new(field);
         match part {
             Part::Id => (report.role, report.treatment) = (Role::Id, "tells rows apart".into()),
             Part::Weight => (report.role, report.treatment) = (Role::Weight, "weight of the row".into()),
+            Part::Outcome { asked, .. } => {
+                (report.role, report.treatment) = (Role::Outcome, "profiled per segment".into());
+                report.reason = (!asked).then(|| "looks like an outcome by its name".into());
+            }
+            Part::Carried => (report.role, report.treatment) = (Role::Carried, "copied as it is".into()),
             Part::Ignored(reason) => report.reason = Some(reason.clone()),
             Part::Candidate { .. } => {
-                let (prepared, &n_missing) = features.next().expect("a feature for every candidate that is left");
+                let made = made.next().expect("features for every candidate that is left");
                 report.role = Role::Feature;
-                report.treatment = treatment(scale, prepared);
-                report.n_missing = n_missing;
-                report.fill = (n_missing > 0).then_some(prepared.fill);
+                report.treatment = treatment(scale, made);
+                report.n_missing = made.n_missing;
+                report.fill = (made.filled && made.n_missing > 0).then_some(made.features[0].fill);
+                report.n_features = made.features.len();
+                report.n_rare_levels = made.n_rare_levels;
+                report.log.clone_from(&made.log);
             }
         }
         report
@@ -108,19 +115,42 @@ pub(super) fn reports(
 }
 
 /// What is done to a column, for people.
-fn treatment(scale: Scale, feature: &FeaturePreparation) -> String {
+fn treatment(scale: Scale, made: &Made) -> String {
+    let feature = &made.features[0];
     let meaning = match feature.kind {
         ValueKind::Number => String::new(),
         ValueKind::Bool => "true = 1; ".into(),
         ValueKind::DaysBefore(newest) => format!("days before {newest}; "),
         ValueKind::HoursOfDay => "hours since midnight; ".into(),
         ValueKind::Days => "days; ".into(),
+        ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing => return one_hot(made),
     };
+    let clip = feature.clip.map_or_else(String::new, |[low, high]| {
+        format!("clipped to {} .. {}; ", short(low), short(high))
+    });
+    let log = made.log.as_ref().map_or_else(String::new, |log| format!("{log}; "));
     let (centre, factor) = (short(feature.centre), short(feature.scale));
+    let indicator = if made.features.len() > 1 {
+        "; an indicator of missing values"
+    } else {
+        ""
+    };
     match scale {
-        Scale::None => format!("{meaning}not scaled: centre {centre}"),
-        _ => format!("{meaning}{scale}: centre {centre}, scale {factor}"),
+        Scale::None => format!("{meaning}{clip}{log}not scaled: centre {centre}{indicator}"),
+        _ => format!("{meaning}{clip}{log}{scale}: centre {centre}, scale {factor}{indicator}"),
     }
+}
+
+fn one_hot(made: &Made) -> String {
+    let count = |holds: fn(&ValueKind) -> bool| made.features.iter().filter(|feature| holds(&feature.kind)).count();
+    let mut text = format!("one-hot: {} levels", count(|kind| matches!(kind, ValueKind::Level(_))));
+    if made.n_rare_levels > 0 {
+        text += &format!(", {} rare ones as one", made.n_rare_levels);
+    }
+    if count(|kind| *kind == ValueKind::Missing) > 0 {
+        text += ", missing as one";
+    }
+    text
 }
 
 /// Six significant digits.

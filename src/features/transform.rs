@@ -4,11 +4,12 @@ use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::Schema;
 use rayon::prelude::*;
 
+use super::columns::FeatureColumn;
 use super::decode::{BadCell, decode};
 use super::kept::{Kept, all_pieces};
 use super::preparation::{FeaturePreparation, Preparation};
 use super::weights::read_weights;
-use super::{bad_value, find_column, scan};
+use super::{bad_value, find_column, scan, without_repeats};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::grid::Grid;
@@ -24,7 +25,7 @@ const PIECE_BLOCKS: usize = 32;
 pub struct Prepared {
     /// Grid values and weights of all rows, in row order.
     pub tiles: TileSet,
-    /// Per row, the share of features that had no value and were filled.
+    /// Per row, the share of columns that had no value.
     pub share_missing: Vec<f32>,
     /// Values beyond the grid, moved to its edge: none where the data is the fit's own.
     pub n_clipped: u64,
@@ -74,6 +75,8 @@ pub(crate) fn prepare_kept(
         what: "the shares of missing values".into(),
         bytes: n_rows as u64 * 4,
     })?;
+    let places = without_repeats(&columns);
+    let once = Once::of(&places.1);
     let at_hand: Vec<usize> = (0..n_features).filter(|&at| keeps[at]).collect();
     let to_read: Vec<usize> = (0..n_features).filter(|&at| !keeps[at]).collect();
     let mut n_clipped = 0;
@@ -81,18 +84,25 @@ pub(crate) fn prepare_kept(
         let pieces = with_rows(all_pieces(&mut tiles), &mut share_missing);
         let snapped = pieces
             .into_par_iter()
-            .map(|(mut piece, n_missing)| snap_kept(&mut piece, &at_hand, preparation, n_missing));
+            .map(|(mut piece, n_missing)| snap_kept(&mut piece, &at_hand, preparation, &once, n_missing));
         n_clipped += snapped.sum::<u64>();
     }
     if !to_read.is_empty() {
-        let columns: Vec<usize> = to_read.iter().map(|&at| columns[at]).collect();
+        let columns: Vec<FeatureColumn> = to_read.iter().map(|&at| columns[at]).collect();
+        let (columns, from_columns) = without_repeats(&columns);
+        let reading = Reading {
+            features: &to_read,
+            from_columns: &from_columns,
+            once: &once,
+            preparation,
+        };
         scan(source, &columns, |first_row, batch| {
             let rows = first_row..first_row + batch.num_rows();
             let pieces = tiles.pieces_mut(rows.clone(), PIECE_BLOCKS);
             let pieces = with_rows(pieces, &mut share_missing[rows]);
             let filled = pieces.into_par_iter().map(|(mut piece, n_missing)| {
                 let from = piece.rows().start - first_row;
-                fill(&mut piece, batch.columns(), &to_read, from, preparation, n_missing)
+                reading.fill(&mut piece, batch.columns(), from, n_missing)
             });
             let filled: Vec<std::result::Result<u64, (BadCell, usize)>> = filled.collect();
             let bad = filled.iter().filter_map(|filled| filled.as_ref().err());
@@ -105,7 +115,7 @@ pub(crate) fn prepare_kept(
     }
     // Where nothing is missing the zeros stay untouched, and take no memory.
     let some_missing = share_missing.iter_mut().filter(|n| **n > 0.0);
-    some_missing.for_each(|n| *n /= n_features as f32);
+    some_missing.for_each(|n| *n /= places.0.len() as f32);
     if let Some(weights) = &weights {
         tiles.fill_weights(0, &weights.values);
     }
@@ -128,17 +138,44 @@ fn with_rows<'r>(pieces: Vec<Piece<'r>>, mut of_rows: &'r mut [f32]) -> Vec<(Pie
 }
 
 /// Puts the values that stand in a piece on the grid.
-fn snap_kept(piece: &mut Piece<'_>, at_hand: &[usize], preparation: &Preparation, n_missing: &mut [f32]) -> u64 {
+fn snap_kept(
+    piece: &mut Piece<'_>,
+    at_hand: &[usize],
+    preparation: &Preparation,
+    once: &Once,
+    n_missing: &mut [f32],
+) -> u64 {
     let mut n_clipped = 0;
     let (mut values, mut snapped) = (Vec::new(), vec![0.0; piece.rows().len()]);
     for &at in at_hand {
         let feature = &preparation.features[at];
         values.clear();
         piece.read(at, &mut values);
+        let n_missing = once.counted(at, n_missing);
         n_clipped += snap(&mut values, feature, preparation.grid, n_missing, &mut snapped);
         piece.fill(at, &snapped);
     }
     n_clipped
+}
+
+/// Which features are the first of their column: those that count a row's missing values.
+struct Once(Vec<bool>);
+
+impl Once {
+    /// Of features at these places among their columns.
+    fn of(places: &[usize]) -> Self {
+        let mut next = 0;
+        let first = |&place: &usize| {
+            let is_first = place == next;
+            next += usize::from(is_first);
+            is_first
+        };
+        Self(places.iter().map(first).collect())
+    }
+
+    fn counted<'n>(&self, feature: usize, n_missing: &'n mut [f32]) -> Option<&'n mut [f32]> {
+        self.0[feature].then_some(n_missing)
+    }
 }
 
 /// Fills what is missing among a feature's values and puts them on the grid; gives the number of values beyond it.
@@ -146,7 +183,7 @@ fn snap(
     values: &mut [f64],
     feature: &FeaturePreparation,
     grid: Grid,
-    n_missing: &mut [f32],
+    n_missing: Option<&mut [f32]>,
     snapped: &mut [f32],
 ) -> u64 {
     fill_missing(values, feature.fill, n_missing);
@@ -163,17 +200,17 @@ impl Preparation {
     ///
     /// # Errors
     /// The first column that is missing, stands twice or has a type of another kind than at the fit.
-    pub fn columns_in(&self, schema: &Schema) -> Result<Vec<usize>> {
+    pub fn columns_in(&self, schema: &Schema) -> Result<Vec<FeatureColumn>> {
         self.features.iter().map(|feature| place(schema, feature)).collect()
     }
 }
 
 /// Where a feature's column stands in `schema`, if it still is what it was.
-fn place(schema: &Schema, feature: &FeaturePreparation) -> Result<usize> {
+fn place(schema: &Schema, feature: &FeaturePreparation) -> Result<FeatureColumn> {
     let index = find_column(schema, &feature.column)?;
     let found = schema.field(index).data_type();
     if feature.kind.accepts(found) {
-        return Ok(index);
+        return Ok(FeatureColumn::of_preparation(index));
     }
     Err(Error::ColumnRetyped {
         column: feature.column.clone(),
@@ -182,51 +219,60 @@ fn place(schema: &Schema, feature: &FeaturePreparation) -> Result<usize> {
     })
 }
 
-/// Writes the rows of a piece, which begin at row `from` of a batch of the columns of some features, and adds to the
-/// number of features that had no value; gives the number of values beyond the grid, or the first bad row's first bad
-/// cell and its feature.
-fn fill(
-    piece: &mut Piece<'_>,
-    columns: &[ArrayRef],
-    features: &[usize],
-    from: usize,
-    preparation: &Preparation,
-    n_missing: &mut [f32],
-) -> std::result::Result<u64, (BadCell, usize)> {
-    let n_rows = piece.rows().len();
-    let (mut n_clipped, mut worst) = (0, None::<(BadCell, usize)>);
-    let mut snapped = vec![0.0; n_rows];
-    for (&at, array) in features.iter().zip(columns) {
-        let feature = &preparation.features[at];
-        match decode(&array.slice(from, n_rows), &feature.kind) {
-            Ok(mut values) => {
-                n_clipped += snap(&mut values, feature, preparation.grid, n_missing, &mut snapped);
-                piece.fill(at, &snapped);
+/// How batches of columns become features.
+struct Reading<'r> {
+    features: &'r [usize],
+    /// The place of each feature's column in a batch.
+    from_columns: &'r [usize],
+    once: &'r Once,
+    preparation: &'r Preparation,
+}
+
+impl Reading<'_> {
+    /// Writes the rows of a piece, which begin at row `from` of a batch, and adds to the number of columns that had no
+    /// value; gives the number of values beyond the grid, or the first bad row's first bad cell and its feature.
+    fn fill(
+        &self,
+        piece: &mut Piece<'_>,
+        columns: &[ArrayRef],
+        from: usize,
+        n_missing: &mut [f32],
+    ) -> std::result::Result<u64, (BadCell, usize)> {
+        let n_rows = piece.rows().len();
+        let (mut n_clipped, mut worst) = (0, None::<(BadCell, usize)>);
+        let mut snapped = vec![0.0; n_rows];
+        for (&at, &column) in self.features.iter().zip(self.from_columns) {
+            let feature = &self.preparation.features[at];
+            match decode(&columns[column].slice(from, n_rows), &feature.kind) {
+                Ok(mut values) => {
+                    let n_missing = self.once.counted(at, n_missing);
+                    n_clipped += snap(&mut values, feature, self.preparation.grid, n_missing, &mut snapped);
+                    piece.fill(at, &snapped);
+                }
+                Err(bad) if worst.is_none_or(|(worst, _)| bad.index < worst.index) => worst = Some((bad, at)),
+                Err(_) => {}
             }
-            Err(bad) if worst.is_none_or(|(worst, _)| bad.index < worst.index) => worst = Some((bad, at)),
-            Err(_) => {}
         }
-    }
-    match worst {
-        None => Ok(n_clipped),
-        Some((bad, at)) => {
-            let index = from + bad.index;
-            Err((BadCell { index, ..bad }, at))
+        match worst {
+            None => Ok(n_clipped),
+            Some((bad, at)) => {
+                let index = from + bad.index;
+                Err((BadCell { index, ..bad }, at))
+            }
         }
     }
 }
 
-/// Puts `fill` in the place of missing values, and counts them per row.
-fn fill_missing(values: &mut [f64], fill: f64, n_missing: &mut [f32]) {
+/// Puts `fill` in the place of missing values, and counts them per row where that is asked.
+fn fill_missing(values: &mut [f64], fill: f64, n_missing: Option<&mut [f32]>) {
     if !values.iter().fold(false, |missing, v| missing | v.is_nan()) {
         return;
     }
-    for (v, n_missing) in values.iter_mut().zip(n_missing) {
-        if v.is_nan() {
-            *v = fill;
-            *n_missing += 1.0;
-        }
+    if let Some(n_missing) = n_missing {
+        let missing = values.iter().zip(n_missing).filter(|(v, _)| v.is_nan());
+        missing.for_each(|(_, n_missing)| *n_missing += 1.0);
     }
+    values.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = fill);
 }
 
 /// Values, none of them missing, on the grid; gives how many lie beyond it.

@@ -3,7 +3,7 @@
 use arrow::datatypes::Schema;
 
 use super::decode::{BadCell, TypeClass, ValueKind, class_of, decode, plain_type};
-use super::{all_or_first_bad, find_column, room_for, scan};
+use super::{all_or_first_bad, find_column, room_for, scan_indices};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::tiles::MAX_WEIGHT;
@@ -30,6 +30,7 @@ pub(crate) fn weight_column(schema: &Schema, name: &str) -> Result<(usize, Value
     match class_of(data_type) {
         Ok(TypeClass::Integer | TypeClass::Float | TypeClass::Decimal) => Ok((index, ValueKind::Number)),
         Ok(TypeClass::Bool) => Ok((index, ValueKind::Bool)),
+        Ok(TypeClass::Text) => Err(unusable("is text".into())),
         Ok(_) => Err(unusable(format!("is {}, not a number", plain_type(data_type)))),
         Err(reason) => Err(unusable(reason.into())),
     }
@@ -39,7 +40,7 @@ pub(crate) fn weight_column(schema: &Schema, name: &str) -> Result<(usize, Value
 pub(crate) fn read_weights(source: &dyn BatchSource, name: &str) -> Result<Weights> {
     let (index, kind) = weight_column(source.schema(), name)?;
     let mut values = room_for(source.n_rows(), "the weights")?;
-    scan(source, &[index], |first_row, batch| {
+    scan_indices(source, &[index], |first_row, batch| {
         let result = decode(batch.column(0), &kind).and_then(|weights| {
             let bad = weights.iter().position(|weight| weight.is_nan() || *weight < 0.0);
             bad.map_or(Ok(()), |index| {

@@ -1,7 +1,9 @@
 //! Layer 5: what a business reader sees of a clustering: who belongs where, and what each segment is like.
 
 mod assignment;
+mod outcomes;
 mod profile;
 
 pub use assignment::{Assignment, labels_hash};
+pub use outcomes::{MIN_CELL, OutcomeFigures, OutcomeProfile, outcomes};
 pub use profile::{FeatureProfile, Profile, SegmentProfile, profile};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::features::{FeaturePreparation, Preparation, decode, fits_f32};
+use crate::features::{FeatureColumn, FeaturePreparation, Preparation, decode, fits_f32, without_repeats};
 use crate::num::Moments;
 use crate::num::quantile::{Buckets, Cell, Deciles, Histogram, Selection};
 use crate::sys::{Plain, zeros};
@@ -114,7 +114,7 @@ fn profile_in_passes(
     while done < columns.len() {
         let types = columns[done..]
             .iter()
-            .map(|&column| source.schema().field(column).data_type());
+            .map(|column| source.schema().field(column.index()).data_type());
         let mut groups = rooms.groups(types, &counts, pass_bytes)?;
         let pass = done..done + groups.len();
         group(
@@ -126,7 +126,7 @@ fn profile_in_passes(
             &mut groups,
         )?;
         let features = preparation.features[pass.clone()].par_iter().zip(&mut groups);
-        let summaries = features.map(|(feature, group)| group.summarise(&feature.column, &counts));
+        let summaries = features.map(|(feature, group)| group.summarise(&feature.name(), &counts));
         by_feature.extend(summaries.collect::<Vec<_>>());
         rooms.take_back(groups);
         done = pass.end;
@@ -138,22 +138,26 @@ fn profile_in_passes(
 fn group(
     source: &dyn BatchSource,
     features: &[FeaturePreparation],
-    columns: &[usize],
+    columns: &[FeatureColumn],
     labels: &[u32],
     n_segments: usize,
     groups: &mut [Group],
 ) -> Result<()> {
     let mut n_read = 0;
     let mut order = Order::new(n_segments);
-    source.scan(columns, &mut |first_row, batch| {
+    let (columns, places) = without_repeats(columns);
+    let columns: Vec<usize> = columns.iter().map(|column| column.index()).collect();
+    source.scan(&columns, &mut |first_row, batch| {
         let labels = labels
             .get(first_row..first_row + batch.num_rows())
             .ok_or_else(other_data)?;
         n_read += labels.len();
         order.set(labels);
-        let cells = features.par_iter().zip(groups.par_iter_mut()).zip(batch.columns());
+        let cells = features.par_iter().zip(groups.par_iter_mut()).zip(&places);
         let placed: Vec<_> = cells
-            .map(|((feature, group), array)| decode(array, &feature.kind).map(|values| group.place(&order, &values)))
+            .map(|((feature, group), &at)| {
+                decode(batch.column(at), &feature.kind).map(|values| group.place(&order, &values))
+            })
             .collect();
         for (feature, placed) in features.iter().zip(placed) {
             placed.map_err(|bad| {

@@ -150,7 +150,7 @@ fn columns() {
             "fit customers.parquet -k 3 --id customer",
             "fit customers.parquet -k 3 --weight kilo",
             "fit customers.parquet -k 3 --exclude kilo",
-            "fit customers.parquet -k 3 --features country,age",
+            "fit texts.parquet -k 2 --features name",
             "fit customers.parquet -k 3 --features currency,age",
             "fit customers.parquet -k 3 --weight country",
             "fit customers.parquet -k 3 --id customer_id --features customer_id,age",
@@ -229,7 +229,8 @@ fn first_centroids() {
     let mut null = centre(&[1.0, 2.0, 3.0]);
     null[2].1 = Arc::new(Float64Array::from(vec![Some(1.0), None, Some(2.0)]));
     sandbox.write("null.parquet", &null);
-    let fit = |init: &str| format!("fit customers.parquet -k 3 --id customer_id --init {init}.parquet");
+    let fit =
+        |init: &str| format!("fit customers.parquet -k 3 --id customer_id --exclude country --init {init}.parquet");
     let mut days = centre(&[10.0, 60.0, 200.0]);
     days[0].1 = Arc::new(arrow::array::Date32Array::from(vec![1, 2, 3]));
     sandbox.write("days.parquet", &days);

@@ -3,10 +3,12 @@
 //! `cargo insta review`, or `INSTA_UPDATE=always cargo test --test cli`, takes over what has changed.
 
 mod bench;
+mod canaries;
 mod commands;
 mod errors;
 mod exit_codes;
 mod generate;
 mod interrupt;
+mod preparation;
 mod sandbox;
 mod sweep;

@@ -104,7 +104,7 @@ pub(crate) fn plant_other_hash(path: &Path) {
     std::fs::write(path, format!("{}{other}{}", &record[..at], &record[at + 1..])).unwrap();
 }
 
-/// Three plain groups of customers, a text column, a constant one and a few nulls.
+/// Three plain groups of customers, a text column that goes with them, a constant one and a few nulls.
 pub(crate) fn customers(rows: std::ops::Range<i64>) -> Vec<(&'static str, ArrayRef)> {
     let noise = |row: i64, salt: i64| ((row * 7919 + salt * 104_729) % 997) as f64 / 997.0 - 0.5;
     let group = |row: i64| [0, 0, 0, 1, 1, 2][(row % 6) as usize];
@@ -130,7 +130,7 @@ pub(crate) fn customers(rows: std::ops::Range<i64>) -> Vec<(&'static str, ArrayR
         (
             "country",
             Arc::new(StringArray::from_iter_values(
-                rows.clone().map(|row| if row % 3 == 0 { "FR" } else { "UK" }),
+                rows.clone().map(|row| ["UK", "FR", "FR"][group(row)]),
             )),
         ),
         ("currency", Arc::new(Int32Array::from_iter_values(rows.map(|_| 978)))),

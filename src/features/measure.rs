@@ -1,0 +1,308 @@
+//! What all rows say of each column that may become a feature: exact sums and counts, in one pass.
+
+use arrow::array::Array;
+use arrow::datatypes::DataType;
+use rayon::prelude::*;
+
+use super::choices::Choice;
+use super::columns::{FeatureColumn, Part};
+use super::decode::{BadCell, Instant, TypeClass, ValueKind, decode_pieces, each_integer, instants, plain_type};
+use super::kept::Kept;
+use super::levels::LevelCounts;
+use super::{all_or_first_bad, room_for, scan};
+use crate::data::BatchSource;
+use crate::error::Result;
+use crate::num::shape::Shape;
+use crate::num::{Moments, range};
+
+/// Fewer rows than this say nothing about whether integers number the rows.
+const MIN_ROWS_OF_AN_ID: u64 = 100;
+
+/// A column that may become a feature, and what all its rows say.
+pub(super) struct Candidate {
+    pub(super) column: FeatureColumn,
+    pub(super) name: String,
+    pub(super) named: bool,
+    pub(super) values: Values,
+}
+
+/// What all rows of a column say.
+pub(super) enum Values {
+    Numbers(Box<Numbers>),
+    Texts(LevelCounts),
+}
+
+/// The values of a column of numbers.
+pub(super) struct Numbers {
+    class: TypeClass,
+    pub(super) kind: ValueKind,
+    /// Standard deviations below this share of the largest magnitude are rounding noise.
+    noise: f64,
+    pub(super) n_missing: u64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) moments: Moments,
+    /// What says whether a logarithm helps, where that is asked.
+    pub(super) shape: Option<Shape>,
+    /// Least and largest integer, where the column holds integers.
+    integers: Option<(i128, i128)>,
+}
+
+impl Candidate {
+    /// Adds the values of a batch; gives those of numbers as `f32` where that can be had, see [`Numbers::add`].
+    fn add(&mut self, array: &dyn Array, keep: bool) -> std::result::Result<Option<Vec<f32>>, BadCell> {
+        match &mut self.values {
+            Values::Numbers(numbers) => numbers.add(array, keep, !self.named),
+            Values::Texts(counts) => {
+                counts.add(array);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Rows without a value.
+    pub(super) fn n_missing(&self) -> u64 {
+        match &self.values {
+            Values::Numbers(numbers) => numbers.n_missing,
+            Values::Texts(counts) => counts.n_missing,
+        }
+    }
+}
+
+impl Numbers {
+    /// Adds the values of a batch; gives them as `f32`, in which nothing is lost, or `None` where `keep` is not asked
+    /// for or cannot be had.
+    fn add(
+        &mut self,
+        array: &dyn Array,
+        keep: bool,
+        may_number: bool,
+    ) -> std::result::Result<Option<Vec<f32>>, BadCell> {
+        let mut narrow = keep.then(|| Vec::with_capacity(array.len()));
+        let kind = self.kind.clone();
+        decode_pieces(array, &kind, |_, mut values| {
+            if let Some(kept) = &mut narrow {
+                kept.extend(values.iter().map(|&v| v as f32));
+                let lost = |v: &f64| f64::from(*v as f32) != *v && !v.is_nan();
+                if values.iter().fold(false, |some, v| some | lost(v)) {
+                    narrow = None;
+                }
+            }
+            let n_missing = values.iter().filter(|v| v.is_nan()).count();
+            if n_missing > 0 {
+                self.n_missing += n_missing as u64;
+                values.retain(|v| !v.is_nan());
+            }
+            let (min, max) = range(&values);
+            self.min = self.min.min(min);
+            self.max = self.max.max(max);
+            self.moments.add_all(&values);
+            if let Some(shape) = &mut self.shape {
+                shape.add_all(&values);
+            }
+        })?;
+        if self.class == TypeClass::Integer && may_number {
+            each_integer(array, |v| {
+                let (min, max) = self.integers.unwrap_or((v, v));
+                self.integers = Some((min.min(v), max.max(v)));
+            });
+        }
+        Ok(narrow)
+    }
+
+    /// Why this column cannot be a feature, if it cannot.
+    pub(super) fn reason(&self, n_rows: u64, numbers_rows: bool) -> Option<&'static str> {
+        let std = self.moments.std();
+        if self.n_missing == n_rows {
+            Some("has no values")
+        } else if n_rows == 1 {
+            None
+        } else if self.min == self.max {
+            Some("is constant")
+        } else if !std.is_normal() || std < self.noise * self.min.abs().max(self.max.abs()) {
+            Some("is constant but for rounding noise")
+        } else if numbers_rows {
+            Some("looks like an id: it numbers the rows")
+        } else {
+            None
+        }
+    }
+
+    /// Whether a logarithm may be of use: not for truth values and times of day.
+    pub(super) fn may_bend(&self) -> bool {
+        !matches!(self.class, TypeClass::Bool | TypeClass::TimeOfDay)
+    }
+
+    /// Whether the values are truth values, as such or as 0 and 1.
+    pub(super) fn is_flag(&self) -> bool {
+        self.class == TypeClass::Bool || (self.class == TypeClass::Integer && (self.min, self.max) == (0.0, 1.0))
+    }
+
+    /// First number and how many there are up to the last, where these integers may number the rows.
+    fn number_range(&self, n_rows: u64) -> Option<(i128, usize)> {
+        let (min, max) = self.integers?;
+        let len = max - min + 1;
+        let may = n_rows >= MIN_ROWS_OF_AN_ID
+            && self.n_missing == 0
+            && (i128::from(n_rows)..2 * i128::from(n_rows)).contains(&len);
+        may.then_some((min, len as usize))
+    }
+}
+
+fn noise_of(data_type: &DataType) -> f64 {
+    match plain_type(data_type) {
+        DataType::Float16 => 2f64.powi(-11),
+        DataType::Float32 => 2f64.powi(-24),
+        DataType::Float64 => 1e-13,
+        _ => 0.0,
+    }
+}
+
+/// All candidates with their statistics over all rows.
+pub(super) fn measured(
+    source: &dyn BatchSource,
+    parts: &[Part],
+    choices: &[Choice],
+    as_of: Option<Instant>,
+    kept: &mut Kept,
+) -> Result<Vec<Candidate>> {
+    let newest = match as_of {
+        Some(as_of) => vec![as_of; parts.len()],
+        None => newest(source, parts)?,
+    };
+    let candidate = |part: &Part| {
+        let Part::Candidate { column, class, named } = *part else {
+            return None;
+        };
+        let index = column.index();
+        let field = source.schema().field(index);
+        let kind = match class {
+            TypeClass::Integer | TypeClass::Float | TypeClass::Decimal => ValueKind::Number,
+            TypeClass::Bool => ValueKind::Bool,
+            TypeClass::Instant => ValueKind::DaysBefore(newest[index]),
+            TypeClass::TimeOfDay => ValueKind::HoursOfDay,
+            TypeClass::Duration => ValueKind::Days,
+            TypeClass::Text => {
+                return Some(Candidate {
+                    column,
+                    name: field.name().clone(),
+                    named,
+                    values: Values::Texts(LevelCounts::default()),
+                });
+            }
+        };
+        let mut numbers = Numbers {
+            class,
+            kind,
+            noise: noise_of(field.data_type()),
+            n_missing: 0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            moments: Moments::default(),
+            shape: None,
+            integers: None,
+        };
+        numbers.shape = (choices[index].log != Some(false) && numbers.may_bend()).then(Shape::default);
+        Some(Candidate {
+            column,
+            name: field.name().clone(),
+            named,
+            values: Values::Numbers(Box::new(numbers)),
+        })
+    };
+    let mut candidates: Vec<Candidate> = parts.iter().filter_map(candidate).collect();
+    if candidates.is_empty() {
+        return Ok(candidates);
+    }
+    let columns: Vec<FeatureColumn> = candidates.iter().map(|candidate| candidate.column).collect();
+    let names: Vec<&str> = columns
+        .iter()
+        .map(|column| source.schema().field(column.index()).name().as_str())
+        .collect();
+    // A text becomes several features, so that what is kept would not be in their place.
+    if candidates
+        .iter()
+        .all(|candidate| matches!(candidate.values, Values::Numbers(_)))
+    {
+        kept.make_room(source.n_rows(), &columns);
+    }
+    scan(source, &columns, |first_row, batch| {
+        let keeps = kept.keeps();
+        let added = candidates
+            .par_iter_mut()
+            .zip(batch.columns())
+            .enumerate()
+            .map(|(at, (one, array))| one.add(array, keeps.get(at) == Some(&true)))
+            .collect();
+        let narrow = all_or_first_bad(source, first_row, &names, added)?;
+        kept.put(first_row, batch.num_rows(), &narrow);
+        Ok(())
+    })?;
+    Ok(candidates)
+}
+
+/// Per column of the schema, the newest point in time of all rows; 1970 where there is none.
+fn newest(source: &dyn BatchSource, parts: &[Part]) -> Result<Vec<Instant>> {
+    let mut newest = vec![Instant { day: 0, nanosecond: 0 }; parts.len()];
+    let in_time = |part: &Part| match part {
+        Part::Candidate {
+            column,
+            class: TypeClass::Instant,
+            ..
+        } => Some(*column),
+        _ => None,
+    };
+    let columns: Vec<FeatureColumn> = parts.iter().filter_map(in_time).collect();
+    if columns.is_empty() {
+        return Ok(newest);
+    }
+    let mut found = vec![None; columns.len()];
+    scan(source, &columns, |_, batch| {
+        found.par_iter_mut().zip(batch.columns()).for_each(|(newest, array)| {
+            *newest = (*newest).max(instants(array).into_iter().flatten().max());
+        });
+        Ok(())
+    })?;
+    for (column, found) in columns.iter().zip(&found) {
+        let newest = &mut newest[column.index()];
+        *newest = found.unwrap_or(*newest);
+    }
+    Ok(newest)
+}
+
+/// Per candidate, whether it is a column of integers without a gap to speak of that are all different.
+pub(super) fn numbering(source: &dyn BatchSource, candidates: &[Candidate]) -> Result<Vec<bool>> {
+    let n_rows = source.n_rows() as u64;
+    let mut seen = Vec::new();
+    for (place, candidate) in candidates.iter().enumerate() {
+        let Values::Numbers(numbers) = &candidate.values else {
+            continue;
+        };
+        if let Some((first, len)) = numbers.number_range(n_rows) {
+            let mut bits: Vec<u64> = room_for(len.div_ceil(64), "the search for id-like columns")?;
+            bits.resize(len.div_ceil(64), 0);
+            seen.push((place, first, bits, true));
+        }
+    }
+    let mut numbering = vec![false; candidates.len()];
+    if seen.is_empty() {
+        return Ok(numbering);
+    }
+    let columns: Vec<FeatureColumn> = seen.iter().map(|(place, ..)| candidates[*place].column).collect();
+    scan(source, &columns, |_, batch| {
+        seen.par_iter_mut()
+            .zip(batch.columns())
+            .for_each(|((_, first, bits, all_different), array)| {
+                each_integer(array, |v| {
+                    let at = (v - *first) as usize;
+                    *all_different &= bits[at / 64] >> (at % 64) & 1 == 0;
+                    bits[at / 64] |= 1 << (at % 64);
+                });
+            });
+        Ok(())
+    })?;
+    for (place, .., all_different) in seen {
+        numbering[place] = all_different;
+    }
+    Ok(numbering)
+}

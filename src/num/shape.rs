@@ -1,0 +1,185 @@
+//! What a distribution looks like, in bounded memory: counts of values by sign, power of two and sixteenth of it.
+//!
+//! Counts are integers, so the shape of a union is the sum of the shapes, in any order. Figures drawn from them are
+//! good to a 32nd of the value (the idea is that of DDSketch: C. Masson, J. Rim, H. Lee, VLDB 2019).
+
+use super::logs::signed_ln_1p;
+
+/// Counters of a page: the values of one sign and exponent.
+const PAGE: usize = 16;
+/// Bits of a value below those that choose its counter.
+const SHIFT: u32 = 48;
+/// Signs times exponents.
+const PAGES: usize = 1 << 12;
+
+/// Counts of values by magnitude. Takes some kilobytes, whatever the number of values.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Shape {
+    pages: Vec<Option<Box<[u64; PAGE]>>>,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            pages: vec![None; PAGES],
+        }
+    }
+}
+
+impl Shape {
+    /// Adds values, which must be finite and not -0.
+    pub(crate) fn add_all(&mut self, values: &[f64]) {
+        for v in values {
+            let at = (v.to_bits() >> SHIFT) as usize;
+            let page = self.pages[at / PAGE].get_or_insert_with(|| Box::new([0; PAGE]));
+            page[at % PAGE] += 1;
+        }
+    }
+
+    /// Representative values with their counts, rising.
+    fn bins(&self) -> Vec<(f64, u64)> {
+        let mut bins = Vec::new();
+        for (number, page) in self.pages.iter().enumerate() {
+            for (at, &count) in page.iter().flat_map(|page| page.iter().enumerate()) {
+                if count > 0 {
+                    let low = f64::from_bits(((number * PAGE + at) as u64) << SHIFT);
+                    let next = f64::from_bits(((number * PAGE + at + 1) as u64) << SHIFT);
+                    // Integers up to 16 and 0 stand for themselves; others for the middle of their bin.
+                    let value = if low.abs() <= 16.0 && low.fract() == 0.0 {
+                        low
+                    } else {
+                        f64::midpoint(low, next)
+                    };
+                    bins.push((value, count));
+                }
+            }
+        }
+        bins.sort_by(|a, b| a.0.total_cmp(&b.0));
+        bins
+    }
+
+    /// The value below which a share `q` of the values lie; `None` where there are none.
+    #[cfg(test)]
+    pub(crate) fn quantile(&self, q: f64) -> Option<f64> {
+        quantile(&self.bins(), q)
+    }
+
+    /// The skewness of the values.
+    pub(crate) fn skewness(&self) -> f64 {
+        skewness(&self.bins(), |v| v)
+    }
+
+    /// Two units of a logarithm that might bend these values, each with the skewness once it has. First 1 (or, where
+    /// the median is less, or negative values are there so that what lies around 0 must not be torn apart, the second);
+    /// then the power of two at or below the median of what is not 0.
+    pub(crate) fn log_units(&self) -> [(f64, f64); 2] {
+        let bins = self.bins();
+        let signed = bins.first().is_some_and(|bin| bin.0 < 0.0);
+        let mut magnitudes: Vec<(f64, u64)> = bins
+            .iter()
+            .map(|&(v, n)| (v.abs(), n))
+            .filter(|bin| bin.0 > 0.0)
+            .collect();
+        magnitudes.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let middle = quantile(&magnitudes, 0.5).unwrap_or(1.0);
+        let power = f64::from_bits(middle.to_bits() & 0x7ff0_0000_0000_0000).max(f64::MIN_POSITIVE);
+        let first = if signed { power } else { power.min(1.0) };
+        [first, power].map(|unit| (unit, skewness(&bins, |v| signed_ln_1p(v / unit))))
+    }
+}
+
+fn quantile(bins: &[(f64, u64)], q: f64) -> Option<f64> {
+    let total: u64 = bins.iter().map(|bin| bin.1).sum();
+    let rank = (q * total.saturating_sub(1) as f64).floor() as u64;
+    let mut below = 0;
+    bins.iter()
+        .find(|bin| {
+            below += bin.1;
+            below > rank
+        })
+        .map(|bin| bin.0)
+}
+
+/// The third standardised moment; 0 where nothing varies. Adds up in one fixed order.
+fn skewness(bins: &[(f64, u64)], of: impl Fn(f64) -> f64) -> f64 {
+    let total: f64 = bins.iter().map(|bin| bin.1 as f64).sum();
+    let reach = bins.iter().map(|bin| of(bin.0).abs()).fold(0.0, f64::max);
+    if reach == 0.0 {
+        return 0.0;
+    }
+    // Against the largest, so that no power leaves the range.
+    let bent: Vec<(f64, f64)> = bins.iter().map(|&(v, n)| (of(v) / reach, n as f64 / total)).collect();
+    let mean: f64 = bent.iter().map(|(v, share)| v * share).sum();
+    let moment = |power| {
+        bent.iter()
+            .map(|(v, share)| (v - mean).powi(power) * share)
+            .sum::<f64>()
+    };
+    let variance = moment(2);
+    if variance <= 1e-24 {
+        0.0
+    } else {
+        moment(3) / (variance * variance.sqrt())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(values: impl IntoIterator<Item = f64>) -> Shape {
+        let mut shape = Shape::default();
+        shape.add_all(&values.into_iter().collect::<Vec<_>>());
+        shape
+    }
+
+    #[test]
+    fn quantiles_are_good_to_a_32nd() {
+        let values: Vec<f64> = (0..10_001).map(|i| (f64::from(i) - 2000.0) * 7.3).collect();
+        let shape = shape(values.iter().copied());
+        for (q, at) in [(0.0, 0), (0.1, 1000), (0.5, 5000), (0.9, 9000), (1.0, 10_000)] {
+            let (found, expected): (f64, f64) = (shape.quantile(q).unwrap(), values[at]);
+            assert!(
+                (found - expected).abs() <= expected.abs() / 32.0 + 1e-9,
+                "{q}: {found} {expected}"
+            );
+        }
+        assert_eq!(Shape::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn skewness_of_known_shapes() {
+        let even = shape((0..2000).map(|i| f64::from(i) - 1000.0));
+        assert!(even.skewness().abs() < 0.01, "{}", even.skewness());
+        // A Bernoulli variable of probability p: (1 - 2p) / sqrt(p (1 - p)).
+        let rare = shape((0..1000).map(|i| f64::from(u8::from(i % 10 == 0))));
+        assert!((rare.skewness() - 0.8 / 0.3).abs() < 1e-9);
+        let powers = shape((0..1000).map(|i| (f64::from(i) / 100.0).exp()));
+        let [(unit, bent), _] = powers.log_units();
+        assert!(powers.skewness() > 1.5 && bent.abs() < 0.3 && unit == 1.0, "{bent}");
+        assert_eq!(shape([5.0; 9]).skewness(), 0.0);
+        assert!(shape([1e150, -1e150, 3.0]).skewness().is_finite());
+    }
+
+    #[test]
+    fn the_unit_follows_small_and_signed_values() {
+        assert_eq!(
+            shape((1..100).map(|i| f64::from(i) / 1e4)).log_units()[0].0,
+            2f64.powi(-8)
+        );
+        assert_eq!(shape((-50..1000).map(f64::from)).log_units()[0].0, 256.0);
+        assert_eq!(
+            shape((1..1000).map(f64::from)).log_units().map(|unit| unit.0),
+            [1.0, 256.0]
+        );
+    }
+
+    #[test]
+    fn order_does_not_show() {
+        let values: Vec<f64> = (0..500).map(|i| f64::from(i * 37 % 101) - 50.0).collect();
+        let mut parts = shape(values[200..].iter().copied());
+        parts.add_all(&values[..200]);
+        assert_eq!(parts, shape(values.iter().copied()));
+        assert_ne!(parts, shape(values[1..].iter().copied()));
+    }
+}

@@ -1,0 +1,177 @@
+//! Ids, personal data and cell values that few rows share are planted in a table, and looked for in everything that
+//! the program says and writes.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow::util::display::array_value_to_string;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::sandbox::Sandbox;
+
+const ROWS: i64 = 400;
+/// Pieces of text that stand in no output by chance.
+const CANARIES: [&str; 9] = [
+    "7390184",        // ids, and a second number of the same people
+    "canary.mail",    // e-mail addresses under an innocent name
+    "Canaria",        // names of people
+    "555 01",         // phone numbers under an innocent name
+    "keeper@zoo",     // an e-mail address that many rows share
+    "RARE-CANARY",    // a level that four rows have
+    "LONG-CANARY",    // prose
+    "CODE-CANARY",    // a text that is different in every row
+    "CARRIED-CANARY", // what is only to be carried along
+];
+
+fn table(rows: i64) -> Vec<(&'static str, ArrayRef)> {
+    let text = |of: &dyn Fn(i64) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values((0..rows).map(of))) };
+    let number = |of: &dyn Fn(i64) -> f64| -> ArrayRef { Arc::new(Float64Array::from_iter_values((0..rows).map(of))) };
+    vec![
+        (
+            "customer",
+            Arc::new(Int64Array::from_iter_values(
+                (0..rows).map(|row| 739_018_400_000 + 7 * row),
+            )),
+        ),
+        ("account_no", text(&|row| format!("7390184{row:05}"))),
+        ("login", text(&|row| format!("canary.mail.{row}@example.org"))),
+        ("full_name", text(&|row| format!("Ann Canaria{}", row % 5))),
+        ("line", text(&|row| format!("+49 555 01{row:05}"))),
+        ("manager", text(&|row| format!("keeper@zoo{}.org", row % 3))),
+        (
+            "plan",
+            text(&|row| {
+                if row % 100 == 3 {
+                    "RARE-CANARY".into()
+                } else {
+                    format!("plan {}", row % 3)
+                }
+            }),
+        ),
+        (
+            "remarks",
+            text(&|row| format!("LONG-CANARY{} {}", row % 2, "and so on ".repeat(20))),
+        ),
+        ("code", text(&|row| format!("CODE-CANARY{row}"))),
+        ("branch", text(&|row| format!("CARRIED-CANARY{}", row % 4))),
+        ("spend", number(&|row| (row % 3) as f64 * 10.0 + (row * 31 % 17) as f64)),
+        ("visits", number(&|row| (row % 3) as f64 * 4.0 + (row * 7 % 5) as f64)),
+        (
+            "churned",
+            Arc::new(BooleanArray::from_iter((0..rows).map(|row| Some(row % 4 == 1)))),
+        ),
+    ]
+}
+
+/// The canaries in a text.
+fn found_in(text: &str) -> BTreeSet<&'static str> {
+    CANARIES.into_iter().filter(|canary| text.contains(canary)).collect()
+}
+
+/// A file as text: the cells of a Parquet file with its metadata, the bytes of any other.
+fn as_text(path: &Path, columns: impl Fn(&str) -> bool) -> String {
+    let bytes = std::fs::read(path).unwrap();
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    if path.extension().is_some_and(|ending| ending == "parquet") {
+        // The statistics of ids stand in the metadata as they are in the cells.
+        text.clear();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+        text += &format!("{:?}", reader.metadata().file_metadata().key_value_metadata());
+        for batch in reader.build().unwrap() {
+            let batch = batch.unwrap();
+            for (field, array) in batch
+                .schema()
+                .fields()
+                .iter()
+                .zip(batch.columns())
+                .filter(|(field, _)| columns(field.name()))
+            {
+                for row in 0..array.len() {
+                    text += &format!("{}={}\n", field.name(), array_value_to_string(array, row).unwrap());
+                }
+            }
+        }
+    }
+    text
+}
+
+/// Everything a command says.
+fn said(sandbox: &Sandbox, args: &str, code: i32) -> String {
+    let output = sandbox.output(args);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args}: {text}");
+    text
+}
+
+#[test]
+fn no_output_holds_a_canary() {
+    let sandbox = Sandbox::new();
+    sandbox.write("people.parquet", &table(ROWS));
+    let source = as_text(&sandbox.path("people.parquet"), |_| true);
+    assert_eq!(
+        found_in(&source).len(),
+        CANARIES.len(),
+        "the search finds what is there"
+    );
+    let fit = "fit people.parquet -k 3 --id customer --carry branch --device cpu --progress json -v --out run";
+    let mut everything = said(&sandbox, fit, 0);
+    everything += &said(&sandbox, &format!("{fit} --overwrite --json"), 0);
+    everything += &said(
+        &sandbox,
+        "score run people.parquet --device cpu --out scored.parquet -v",
+        0,
+    );
+    everything += &said(&sandbox, "verify run --json", 0);
+    for name in ["run.json", "model.json", "profile.parquet"] {
+        everything += &as_text(&sandbox.path("run").join(name), |_| true);
+    }
+    let own = |name: &str| !matches!(name, "customer" | "branch");
+    everything += &as_text(&sandbox.path("run/assignments.parquet"), own);
+    everything += &as_text(&sandbox.path("scored.parquet"), own);
+    assert_eq!(found_in(&everything), BTreeSet::new());
+    assert!(
+        everything.contains("plan 2") && everything.contains("is personal data"),
+        "the outputs were read"
+    );
+    let assignments = as_text(&sandbox.path("run/assignments.parquet"), |_| true);
+    assert_eq!(
+        found_in(&assignments),
+        BTreeSet::from(["7390184", "CARRIED-CANARY"]),
+        "where they belong"
+    );
+}
+
+#[test]
+fn no_error_holds_a_canary() {
+    let sandbox = Sandbox::new();
+    let mut twice = table(ROWS);
+    twice[0].1 = Arc::new(Int64Array::from_iter_values(
+        (0..ROWS).map(|row| 739_018_400_000 + row / 2),
+    ));
+    sandbox.write("twice.parquet", &twice);
+    let mut infinite = table(ROWS);
+    infinite[10].1 = Arc::new(Float64Array::from_iter_values(
+        (0..ROWS).map(|row| if row == 9 { f64::INFINITY } else { 1.0 * row as f64 }),
+    ));
+    sandbox.write("infinite.parquet", &infinite);
+    sandbox.write("people.parquet", &table(ROWS));
+    let mut everything = String::new();
+    for (args, code) in [
+        ("fit twice.parquet -k 3 --id customer", 2),
+        ("fit twice.parquet -k 3 --id customer --json", 2),
+        ("fit infinite.parquet -k 3 --id customer", 2),
+        ("fit people.parquet -k 3 --id customer --features login", 2),
+        ("fit people.parquet -k 3 --id customer --features full_name,spend", 2),
+        ("fit people.parquet -k 3 --id customer --features code", 2),
+        ("fit people.parquet -k 3 --id customer --outcome line", 2),
+        ("fit people.parquet -k 3 --id customer --missing plan=median", 2),
+        ("fit people.parquet -k 3 --weight login", 2),
+    ] {
+        everything += &said(&sandbox, args, code);
+    }
+    assert_eq!(found_in(&everything), BTreeSet::new());
+    assert!(everything.contains("row 10: is infinite"), "{everything}");
+}
