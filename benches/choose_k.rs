@@ -144,7 +144,10 @@ fn main() {
             );
             continue;
         }
-        println!("{:36} true {:2}  chosen {:2}", table.name, table.true_k, decision.k);
+        println!(
+            "{:36} true {:2}  chosen {:2}  {:?}",
+            table.name, table.true_k, decision.k, decision.strength
+        );
         if table.true_k > 1 {
             n_true += 1;
             n_right += usize::from(decision.k == table.true_k);
