@@ -27,6 +27,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Fit segments to the rows of Parquet files and write a run directory
     Fit(FitArgs),
+    /// Look at every column: what is in it, and what a fit would do with it and why
+    Inspect(InspectArgs),
     /// Fit every number of segments in a range, judge them, and say which to take and why
     Sweep(SweepArgs),
     /// Give rows their segment under a fitted model
@@ -45,6 +47,7 @@ impl Command {
     pub(crate) fn talk(&self) -> &TalkArgs {
         match self {
             Self::Fit(args) => &args.talk,
+            Self::Inspect(args) => &args.talk,
             Self::Sweep(args) => &args.talk,
             Self::Score(args) => &args.talk,
             Self::Devices(args) => &args.talk,
@@ -271,6 +274,26 @@ pub(crate) struct TalkArgs {
     /// How progress is shown on stderr; auto is bar on a terminal, else none
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     pub(crate) progress: ProgressArg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: kohort inspect customers.parquet --id customer_id
+
+Medians, skewness and far values are good to 3 %, numbers of different values to 2 %, whatever the number of rows.")]
+pub(crate) struct InspectArgs {
+    /// Parquet files, folders of them, and globs such as 'data/*.parquet'
+    #[arg(required = true, value_name = "DATA")]
+    pub(crate) data: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) columns: ColumnArgs,
+
+    /// Threads of the CPU [default: all]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub(crate) threads: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
 }
 
 #[derive(Debug, Args)]

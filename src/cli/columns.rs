@@ -40,24 +40,17 @@ fn table(fit: &Fit, rows: &[&ColumnReport]) -> Table {
             0 => String::new(),
             n => format!("{} {:>5}", count(n), percent(n as f64 / fit.summary.n_rows as f64)),
         };
-        let (role, treatment) = match column.role {
-            Role::Feature => (
-                "feature",
-                treatment(
-                    preparation.scale,
-                    &features.by_ref().take(column.n_features).collect::<Vec<_>>(),
-                    column,
-                ),
+        let treatment = match column.role {
+            Role::Feature => treatment(
+                preparation.scale,
+                &features.by_ref().take(column.n_features).collect::<Vec<_>>(),
+                column,
             ),
-            Role::Id => ("id", Vec::new()),
-            Role::Weight => ("weight", Vec::new()),
-            Role::Outcome => ("outcome", column.reason.iter().cloned().collect()),
-            Role::Carried => ("carried", Vec::new()),
-            Role::Ignored => ("ignored", column.reason.iter().cloned().collect()),
+            _ => column.reason.iter().cloned().collect(),
         };
         let cells = [
             column.column.clone(),
-            role.into(),
+            role_name(column.role).into(),
             short_type(&column.data_type),
             missing,
         ];
@@ -154,8 +147,20 @@ fn weight(feature: &FeaturePreparation) -> Option<String> {
     (feature.weight != 1.0).then(|| format!("weight {}", number(feature.weight)))
 }
 
+/// What the table calls a role.
+pub(super) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Feature => "feature",
+        Role::Id => "id",
+        Role::Weight => "weight",
+        Role::Outcome => "outcome",
+        Role::Carried => "carried",
+        Role::Ignored => "ignored",
+    }
+}
+
 /// A type in a word: units, digits, and how texts are kept do not matter here.
-fn short_type(name: &str) -> String {
+pub(super) fn short_type(name: &str) -> String {
     let text = |name: &str| matches!(name, "Utf8" | "LargeUtf8" | "Utf8View");
     let head = name.split('(').next().unwrap_or(name);
     match head {

@@ -14,6 +14,7 @@ mod columns;
 mod devices;
 mod fit;
 mod generate;
+mod inspect;
 mod output;
 mod plan;
 mod progress;
@@ -59,6 +60,7 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
+        Command::Inspect(args) => inspect::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Bench(args) => bench::run(args, output).map_err(|error| error.about(&args.data)),
     }

@@ -119,7 +119,8 @@ pub(crate) enum Part {
 
 /// A column that may be clustered on: the only kind that becomes tiles, and so the only kind that reaches a device.
 ///
-/// Made by [`plan`] for columns of that part, and by [`super::Preparation::columns_in`] for the features of a model.
+/// Made where columns get their parts, for those that may be features, and by [`super::Preparation::columns_in`] for
+/// the features of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FeatureColumn(usize);
 

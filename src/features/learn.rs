@@ -59,18 +59,17 @@ pub fn learn(source: &dyn BatchSource, options: &FeatureOptions) -> Result<Learn
 
 /// [`learn`], which leaves in `kept` what it read of the candidates, where that is exact.
 pub(crate) fn learn_and_keep(source: &dyn BatchSource, options: &FeatureOptions, kept: &mut Kept) -> Result<Learned> {
-    if source.n_rows() == 0 {
-        return Err(Error::NoRows);
-    }
     let schema = source.schema();
-    let mut parts = plan(schema, options)?;
-    let (choices, blocks) = choices(schema, options)?;
-    let candidates = measured(source, &parts, &choices, options.as_of, kept)?;
-    let numbering = numbering(source, &candidates)?;
+    let Judged {
+        mut parts,
+        choices,
+        blocks,
+        candidates,
+    } = judge(source, options, kept)?;
     let mut features = Vec::new();
     let mut levels = Vec::new();
-    for (candidate, numbers_rows) in candidates.into_iter().zip(numbering) {
-        match usable(&candidate, source.n_rows() as u64, numbers_rows) {
+    for (candidate, verdict) in candidates {
+        match verdict {
             Ok(chosen) => {
                 features.push(candidate);
                 levels.push(chosen);
@@ -116,8 +115,44 @@ pub(crate) fn learn_and_keep(source: &dyn BatchSource, options: &FeatureOptions,
     finish(source, options.scale, &parts, made, warnings)
 }
 
+/// What becomes of every column, and why.
+pub(super) struct Judged {
+    pub(super) parts: Vec<Part>,
+    pub(super) choices: Vec<Choice>,
+    /// How much each block counts.
+    pub(super) blocks: Vec<f64>,
+    /// The candidates, with the levels of those that are text, or why they cannot be clustered on.
+    pub(super) candidates: Vec<(Candidate, Verdict)>,
+}
+
+type Verdict = std::result::Result<Option<Levels>, String>;
+
+/// Looks at all rows of all candidates, and decides.
+pub(super) fn judge(source: &dyn BatchSource, options: &FeatureOptions, kept: &mut Kept) -> Result<Judged> {
+    if source.n_rows() == 0 {
+        return Err(Error::NoRows);
+    }
+    let parts = plan(source.schema(), options)?;
+    let (choices, blocks) = choices(source.schema(), options)?;
+    let candidates = measured(source, &parts, &choices, options.as_of, kept)?;
+    let numbering = numbering(source, &candidates)?;
+    let n_rows = source.n_rows() as u64;
+    let both = candidates.into_iter().zip(numbering);
+    let judged = both.map(|(candidate, numbers_rows)| {
+        let verdict = usable(&candidate, n_rows, numbers_rows);
+        (candidate, verdict)
+    });
+    let candidates = judged.collect();
+    Ok(Judged {
+        parts,
+        choices,
+        blocks,
+        candidates,
+    })
+}
+
 /// The levels of a column of text, none of a column of numbers; why it cannot be clustered on, where it cannot.
-fn usable(candidate: &Candidate, n_rows: u64, numbers_rows: bool) -> Result<Option<Levels>, String> {
+fn usable(candidate: &Candidate, n_rows: u64, numbers_rows: bool) -> Verdict {
     let chosen = match &candidate.values {
         Values::Numbers(numbers) => match numbers.reason(n_rows, numbers_rows) {
             Some(reason) => Err(reason.into()),

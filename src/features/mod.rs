@@ -7,6 +7,7 @@
 mod choices;
 mod columns;
 mod decode;
+mod inspect;
 mod kept;
 mod learn;
 mod levels;
@@ -21,6 +22,7 @@ mod weights;
 
 pub use columns::{ColumnReport, FeatureColumn, LogReport, OutcomeColumn, Role, carried_columns, outcome_columns};
 pub use decode::{BadCell, Instant, MAX_ABS, ValueKind, decode};
+pub use inspect::{ColumnInspection, NumberFigures, inspect};
 pub use learn::{Learned, learn};
 pub use options::{Block, FeatureOptions, LogChoice, Missing, MissingRule, Scale};
 pub use preparation::{FeaturePreparation, Preparation};

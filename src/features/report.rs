@@ -89,29 +89,37 @@ pub(super) fn reports(schema: &Schema, scale: Scale, parts: &[Part], made: &[Mad
     let mut made = made.iter();
     let of_column = |(field, part): (&FieldRef, &Part)| {
         let mut report = ColumnReport::new(field);
-        match part {
-            Part::Id => (report.role, report.treatment) = (Role::Id, "tells rows apart".into()),
-            Part::Weight => (report.role, report.treatment) = (Role::Weight, "weight of the row".into()),
-            Part::Outcome { asked, .. } => {
-                (report.role, report.treatment) = (Role::Outcome, "profiled per segment".into());
-                report.reason = (!asked).then(|| "looks like an outcome by its name".into());
-            }
-            Part::Carried => (report.role, report.treatment) = (Role::Carried, "copied as it is".into()),
-            Part::Ignored(reason) => report.reason = Some(reason.clone()),
-            Part::Candidate { .. } => {
-                let made = made.next().expect("features for every candidate that is left");
-                report.role = Role::Feature;
-                report.treatment = treatment(scale, made);
-                report.n_missing = made.n_missing;
-                report.fill = (made.filled && made.n_missing > 0).then_some(made.features[0].fill);
-                report.n_features = made.features.len();
-                report.n_rare_levels = made.n_rare_levels;
-                report.log.clone_from(&made.log);
-            }
+        part.report(&mut report);
+        if matches!(part, Part::Candidate { .. }) {
+            let made = made.next().expect("features for every candidate that is left");
+            report.role = Role::Feature;
+            report.treatment = treatment(scale, made);
+            report.n_missing = made.n_missing;
+            report.fill = (made.filled && made.n_missing > 0).then_some(made.features[0].fill);
+            report.n_features = made.features.len();
+            report.n_rare_levels = made.n_rare_levels;
+            report.log.clone_from(&made.log);
         }
         report
     };
     schema.fields().iter().zip(parts).map(of_column).collect()
+}
+
+impl Part {
+    /// Writes down role, treatment and reason as far as the part says them: not those of candidates.
+    pub(super) fn report(&self, report: &mut ColumnReport) {
+        match self {
+            Self::Id => (report.role, report.treatment) = (Role::Id, "tells rows apart".into()),
+            Self::Weight => (report.role, report.treatment) = (Role::Weight, "weight of the row".into()),
+            Self::Outcome { asked, .. } => {
+                (report.role, report.treatment) = (Role::Outcome, "profiled per segment".into());
+                report.reason = (!asked).then(|| "looks like an outcome by its name".into());
+            }
+            Self::Carried => (report.role, report.treatment) = (Role::Carried, "copied as it is".into()),
+            Self::Ignored(reason) => report.reason = Some(reason.clone()),
+            Self::Candidate { .. } => {}
+        }
+    }
 }
 
 /// What is done to a column, for people.

@@ -58,7 +58,7 @@ fn first_look(numbers: &Numbers, choice: &Choice, n_rows: usize) -> Settled {
 
 /// The logarithm to take, if one is: because it was asked for, or because it helps. Where `ln(1 + x)` goes too far, one
 /// in units of the median may do.
-fn logarithm(shape: &Shape, asked: bool, n_rows: usize) -> Option<LogReport> {
+pub(super) fn logarithm(shape: &Shape, asked: bool, n_rows: usize) -> Option<LogReport> {
     let skewness = shape.skewness();
     let reports = shape.log_units().map(|(unit, skewness_after)| LogReport {
         unit,

@@ -59,9 +59,16 @@ impl Shape {
     }
 
     /// The value below which a share `q` of the values lie; `None` where there are none.
-    #[cfg(test)]
     pub(crate) fn quantile(&self, q: f64) -> Option<f64> {
         quantile(&self.bins(), q)
+    }
+
+    /// The share of values below `low` or above `high`.
+    pub(crate) fn share_outside(&self, low: f64, high: f64) -> f64 {
+        let bins = self.bins();
+        let count =
+            |outside: &dyn Fn(f64) -> bool| -> u64 { bins.iter().filter(|bin| outside(bin.0)).map(|bin| bin.1).sum() };
+        count(&|v| v < low || v > high) as f64 / count(&|_| true).max(1) as f64
     }
 
     /// The skewness of the values.
@@ -145,6 +152,7 @@ mod tests {
             );
         }
         assert_eq!(Shape::default().quantile(0.5), None);
+        assert!((shape.share_outside(0.0, 1e9) - 0.2).abs() < 1e-3 && shape.share_outside(-1e9, 1e9) == 0.0);
     }
 
     #[test]

@@ -125,6 +125,12 @@ fn no_output_holds_a_canary() {
         0,
     );
     everything += &said(&sandbox, "verify run --json", 0);
+    everything += &said(&sandbox, "inspect people.parquet --id customer --carry branch", 0);
+    everything += &said(
+        &sandbox,
+        "inspect people.parquet --id customer --carry branch --json",
+        0,
+    );
     for name in ["run.json", "model.json", "profile.parquet"] {
         everything += &as_text(&sandbox.path("run").join(name), |_| true);
     }

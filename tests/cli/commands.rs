@@ -264,7 +264,7 @@ fn help_and_version_are_data() {
         ok(&sandbox, "--version"),
         format!("kohort {}\n", env!("CARGO_PKG_VERSION"))
     );
-    for command in ["fit", "sweep", "score", "devices", "verify"] {
+    for command in ["fit", "inspect", "sweep", "score", "devices", "verify"] {
         insta::assert_snapshot!(format!("help_{command}"), ok(&sandbox, &format!("{command} --help")));
     }
 }

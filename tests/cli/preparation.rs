@@ -120,6 +120,39 @@ fn outcomes_are_told_per_segment_and_change_none() {
 }
 
 #[test]
+fn an_inspection_tells_what_a_fit_does() {
+    let sandbox = sandbox();
+    insta::assert_snapshot!(
+        "inspect",
+        sandbox.transcript("inspect accounts.parquet --exclude trial")
+    );
+    let inspected = sandbox.output("inspect accounts.parquet --json");
+    let inspected: Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    let fitted = sandbox.output("fit accounts.parquet -k 3 --device cpu --json");
+    let fitted: Value = serde_json::from_slice(&fitted.stdout).unwrap();
+    let both = inspected["columns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(fitted["columns"].as_array().unwrap());
+    for (seen, made) in both {
+        for key in ["column", "role", "reason", "log", "n_features"] {
+            assert_eq!(seen[key], made[key], "{key} of {}", seen["column"]);
+        }
+    }
+    insta::assert_snapshot!(
+        "error_inspect",
+        [
+            "inspect nothing.parquet",
+            "inspect accounts.parquet --id nothing",
+            "inspect"
+        ]
+        .map(|args| sandbox.transcript(args))
+        .join("\n")
+    );
+}
+
+#[test]
 fn new_levels_and_missing_values_can_be_scored() {
     let sandbox = sandbox();
     assert!(
