@@ -11,6 +11,12 @@ pub fn adapters() -> Vec<AdapterReport> {
     Vec::new()
 }
 
+/// What has to be there on this machine for a GPU to be found, in a sentence.
+#[must_use]
+pub fn advice() -> String {
+    "kohort has to be built with the feature `gpu`".into()
+}
+
 /// A GPU backend that cannot be made.
 #[derive(Debug)]
 pub struct GpuBackend {

@@ -148,6 +148,7 @@ pub(crate) fn centroid_shift(a: &Centroids, b: &Centroids) -> u128 {
 }
 
 /// The largest shift below 2^96 that, as `f64`, is not above `limit`; `None` where none is.
+#[cfg(any(feature = "gpu", test))] // only devices that end runs by themselves need it
 pub(crate) fn largest_shift_within(limit: f64) -> Option<u128> {
     let within = |shift: u128| shift as f64 <= limit;
     if !within(0) {

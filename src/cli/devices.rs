@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use kohort::backend::Backend;
 use kohort::backend::choice::{DeviceRequest, WORTHWHILE_WORK, choose};
 use kohort::backend::cpu::CpuBackend;
-use kohort::backend::gpu::{AdapterReport, GpuBackend, GpuOptions, GpuSelection, adapters};
+use kohort::backend::gpu::{AdapterReport, GpuBackend, GpuOptions, GpuSelection, adapters, advice};
 use kohort::backend::self_test::{SelfTest, self_test};
 use kohort::error::escape;
 use kohort::{ErrorKind, Result};
@@ -98,10 +98,7 @@ fn auto_text(takes_gpu: bool, reason: &str) -> String {
         let work = WORTHWHILE_WORK / 1_000_000;
         format!("\nauto takes {reason}, from {work} million multiply-adds a pass (rows x features x segments)\n")
     } else {
-        format!(
-            "\nauto takes cpu: {reason}\n\
-             for a GPU: its vendor's driver and, on Linux, the Vulkan loader (libvulkan1) have to be installed\n"
-        )
+        format!("\nauto takes cpu: {reason}\nfor a GPU: {}\n", advice())
     }
 }
 

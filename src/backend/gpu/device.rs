@@ -1,10 +1,12 @@
 //! A device and its queue, with every failure as an [`Error`] and every wait bounded.
 
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use super::layout::{BINDINGS, BindingKind, LOOP_BINDINGS, LoopParams, Params};
+use super::pipeline_cache;
 use super::shaders::{Group, Shader};
 use crate::error::{Error, Result};
 
@@ -12,6 +14,9 @@ use crate::error::{Error, Result};
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The same where a CPU plays the GPU.
 const SOFTWARE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// What is made use of where it is there: kernels that are compiled once.
+const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::PIPELINE_CACHE;
 
 /// A failure that the driver reported outside any call of ours.
 type Failure = Arc<Mutex<Option<String>>>;
@@ -27,17 +32,30 @@ pub(crate) struct Device {
     iteration: Layout,
     pipelines: Mutex<Vec<(Shader, wgpu::ComputePipeline)>>,
     checked: bool,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     failure: Failure,
+    cache: Option<(PathBuf, wgpu::PipelineCache)>,
+    /// Bytes of a buffer from which on there is no memory: a fault for tests.
+    #[cfg(test)]
+    pub(crate) no_memory_from: Option<u64>,
 }
 
 impl Device {
-    /// Opens an adapter with all the limits it has, and no features beyond WebGPU's core.
+    /// Opens an adapter with all the limits it has. No kernel needs a feature beyond WebGPU's core.
     pub(crate) fn open(adapter: &wgpu::Adapter, checked: bool) -> Result<Self> {
         let limits = adapter.limits();
+        let info = adapter.get_info();
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        // Kernels for software adapters are compiled by LLVM, whose results no cache of pipelines holds.
+        let cache_path = if software { None } else { pipeline_cache::path(&info) };
+        let mut features = adapter.features() & OPTIONAL_FEATURES;
+        features.set(
+            wgpu::Features::PIPELINE_CACHE,
+            features.contains(wgpu::Features::PIPELINE_CACHE) && cache_path.is_some(),
+        );
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("kohort"),
-            required_features: wgpu::Features::empty(),
+            required_features: features,
             required_limits: limits.clone(),
             ..Default::default()
         };
@@ -54,19 +72,26 @@ impl Device {
         });
         let pass = Layout::new(&device, "pass", &BINDINGS, size_of::<Params>(), true);
         let iteration = Layout::new(&device, "iteration", &LOOP_BINDINGS, size_of::<LoopParams>(), false);
-        let kind = adapter.get_info().device_type;
-        let software = kind == wgpu::DeviceType::Cpu;
+        let cache = cache_path
+            .filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE))
+            .map(|path| {
+                let cache = open_cache(&device, &path);
+                (path, cache)
+            });
         Ok(Self {
             device,
             queue,
             limits,
-            discrete: kind == wgpu::DeviceType::DiscreteGpu,
+            discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
             pass,
             iteration,
             pipelines: Mutex::default(),
             checked,
             timeout: if software { SOFTWARE_TIMEOUT } else { TIMEOUT },
             failure,
+            cache,
+            #[cfg(test)]
+            no_memory_from: None,
         })
     }
 
@@ -90,10 +115,7 @@ impl Device {
         let failed = [internal, validation, memory].map(|scope| pollster::block_on(scope.pop()));
         match failed.into_iter().flatten().next() {
             None => Ok(made),
-            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
-                what: format!("{what} on the GPU"),
-                bytes,
-            }),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(out_of_memory(what, bytes)),
             Some(error) => Err(lost(error)),
         }
     }
@@ -113,6 +135,10 @@ impl Device {
                 needed: bytes,
                 limit,
             });
+        }
+        #[cfg(test)]
+        if self.no_memory_from.is_some_and(|from| bytes >= from) {
+            return Err(out_of_memory(what, bytes));
         }
         let descriptor = wgpu::BufferDescriptor {
             label: Some(what),
@@ -135,6 +161,11 @@ impl Device {
             self.compile(device, &shader)
         })?;
         pipelines.push((shader, pipeline.clone()));
+        if let Some((path, cache)) = &self.cache
+            && let Some(data) = cache.get_data()
+        {
+            pipeline_cache::save(path, &data);
+        }
         Ok(pipeline)
     }
 
@@ -160,7 +191,7 @@ impl Device {
                 constants: &shader.constants,
                 zero_initialize_workgroup_memory: self.checked,
             },
-            cache: None,
+            cache: self.cache.as_ref().map(|(_, cache)| cache),
         })
     }
 
@@ -199,7 +230,10 @@ impl Device {
         let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match failed {
             Some(reason) => Err(lost(reason)),
-            None => polled.map(|_| ()).map_err(lost),
+            None => polled.map(|_| ()).map_err(|error| match error {
+                wgpu::PollError::Timeout => lost(format!("it gave no answer in {} s", self.timeout.as_secs_f32())),
+                error => lost(error),
+            }),
         }
     }
 
@@ -238,6 +272,26 @@ impl Device {
         buffer.unmap();
         Ok(words)
     }
+}
+
+fn out_of_memory(what: &str, bytes: u64) -> Error {
+    Error::OutOfMemory {
+        what: format!("{what} on the GPU"),
+        bytes,
+    }
+}
+
+/// The cache of pipelines, with what an earlier run kept of it.
+fn open_cache(device: &wgpu::Device, path: &Path) -> wgpu::PipelineCache {
+    let data = pipeline_cache::load(path);
+    let descriptor = wgpu::PipelineCacheDescriptor {
+        label: Some("kernels"),
+        data: data.as_deref(),
+        fallback: true,
+    };
+    // SAFETY: the data is what `get_data` gave, as far as its hash can tell, from a folder of the user's own; wgpu and
+    // the driver check the versions in its head, and do without where these are not theirs.
+    unsafe { device.create_pipeline_cache(&descriptor) }
 }
 
 fn note(failure: &Failure, message: String) {

@@ -5,11 +5,13 @@
 //! atomics, so their order cannot matter. The kernels' text is in `shaders/`.
 
 mod adapter;
+mod advice;
 mod buffers;
 mod device;
 #[doc(hidden)]
 pub mod layout;
 mod lloyd;
+mod pipeline_cache;
 mod plan;
 mod session;
 #[doc(hidden)]
@@ -34,6 +36,12 @@ pub fn adapters() -> Vec<AdapterReport> {
         .enumerate()
         .map(|(i, a)| adapter::report(i, a))
         .collect()
+}
+
+/// What has to be there on this machine for a GPU to be found, in a sentence.
+#[must_use]
+pub fn advice() -> String {
+    advice::advice()
 }
 
 /// The backend that runs passes on a GPU.

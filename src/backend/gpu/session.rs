@@ -514,6 +514,48 @@ mod tests {
     }
 
     #[test]
+    fn a_submission_that_hangs_is_given_up() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let mut device = Device::open(&adapter, false).unwrap();
+        device.timeout = std::time::Duration::from_millis(1);
+        let device = device;
+        let data = TileSet::zeros(200_000, 16, false, usize::MAX);
+        // The upload, or else the first pass, takes longer than that.
+        let outcome = GpuSession::open(&device, &data, 64, 1 << 30, &GpuOptions::default())
+            .and_then(|mut session| session.assign(&Centroids::on_rows(16, &[1; 16 * 64])));
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Device);
+        assert_eq!(error.to_string(), "the device failed: it gave no answer in 0.001 s");
+    }
+
+    #[test]
+    fn memory_that_is_refused_is_an_error_and_smaller_parts_work() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let mut device = Device::open(&adapter, false).unwrap();
+        let data = TileSet::zeros(10 * BLOCK, 3, false, usize::MAX);
+        let all = PartBuffers::bytes(&data, 10);
+        let options = |max_chunk_bytes| GpuOptions {
+            max_chunk_bytes: Some(max_chunk_bytes),
+            ..GpuOptions::default()
+        };
+        device.no_memory_from = Some(all);
+        let error = GpuSession::open(&device, &data, 2, 1 << 20, &options(all))
+            .err()
+            .unwrap();
+        assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+        let centroids = Centroids::on_rows(3, &[0; 6]);
+        let pass = |options| {
+            let mut session = GpuSession::open(&device, &data, 2, 1 << 20, &options)?;
+            session.assign(&centroids)
+        };
+        assert_eq!(pass(options(all / 2)).unwrap().partial.counts, [640, 0]);
+    }
+
+    #[test]
     fn a_panic_in_the_driver_is_a_lost_device() {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
