@@ -135,7 +135,7 @@ fn shared_passes_equal_passes_alone() {
     for backend in CpuBackend::for_each_isa(3).unwrap() {
         let sizes = [64, 3, 1, 17];
         let mut sets = sizes.map(|n_clusters| Case { n_clusters, ..case }.centroids(&data));
-        let mut together = backend.open_many(&data, &sizes).unwrap();
+        let mut together = backend.open_shared(&data, sizes.len()).unwrap();
         let mut alone = sizes.map(|k| backend.open(&data, k).unwrap());
         for iteration in 0..8 {
             let rests = |run: usize| (iteration + run) % 5 == 4;

@@ -43,14 +43,10 @@ pub trait Backend: Send + Sync {
     /// Where the device lacks the memory or the limits for this shape.
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>>;
 
-    /// Takes hold of a data set for several runs, each with as many centroids at most, whose passes share each read of
-    /// the data where the device can.
-    ///
-    /// # Errors
-    /// As for [`Backend::open`].
-    fn open_many<'d>(&'d self, data: &'d TileSet, max_clusters: &[usize]) -> Result<Box<dyn Sessions + 'd>> {
-        let sessions = max_clusters.iter().map(|&k| self.open(data, k));
-        Ok(Box::new(InTurn(sessions.collect::<Result<_>>()?)))
+    /// Takes hold of a data set for `n_runs` runs whose passes share each read of the data; `None` where the device gains
+    /// nothing by that.
+    fn open_shared<'d>(&'d self, _data: &'d TileSet, _n_runs: usize) -> Option<Box<dyn Sessions + 'd>> {
+        None
     }
 }
 
@@ -64,22 +60,6 @@ pub trait Sessions {
     /// # Errors
     /// As for [`Session::assign`].
     fn assign(&mut self, sets: &[Option<&Centroids>]) -> Result<Vec<Option<Pass>>>;
-}
-
-/// Runs that take their passes in turn.
-struct InTurn<'d>(Vec<Box<dyn Session + 'd>>);
-
-impl Sessions for InTurn<'_> {
-    fn session(&mut self, run: usize) -> &mut dyn Session {
-        &mut *self.0[run]
-    }
-
-    fn assign(&mut self, sets: &[Option<&Centroids>]) -> Result<Vec<Option<Pass>>> {
-        let sessions = self.0.iter_mut().zip(sets);
-        sessions
-            .map(|(session, centroids)| centroids.map(|centroids| session.assign(centroids)).transpose())
-            .collect()
-    }
 }
 
 /// A data set in the hands of a backend.

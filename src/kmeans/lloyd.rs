@@ -52,7 +52,8 @@ pub struct KMeansFit {
     pub seeding: Option<Seeding>,
     /// What the device did that the user should know.
     pub notices: Vec<String>,
-    /// Seconds spent on seeding, on iterations (of all runs that shared their passes) and on the final assignment.
+    /// Seconds spent on seeding, on iterations (an equal part each, where runs shared their passes) and on the final
+    /// assignment.
     pub elapsed_s: [f64; 3],
 }
 
@@ -84,8 +85,8 @@ pub fn fit(
 }
 
 /// As [`fit`], for several sets of parameters (numbers of clusters, seeds): `take` gets what [`fit`] gives for each of
-/// them, in their order, and passes over the rows serve all runs that still go on. Meanwhile each run keeps up to 12
-/// bytes per row.
+/// them, in their order. Where the backend can, passes over the rows serve all runs that still go on, as many together
+/// as keep no more memory than the data.
 ///
 /// # Errors
 /// As for [`fit`], and those of `take`.
@@ -101,53 +102,58 @@ pub fn fit_many(
     take: &mut dyn FnMut(KMeansFit) -> Result<()>,
 ) -> Result<()> {
     check(data, params)?;
-    let mut started = Instant::now();
-    let mut starts = Vec::new();
-    for params in params {
-        let (centroids, seeding) = first_centroids(host, data, keys, params, observer)?;
-        starts.push((centroids, seeding, started.elapsed()));
-        started = Instant::now();
-    }
-    observer.event(Event::Stage("iterate"));
     let total_sq_norm = data.weighted_sq_norm();
-    let jobs: Vec<Lloyd<'_>> = (params.iter())
-        .map(|params| Lloyd {
-            data,
-            keys,
-            total_sq_norm,
-            max_iter: params.max_iter,
-            tol: params.tol,
-            target: None,
-        })
-        .collect();
-    let sizes: Vec<usize> = starts.iter().map(|(centroids, ..)| centroids.n_clusters()).collect();
-    let mut sessions = backend.open_many(data, &sizes)?;
-    let mut runs: Vec<Run<'_>> = (jobs.iter().zip(&starts))
-        .map(|(job, (start, ..))| Run::new(job, start.clone()))
-        .collect();
-    let report = |n_iter, inertia: u128, n_moved, max_iter| {
-        observer.event(Event::Iteration {
-            iteration: n_iter,
-            max_iter,
-            inertia: inertia as f64 * inertia_unit,
-            n_moved,
-        });
-    };
-    if let [run] = &mut runs[..] {
-        let max_iter = run.job.max_iter;
-        let report = |n_iter, inertia, n_moved| report(n_iter, inertia, n_moved, max_iter);
-        run.iterate(sessions.session(0), &report, observer)?;
-    } else {
-        iterate_together(&mut *sessions, &mut runs, &report, observer)?;
-    }
-    let iterated = started.elapsed();
-    observer.event(Event::Stage("assign"));
-    for (index, (run, (_, seeding, seeded))) in runs.into_iter().zip(starts).enumerate() {
-        let session = sessions.session(index);
-        take(finish(session, run, seeding, [seeded, iterated], observer)?)?;
+    let together = (data.bytes() / (RUN_BYTES * data.n_rows())).max(1);
+    for params in params.chunks(together) {
+        let mut begun = Vec::new();
+        for params in params {
+            let job = Lloyd {
+                data,
+                keys,
+                total_sq_norm,
+                max_iter: params.max_iter,
+                tol: params.tol,
+                target: None,
+            };
+            begun.push(Begun::new(job, host, params, observer)?);
+        }
+        observer.event(Event::Stage("iterate"));
+        let report = |n_iter, inertia: u128, n_moved, max_iter| {
+            observer.event(Event::Iteration {
+                iteration: n_iter,
+                max_iter,
+                inertia: inertia as f64 * inertia_unit,
+                n_moved,
+            });
+        };
+        let shared = if begun.len() > 1 {
+            backend.open_shared(data, begun.len())
+        } else {
+            None
+        };
+        if let Some(mut sessions) = shared {
+            let started = Instant::now();
+            iterate_together(&mut *sessions, &mut begun, &report, observer)?;
+            let iterated = started.elapsed() / begun.len() as u32;
+            for (index, run) in begun.into_iter().enumerate() {
+                take(run.finish(sessions.session(index), iterated, observer)?)?;
+            }
+            continue;
+        }
+        for mut begun in begun {
+            let started = Instant::now();
+            let mut session = backend.open(data, begun.run.centroids.n_clusters())?;
+            let max_iter = begun.run.job.max_iter;
+            let report = |n_iter, inertia, n_moved| report(n_iter, inertia, n_moved, max_iter);
+            begun.run.iterate(&mut *session, &report, observer)?;
+            take(begun.finish(&mut *session, started.elapsed(), observer)?)?;
+        }
     }
     Ok(())
 }
+
+/// What a run keeps per row, at most: labels, runners-up and bounds.
+const RUN_BYTES: usize = 12;
 
 /// Whether there are rows enough.
 fn check(data: &TileSet, params: &[KMeansParams]) -> Result<()> {
@@ -172,40 +178,89 @@ fn check(data: &TileSet, params: &[KMeansParams]) -> Result<()> {
     Ok(())
 }
 
-/// Those that are given, or those that seeding finds.
-fn first_centroids(
-    host: &dyn Backend,
-    data: &TileSet,
-    keys: &RowKeys,
-    params: &KMeansParams,
-    observer: &dyn Observer,
-) -> Result<(Centroids, Option<Seeding>)> {
-    if let Init::Centroids(centroids) = &params.init {
-        return Ok((centroids.clone(), None));
+/// A run that has its first centroids.
+struct Begun<'l> {
+    run: Run<'l>,
+    seeding: Option<Seeding>,
+    seeded: Duration,
+}
+
+impl<'l> Begun<'l> {
+    /// With the centroids that are given, or those that seeding finds.
+    fn new(job: Lloyd<'l>, host: &dyn Backend, params: &KMeansParams, observer: &dyn Observer) -> Result<Self> {
+        let started = Instant::now();
+        let (start, seeding) = match &params.init {
+            Init::Centroids(centroids) => (centroids.clone(), None),
+            _ => {
+                observer.event(Event::Stage("seed"));
+                let (centroids, seeding) = seed(host, job.data, job.keys, params, observer)?;
+                (centroids, Some(seeding))
+            }
+        };
+        Ok(Self {
+            run: Run::new(job, start),
+            seeding,
+            seeded: started.elapsed(),
+        })
     }
-    observer.event(Event::Stage("seed"));
-    let (centroids, seeding) = seed(host, data, keys, params, observer)?;
-    Ok((centroids, Some(seeding)))
+
+    /// The two nearest centroids of all rows, and clusters in their final order. Where the rows have to be labelled once
+    /// more, that pass finds both.
+    fn finish(self, session: &mut dyn Session, iterated: Duration, observer: &dyn Observer) -> Result<KMeansFit> {
+        observer.event(Event::Stage("assign"));
+        let Self { run, seeding, seeded } = self;
+        let (started, data) = (Instant::now(), run.job.data);
+        let mut nearest = None;
+        let outcome = run.end(|centroids| {
+            let (pass, found) = session.assign_two_nearest(centroids)?;
+            nearest = Some(found);
+            Ok(pass)
+        })?;
+        let nearest = match nearest {
+            Some(nearest) => nearest,
+            None => session.two_nearest(&outcome.centroids)?,
+        };
+        let n_doubtful = outcome.n_doubtful + nearest.n_doubtful;
+        let numbered = number(session, data, &outcome, nearest)?;
+        let notices = session.notices();
+        notices
+            .iter()
+            .for_each(|notice| observer.event(Event::Notice(notice.clone())));
+        Ok(KMeansFit {
+            inertia: outcome.inertia,
+            n_iter: outcome.n_iter,
+            stop_reason: outcome.stop_reason,
+            n_doubtful,
+            n_read: outcome.n_read,
+            n_assigned: (outcome.n_passes + 1) * data.n_rows() as u64,
+            seeding,
+            notices,
+            elapsed_s: [seeded, iterated, started.elapsed()].map(|time| time.as_secs_f64()),
+            centroids: numbered.centroids,
+            nearest: numbered.nearest,
+            partial: numbered.partial,
+        })
+    }
 }
 
 /// [`Run::iterate`] for several runs; a pass over the rows is for all that still iterate. `report` hears of each run's
 /// `max_iter` as well.
 fn iterate_together(
     sessions: &mut dyn Sessions,
-    runs: &mut [Run<'_>],
+    begun: &mut [Begun<'_>],
     report: &dyn Fn(usize, u128, Option<u64>, usize),
     observer: &dyn Observer,
 ) -> Result<()> {
-    while runs.iter().any(Run::iterates) {
+    while begun.iter().any(|begun| begun.run.iterates()) {
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
-        let sets: Vec<Option<&Centroids>> = runs
+        let sets = begun
             .iter()
-            .map(|run| run.iterates().then_some(&run.centroids))
-            .collect();
+            .map(|Begun { run, .. }| run.iterates().then_some(&run.centroids));
+        let sets: Vec<Option<&Centroids>> = sets.collect();
         let passes = sessions.assign(&sets)?;
-        for (index, (run, pass)) in runs.iter_mut().zip(passes).enumerate() {
+        for (index, (Begun { run, .. }, pass)) in begun.iter_mut().zip(passes).enumerate() {
             if let Some(pass) = pass {
                 let max_iter = run.job.max_iter;
                 let report = |n_iter, inertia, n_moved| report(n_iter, inertia, n_moved, max_iter);
@@ -214,48 +269,6 @@ fn iterate_together(
         }
     }
     Ok(())
-}
-
-/// The two nearest centroids of all rows, and clusters in their final order. Where the rows have to be labelled once
-/// more, that pass finds both.
-fn finish(
-    session: &mut dyn Session,
-    run: Run<'_>,
-    seeding: Option<Seeding>,
-    [seeded, iterated]: [Duration; 2],
-    observer: &dyn Observer,
-) -> Result<KMeansFit> {
-    let (started, data) = (Instant::now(), run.job.data);
-    let mut nearest = None;
-    let outcome = run.end(|centroids| {
-        let (pass, found) = session.assign_two_nearest(centroids)?;
-        nearest = Some(found);
-        Ok(pass)
-    })?;
-    let nearest = match nearest {
-        Some(nearest) => nearest,
-        None => session.two_nearest(&outcome.centroids)?,
-    };
-    let n_doubtful = outcome.n_doubtful + nearest.n_doubtful;
-    let numbered = number(session, data, &outcome, nearest)?;
-    let notices = session.notices();
-    notices
-        .iter()
-        .for_each(|notice| observer.event(Event::Notice(notice.clone())));
-    Ok(KMeansFit {
-        inertia: outcome.inertia,
-        n_iter: outcome.n_iter,
-        stop_reason: outcome.stop_reason,
-        n_doubtful,
-        n_read: outcome.n_read,
-        n_assigned: (outcome.n_passes + 1) * data.n_rows() as u64,
-        seeding,
-        notices,
-        elapsed_s: [seeded, iterated, started.elapsed()].map(|time| time.as_secs_f64()),
-        centroids: numbered.centroids,
-        nearest: numbered.nearest,
-        partial: numbered.partial,
-    })
 }
 
 /// With a target: so many iterations are trusted to bring as much as the last one.
@@ -318,7 +331,7 @@ type Report<'r> = dyn Fn(usize, u128, Option<u64>) + 'r;
 
 /// A run of iterations between two of them.
 struct Run<'l> {
-    job: &'l Lloyd<'l>,
+    job: Lloyd<'l>,
     centroids: Centroids,
     stage: Stage,
     n_iter: usize,
@@ -331,7 +344,7 @@ struct Run<'l> {
 }
 
 impl<'l> Run<'l> {
-    fn new(job: &'l Lloyd<'l>, start: Centroids) -> Self {
+    fn new(job: Lloyd<'l>, start: Centroids) -> Self {
         Self {
             job,
             centroids: start,
@@ -439,7 +452,7 @@ impl<'l> Run<'l> {
 
     /// What follows a pass that left a cluster without weight.
     fn refill(&mut self, mut partial: ClusterPartial, session: &mut dyn Session) -> Result<Stage> {
-        let refilled = refill(session, self.job, &self.centroids, &mut partial)?;
+        let refilled = refill(session, &self.job, &self.centroids, &mut partial)?;
         let next = partial.centroids(&self.centroids);
         if next == self.centroids && !refilled {
             return Ok(Stage::Done(StopReason::Converged, partial));
@@ -491,7 +504,7 @@ pub(super) fn run(
     report: &Report<'_>,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
-    let mut run = Run::new(job, start);
+    let mut run = Run::new(*job, start);
     run.iterate(session, report, observer)?;
     run.end(|centroids| session.assign(centroids))
 }

@@ -219,57 +219,40 @@ pub fn sweep(
         });
     }
     let resampler = Resampler::new(host, data, keys, params.seed, options.n_resamples);
-    let of = options.k.end() - options.k.start() + 1;
-    let mut elapsed_s = [0.0; STAGES.len()];
-    let (mut candidates, mut flows, mut fits) = (Vec::new(), Vec::new(), Vec::<KMeansFit>::new());
-    let mut before: Option<TwoNearest> = None;
-    for k in options.k.clone() {
-        observer.event(Event::Candidate {
-            n_clusters: k,
-            done: k - options.k.start(),
-            of,
-        });
-        let params = KMeansParams {
-            n_clusters: k,
-            ..params.clone()
-        };
-        let fit = kmeans::fit(backend, host, data, keys, &params, inertia_unit, &Notices(observer))?;
-        if fit.centroids.n_clusters() < k && !fits.is_empty() {
-            break;
-        }
-        let judged = Judged {
+    let of_k = |k| KMeansParams {
+        n_clusters: k,
+        ..params.clone()
+    };
+    let params: Vec<KMeansParams> = options.k.clone().map(of_k).collect();
+    let mut sweeper = Sweeper {
+        judge: Judge {
             data,
             keys,
             resampler: &resampler,
-            params: &params,
             inertia_unit,
             row_weight,
-        };
-        let (candidate, judged_s) = judged.candidate(&fit, observer)?;
-        let spent = fit.elapsed_s.into_iter().chain(judged_s);
-        elapsed_s.iter_mut().zip(spent).for_each(|(sum, spent)| *sum += spent);
-        if let (Some(before), Some(last)) = (&before, fits.last()) {
-            flows.push(flow(before, last.centroids.n_clusters(), &fit));
-        }
-        candidates.push(candidate);
-        let KMeansFit { nearest, .. } = &fit;
-        let without = TwoNearest {
-            labels: Vec::new(),
-            runners_up: Vec::new(),
-            may_have_ties: nearest.may_have_ties,
-            n_doubtful: nearest.n_doubtful,
-        };
-        fits.push(KMeansFit {
-            nearest: without,
-            ..fit.clone()
-        });
-        before = Some(fit.nearest);
-    }
-    observer.event(Event::Candidate {
-        n_clusters: *options.k.end(),
-        done: of,
-        of,
-    });
+        },
+        params: &params,
+        observer,
+        candidates: Vec::new(),
+        flows: Vec::new(),
+        fits: Vec::new(),
+        before: None,
+        ended: false,
+        elapsed_s: [0.0; STAGES.len()],
+    };
+    let quiet = Notices(observer);
+    kmeans::fit_many(backend, host, data, keys, &params, inertia_unit, &quiet, &mut |fit| {
+        sweeper.take(fit)
+    })?;
+    sweeper.tell(params.len());
+    let Sweeper {
+        candidates,
+        flows,
+        fits,
+        elapsed_s,
+        ..
+    } = sweeper;
     Ok(Swept {
         sweep: Sweep {
             decision: decide(&candidates, options),
@@ -283,28 +266,86 @@ pub fn sweep(
     })
 }
 
-/// What the judgement of one fit needs.
-struct Judged<'j> {
+/// Takes in one fit after another, k rising.
+struct Sweeper<'s> {
+    judge: Judge<'s>,
+    /// Of all fits.
+    params: &'s [KMeansParams],
+    observer: &'s dyn Observer,
+    candidates: Vec<Candidate>,
+    flows: Vec<Flow>,
+    fits: Vec<KMeansFit>,
+    /// Labels of the last fit.
+    before: Option<TwoNearest>,
+    /// The data has no more distinct rows.
+    ended: bool,
+    elapsed_s: [f64; STAGES.len()],
+}
+
+impl Sweeper<'_> {
+    /// Tells that so many candidates are done.
+    fn tell(&self, done: usize) {
+        let last = self.params.len() - 1;
+        self.observer.event(Event::Candidate {
+            n_clusters: self.params[done.min(last)].n_clusters,
+            done,
+            of: self.params.len(),
+        });
+    }
+
+    fn take(&mut self, mut fit: KMeansFit) -> Result<()> {
+        let params = &self.params[self.candidates.len().min(self.params.len() - 1)];
+        self.ended |= fit.centroids.n_clusters() < params.n_clusters && !self.fits.is_empty();
+        if self.ended {
+            return Ok(());
+        }
+        self.tell(self.candidates.len());
+        let (candidate, judged_s) = self.judge.candidate(&fit, params, self.observer)?;
+        let spent = fit.elapsed_s.into_iter().chain(judged_s);
+        self.elapsed_s
+            .iter_mut()
+            .zip(spent)
+            .for_each(|(sum, spent)| *sum += spent);
+        if let (Some(before), Some(last)) = (&self.before, self.fits.last()) {
+            self.flows.push(flow(before, last.centroids.n_clusters(), &fit));
+        }
+        self.candidates.push(candidate);
+        let without = TwoNearest {
+            labels: Vec::new(),
+            runners_up: Vec::new(),
+            may_have_ties: fit.nearest.may_have_ties,
+            n_doubtful: fit.nearest.n_doubtful,
+        };
+        self.before = Some(std::mem::replace(&mut fit.nearest, without));
+        self.fits.push(fit);
+        Ok(())
+    }
+}
+
+/// What judges fits.
+struct Judge<'j> {
     data: &'j TileSet,
     keys: &'j RowKeys,
     resampler: &'j Resampler<'j>,
-    params: &'j KMeansParams,
     inertia_unit: f64,
     row_weight: f64,
 }
 
-impl Judged<'_> {
+impl Judge<'_> {
     /// The candidate, and the seconds that its figures took: over all rows, on the sample.
-    fn candidate(&self, fit: &KMeansFit, observer: &dyn Observer) -> Result<(Candidate, [f64; 2])> {
+    fn candidate(
+        &self,
+        fit: &KMeansFit,
+        params: &KMeansParams,
+        observer: &dyn Observer,
+    ) -> Result<(Candidate, [f64; 2])> {
         let started = Instant::now();
         let labels = &fit.nearest.labels;
         let quality = quality(self.data, labels, &fit.partial, self.row_weight);
         let labels_hash = labels_hash(self.keys, labels);
         let judged = Instant::now();
         let sampled = self.resampler.labels(labels);
-        let stability = self
-            .resampler
-            .stability(&sampled, &fit.centroids, self.params, observer)?;
+        let stability = self.resampler.stability(&sampled, &fit.centroids, params, observer)?;
         let candidate = Candidate {
             k: fit.centroids.n_clusters(),
             labels_hash,

@@ -148,8 +148,8 @@ impl Backend for CpuBackend {
         Ok(Box::new(CpuSession::new(self, data)))
     }
 
-    fn open_many<'d>(&'d self, data: &'d TileSet, max_clusters: &[usize]) -> Result<Box<dyn Sessions + 'd>> {
-        Ok(Box::new(CpuSessions::new(self, data, max_clusters.len())))
+    fn open_shared<'d>(&'d self, data: &'d TileSet, n_runs: usize) -> Option<Box<dyn Sessions + 'd>> {
+        Some(Box::new(CpuSessions::new(self, data, n_runs)))
     }
 }
 
