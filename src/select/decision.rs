@@ -7,12 +7,15 @@
 //!    ([`GAP`]). The largest such k is taken, as a smaller one lumps groups together that stand apart, unless its rows lie
 //!    far less clearly in their clusters than those of another such k ([`CLEARNESS`]).
 //! 2. *fair*: the labels come out again, on average and in every resample ([`FAIR`]), but some border cuts through a
-//!    crowd. The largest such k is taken here too: it says more, and says it reliably.
+//!    crowd. The largest such k is taken here too, unless it comes out again less well than another ([`FAIR_LOSS`]): it
+//!    says more, and says it reliably. One whose clusters mostly have gaps comes before the others.
 //! 3. *none*: neither. The k with the best mean agreement is taken, and it is said that no k stands out.
+//!
+//! A cut in two is the easiest to make (those without the internet, and all others) and says the least: if it is clear,
+//! it stands behind larger numbers that are clear, or fair with clusters that mostly have gaps.
 //!
 //! The thresholds were set on generated tables with known clusters (`benches/choose_k.rs`).
 
-use std::cmp::Ordering;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +29,9 @@ pub const CLEAR: f64 = 0.9;
 pub const CLEARNESS: f64 = 0.85;
 /// Mean and least that make it fair.
 pub const FAIR: (f64, f64) = (0.9, 0.75);
+
+/// So much less agreement than the best of the fair candidates a larger one may have.
+pub const FAIR_LOSS: f64 = 0.03;
 
 /// How far the data speaks for the number chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,6 +68,9 @@ pub(super) fn decide(candidates: &[Candidate], options: &SweepOptions) -> Decisi
     let mut told = vec![verdict(chosen)];
     told.extend(chosen.next_in(candidates).and_then(|next| why_not_more(chosen, next)));
     told.extend(runner_up.map(|other| about_runner_up(chosen, other)));
+    if candidates.iter().any(|c| level(c) == Level::ClearCutInTwo) && chosen.k > 2 {
+        told.push("A cut in two is clear as well, but says less.".into());
+    }
     told.append(&mut reasons);
     if let Some(prefer) = &options.prefer {
         told.extend(preferred_over(candidates, options, prefer, chosen));
@@ -103,24 +112,47 @@ fn allowed<'c>(candidates: &'c [Candidate], options: &SweepOptions, reasons: &mu
     kept
 }
 
-/// Sorts candidates, the best first.
+/// Sorts candidates, the best first: by level, and within one the largest k that does not lose too much against others of
+/// its level. Where nothing holds, by agreement.
 fn rank(candidates: &mut [&Candidate]) {
-    let clear = candidates.iter().filter(|c| strength(c) == Strength::Clear);
-    let best = clear.map(|c| c.simplified_silhouette).fold(0.0, f64::max);
-    candidates.sort_by(|a, b| compare(a, b, CLEARNESS * best));
+    let all = candidates.to_vec();
+    let best = |of: Level, figure: fn(&Candidate) -> f64| {
+        let figures = all.iter().filter(|c| level(c) == of).map(|c| figure(c));
+        figures.fold(f64::MIN, f64::max)
+    };
+    let holds = |c: &Candidate| match level(c) {
+        Level::Clear => c.simplified_silhouette >= CLEARNESS * best(Level::Clear, |c| c.simplified_silhouette),
+        Level::None => true,
+        of => agreement(c) >= best(of, agreement) - FAIR_LOSS,
+    };
+    let within = |c: &Candidate| match level(c) {
+        Level::None => agreement(c),
+        _ => c.k as f64,
+    };
+    candidates.sort_by(|a, b| {
+        let levels = (level(b), holds(b)).cmp(&(level(a), holds(a)));
+        levels.then(within(b).total_cmp(&within(a))).then(a.k.cmp(&b.k))
+    });
 }
 
-/// The better candidate first; a clear one below `least` comes after the other clear ones.
-fn compare(a: &Candidate, b: &Candidate, least: f64) -> Ordering {
-    let strength_a = strength(a);
-    let by_strength = strength(b).cmp(&strength_a);
-    let is_crisp = |c: &Candidate| c.simplified_silhouette >= least;
-    let within = match strength_a {
-        Strength::Clear => is_crisp(b).cmp(&is_crisp(a)).then(b.k.cmp(&a.k)),
-        Strength::Fair => b.k.cmp(&a.k),
-        Strength::None => agreement(b).total_cmp(&agreement(a)),
-    };
-    by_strength.then(within).then(a.k.cmp(&b.k))
+/// What a candidate is ranked by, the best last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    None,
+    Fair,
+    ClearCutInTwo,
+    FairWithGaps,
+    Clear,
+}
+
+fn level(c: &Candidate) -> Level {
+    match strength(c) {
+        Strength::None => Level::None,
+        Strength::Fair if 2 * c.n_apart() >= c.k && c.k > 2 => Level::FairWithGaps,
+        Strength::Fair => Level::Fair,
+        Strength::Clear if c.k == 2 => Level::ClearCutInTwo,
+        Strength::Clear => Level::Clear,
+    }
 }
 
 fn strength(c: &Candidate) -> Strength {
@@ -317,11 +349,27 @@ mod tests {
             candidate(5, 0.99, 0.95, 3),
         ];
         let options = SweepOptions::default();
-        assert_eq!(decided(&all, &options), (4, Strength::Clear, Some(2)));
+        assert_eq!(decided(&all, &options), (4, Strength::Clear, Some(5)));
         let decision = decide(&all, &options);
         assert!(decision.reasons[0].starts_with("4 segments stand out"), "{decision:?}");
         assert!(decision.reasons[1].contains("With 5, 2 have no gap"), "{decision:?}");
-        assert!(decision.reasons[2].starts_with("Runner-up: 2"), "{decision:?}");
+        assert!(decision.reasons[2].starts_with("Runner-up: 5"), "{decision:?}");
+    }
+
+    #[test]
+    fn a_cut_in_two_stands_behind_numbers_that_say_more() {
+        let options = SweepOptions::default();
+        let two = candidate(2, 1.0, 1.0, 2);
+        let with_gaps = [two.clone(), candidate(3, 0.95, 0.9, 1), candidate(5, 0.95, 0.9, 3)];
+        assert_eq!(decided(&with_gaps, &options), (5, Strength::Fair, Some(2)));
+        let told = decide(&with_gaps, &options).reasons.concat();
+        assert!(told.contains("A cut in two is clear as well"), "{told}");
+        let halves = [two.clone(), candidate(3, 0.95, 0.9, 1), candidate(4, 0.95, 0.9, 1)];
+        assert_eq!(decided(&halves, &options), (2, Strength::Clear, Some(4)));
+        // However much less clearly its rows lie.
+        let mut four = candidate(4, 1.0, 1.0, 4);
+        four.simplified_silhouette = 0.2;
+        assert_eq!(decided(&[two, four], &options), (4, Strength::Clear, Some(2)));
     }
 
     #[test]
@@ -341,7 +389,8 @@ mod tests {
         let fair = [
             candidate(2, 0.7, 0.5, 0),
             candidate(3, 0.95, 0.95, 0),
-            candidate(4, 0.9, 0.8, 1),
+            candidate(4, 0.93, 0.8, 1),
+            candidate(5, 0.91, 0.8, 1),
         ];
         assert_eq!(decided(&fair, &options), (4, Strength::Fair, Some(3)));
         assert!(decide(&fair, &options).reasons[0].contains("not a discovery"));

@@ -6,7 +6,7 @@ mod separation;
 mod stability;
 mod sweep;
 
-pub use decision::{CLEAR, CLEARNESS, Decision, FAIR, Strength};
+pub use decision::{CLEAR, CLEARNESS, Decision, FAIR, FAIR_LOSS, Strength};
 pub use separation::GAP;
 pub use stability::{N_RESAMPLES, SAMPLE_ROWS, Stability};
 pub use sweep::{Candidate, Flow, Sweep, SweepOptions, Swept, sweep};
