@@ -43,6 +43,12 @@ pub trait Backend: Send + Sync {
     /// Where the device lacks the memory or the limits for this shape.
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>>;
 
+    /// What the device's own clock says of the iterations of [`Session::lloyd`] that were made since the last call;
+    /// `None` where it has none, was not asked to look at it, or made iterations pass by pass.
+    fn take_device_time(&self) -> Option<DeviceTime> {
+        None
+    }
+
     /// Takes hold of a data set for several runs, each with as many centroids at most, whose passes share each read of
     /// the data where the device can.
     ///
@@ -52,6 +58,16 @@ pub trait Backend: Send + Sync {
         let sessions = max_clusters.iter().map(|&k| self.open(data, k));
         Ok(Box::new(InTurn(sessions.collect::<Result<_>>()?)))
     }
+}
+
+/// Iterations by a device's own clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct DeviceTime {
+    /// How many.
+    pub n_iter: usize,
+    /// Seconds of all of them, from the start of their first pass to the move of their centroids; not what lies between
+    /// one iteration and the next.
+    pub seconds: f64,
 }
 
 /// Several runs on a data set in the hands of a backend.
