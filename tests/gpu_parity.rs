@@ -21,6 +21,7 @@ const DEFAULT: GpuOptions = GpuOptions {
     memory_budget: None,
     max_chunk_bytes: None,
     checked: false,
+    timed: false,
 };
 
 /// A GPU with these options; `None` where there is none, unless one is demanded.
@@ -76,7 +77,7 @@ fn small_parts_and_streaming_give_the_same() {
         let Some(gpu) = open(GpuOptions {
             memory_budget,
             max_chunk_bytes: Some(6 << 10),
-            checked: false,
+            ..DEFAULT
         }) else {
             return;
         };
@@ -254,11 +255,47 @@ fn runs_of_iterations_on_the_device_are_those_of_the_host() {
 }
 
 #[test]
+fn the_devices_clock_runs_where_it_is_asked_for_and_changes_nothing() {
+    let case = Case::new(4097, 3, 8, Values::Bell).chunks_of(5);
+    let data = case.data();
+    let start = case.centroids(&data);
+    let ask = Ask {
+        max_iter: 7,
+        limit: -1.0,
+        stop_after: usize::MAX,
+        count_moved: false,
+    };
+    let mut seen = Vec::new();
+    for (timed, memory_budget) in [(true, None), (false, None), (true, Some(0))] {
+        let options = GpuOptions {
+            timed,
+            memory_budget,
+            ..DEFAULT
+        };
+        let Some(gpu) = open(options) else { return };
+        assert_eq!(gpu.take_device_time(), None);
+        seen.push(run(&gpu, &data, &start, &ask));
+        let time = gpu.take_device_time();
+        // Data that streams is gone through pass by pass.
+        let runs = gpu.has_timestamps() && memory_budget.is_none();
+        assert_eq!(time.map(|time| time.n_iter), runs.then_some(7));
+        assert!(
+            time.is_none_or(|time| time.seconds > 0.0 && time.seconds < 60.0),
+            "{time:?}"
+        );
+        assert!(timed || !gpu.has_timestamps());
+        assert_eq!(gpu.take_device_time(), None);
+    }
+    assert!(seen[0].0.len() == 7 && seen[0] == seen[1] && seen[0] == seen[2]);
+}
+
+#[test]
 fn runs_over_streamed_data_are_the_same() {
     let Some(gpu) = open(GpuOptions {
         memory_budget: Some(0),
         max_chunk_bytes: Some(6 << 10),
         checked: true,
+        timed: true,
     }) else {
         return;
     };

@@ -4,8 +4,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kohort::backend::gpu::layout::{BINDINGS, BindingKind, LOOP_BINDINGS, LoopParams, Params, StructTable};
-use kohort::backend::gpu::shaders::{Group, Mode, Shader, Variant, between_passes};
+use kohort::backend::gpu::layout::{
+    BINDINGS, BindingKind, CEILING_BINDINGS, CeilingParams, LOOP_BINDINGS, LoopParams, Params, StructTable,
+};
+use kohort::backend::gpu::shaders::{Group, Mode, Shader, Variant, between_passes, memory_kernel};
 use naga::back;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
@@ -51,6 +53,7 @@ fn shaders() -> Vec<(Shader, usize)> {
         }
     }
     resolves.extend(["update", "decide"].map(between_passes));
+    resolves.extend(["fill_memory", "read_memory", "copy_memory"].map(memory_kernel));
     shaders.extend(resolves.into_iter().map(|shader| (shader, WORKGROUP_BYTES[0])));
     shaders
 }
@@ -129,6 +132,7 @@ fn host_bindings(group: Group) -> Vec<(u32, u32, String, BindingKind)> {
     let bindings = match group {
         Group::Pass => &BINDINGS[..],
         Group::Iteration => &LOOP_BINDINGS[..],
+        Group::Ceiling => &CEILING_BINDINGS[..],
     };
     bindings
         .iter()
@@ -170,6 +174,7 @@ fn structs_and_bindings_are_the_same_on_both_sides() {
         let table = match shader.group {
             Group::Pass => Params::table(),
             Group::Iteration => LoopParams::table(),
+            Group::Ceiling => CeilingParams::table(),
         };
         assert_eq!(struct_difference(&module, &table), None);
         assert_eq!(bindings(&module), host_bindings(shader.group), "{}", shader.entry_point);
@@ -251,6 +256,8 @@ fn each_shader_file_says_what_it_is() {
         "narrow.wgsl",
         "wide.wgsl",
         "resolve.wgsl",
+        "update.wgsl",
+        "ceilings.wgsl",
     ] {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("shaders")

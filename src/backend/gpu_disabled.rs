@@ -1,6 +1,6 @@
 //! Stands in for the GPU backend in builds without the feature `gpu`: there are no adapters, and none can be opened.
 
-pub use super::gpu_types::{AdapterReport, GpuOptions, GpuSelection};
+pub use super::gpu_types::{AdapterReport, DeviceCeilings, GpuOptions, GpuSelection};
 use super::{Backend, Session};
 use crate::error::{Error, Result};
 use crate::tiles::TileSet;
@@ -38,6 +38,20 @@ impl GpuBackend {
     /// Whether the adapter is software on a CPU.
     #[must_use]
     pub fn is_software(&self) -> bool {
+        match self.never {}
+    }
+
+    /// Whether the adapter's own clock is in use.
+    #[must_use]
+    pub fn has_timestamps(&self) -> bool {
+        match self.never {}
+    }
+
+    /// What the adapter's memory gives at best.
+    ///
+    /// # Errors
+    /// None: there is no such backend.
+    pub fn ceilings(&self) -> Result<DeviceCeilings> {
         match self.never {}
     }
 

@@ -30,6 +30,22 @@ pub struct GpuOptions {
     pub max_chunk_bytes: Option<u64>,
     /// Whether kernels keep the checks of array bounds and loops that trusted kernels go without. For tests.
     pub checked: bool,
+    /// Whether iterations are timed by the device's own clock, where it has one. For benches.
+    pub timed: bool,
+}
+
+/// The best rates of a GPU's memory.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceCeilings {
+    /// Bytes of each buffer that was read or copied.
+    pub buffer_bytes: u64,
+    /// Whether times are by the device's clock; else by the host's, the way of a submission included.
+    pub device_clock: bool,
+    /// Bytes read plus bytes written per second, by a kernel that copies.
+    pub copy_bytes_per_s: f64,
+    /// Bytes per second, by a kernel that reads.
+    pub read_bytes_per_s: f64,
 }
 
 /// One adapter of this machine.

@@ -48,6 +48,22 @@ pub trait Backend: Send + Sync {
     fn open_shared<'d>(&'d self, _data: &'d TileSet, _n_runs: usize) -> Option<Box<dyn Sessions + 'd>> {
         None
     }
+
+    /// What the device's own clock says of the iterations of [`Session::lloyd`] that were made since the last call;
+    /// `None` where it has none, was not asked to look at it, or made iterations pass by pass.
+    fn take_device_time(&self) -> Option<DeviceTime> {
+        None
+    }
+}
+
+/// Iterations by a device's own clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct DeviceTime {
+    /// How many.
+    pub n_iter: usize,
+    /// Seconds of all of them, from the start of their first pass to the move of their centroids; not what lies between
+    /// one iteration and the next.
+    pub seconds: f64,
 }
 
 /// Several runs on a data set in the hands of a backend.

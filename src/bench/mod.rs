@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use crate::artifact::{write_assignments, write_atomic};
 use crate::backend::cpu::CpuBackend;
-use crate::backend::{Backend, Session};
+use crate::backend::gpu::DeviceCeilings;
+use crate::backend::{Backend, DeviceTime, Session};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::features::{self, FeatureOptions, Learned, Prepared};
@@ -33,6 +34,9 @@ pub use report::{CaseReport, DeviceReport, Report, Settings, Spread, Stage};
 
 /// The stage that peers and gates are held against: the iterations and the final labels together.
 pub const FIT: &str = "iterations+labels";
+
+/// The stage of the iterations by the device's own clock.
+pub const BY_DEVICE: &str = "iterations-device";
 
 /// Where the first centroids of a bench come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +102,8 @@ pub struct Device {
     pub name: String,
     /// What makes the passes.
     pub backend: Box<dyn Backend>,
+    /// What its memory gives at best, where it is not the CPU's and was measured.
+    pub ceilings: Option<DeviceCeilings>,
 }
 
 /// A bench of some cases on some devices.
@@ -229,6 +235,7 @@ impl Bench<'_> {
         };
         let unit = learned.preparation.grid.sq_dist_value(1) * prepared.weight_step.unwrap_or(1.0);
         let mut seconds = [const { Vec::new() }; 5];
+        let mut by_device: Vec<DeviceTime> = Vec::new();
         let (mut last, mut peak) = (None, None);
         for round in 0..self.options.rounds {
             drop(last.take());
@@ -247,6 +254,7 @@ impl Bench<'_> {
             if round == 0 {
                 peak = peak_added(before, mark, sys::peak_memory_bytes());
             }
+            by_device.extend(device.backend.take_device_time());
             let [seed_s, iterate_s, labels_s] = fit.elapsed_s;
             let open_s = backend.open_s();
             let iterations_s = iterate_s - open_s;
@@ -264,6 +272,17 @@ impl Bench<'_> {
             pass("labels", labels, 1),
             pass(FIT, both, fit.n_iter + 1),
         ];
+        if let Some(time) = by_device.last() {
+            let seconds: Vec<f64> = by_device.iter().map(|time| time.seconds).collect();
+            stages.insert(2, pass(BY_DEVICE, &seconds, time.n_iter));
+        }
+        if let Some(ceilings) = &device.ceilings {
+            let of_passes = |stage: Stage| match stage.flop_per_s {
+                Some(_) => stage.with_ceilings(ceilings),
+                None => stage,
+            };
+            stages = stages.into_iter().map(of_passes).collect();
+        }
         if fit.seeding.is_some() {
             stages.insert(1, work.stage("seed", seed, 0));
         }
@@ -280,6 +299,7 @@ impl Bench<'_> {
             // All rows are assigned once more, with their runners-up, after the iterations.
             share_read: fit.n_read as f64 / (fit.n_assigned as f64 - fit.nearest.labels.len() as f64).max(1.0),
             peak_memory_added_bytes: peak,
+            ceilings: device.ceilings,
             stages,
         };
         Ok((report, fit))
@@ -364,6 +384,7 @@ impl Work {
             bytes_per_s: 0.0,
             flop_per_s: None,
             share_of_read: None,
+            share_of_copy: None,
             share_of_fma: None,
         };
         let passes_per_s = passes as f64 / stage.typical_s().max(f64::MIN_POSITIVE);

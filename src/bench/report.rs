@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::against::Comparison;
 use super::ceilings::Ceilings;
 use crate::artifact::json;
+use crate::backend::gpu::DeviceCeilings;
 use crate::error::Result;
 use crate::kmeans::StopReason;
 
@@ -103,7 +104,12 @@ pub struct DeviceReport {
     /// The most memory that the first run held beyond what was there before it, the prepared data included in that;
     /// `None` where the system does not say.
     pub peak_memory_added_bytes: Option<u64>,
-    /// `open`, `seed` (where there is one), `iterations`, `labels`, `iterations+labels`.
+    /// What its memory could do at best, in this run; `None` for the CPU, which [`Report::ceilings`] is about, and where
+    /// it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceilings: Option<DeviceCeilings>,
+    /// `open`, `seed` (where there is one), `iterations`, `iterations-device` (the same iterations by the device's own
+    /// clock, where it has one), `labels`, `iterations+labels`.
     pub stages: Vec<Stage>,
 }
 
@@ -127,8 +133,11 @@ pub struct Stage {
     /// 2 x rows x features x clusters x passes per second, as if every distance had been computed; `None` for a stage
     /// that computes none.
     pub flop_per_s: Option<f64>,
-    /// `bytes_per_s` over the bandwidth of reading, for passes on the CPU.
+    /// `bytes_per_s` over the bandwidth of reading, that of the CPU or of the device.
     pub share_of_read: Option<f64>,
+    /// `bytes_per_s` over the bandwidth of copying (read plus written), for passes on a GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_of_copy: Option<f64>,
     /// `flop_per_s` over the rate of fused multiply-adds, for passes on the CPU.
     pub share_of_fma: Option<f64>,
 }
@@ -163,6 +172,13 @@ impl Spread {
 }
 
 impl Stage {
+    /// Takes in what the memory of the device could do at best.
+    pub(super) fn with_ceilings(mut self, ceilings: &DeviceCeilings) -> Self {
+        self.share_of_read = Some(self.bytes_per_s / ceilings.read_bytes_per_s);
+        self.share_of_copy = Some(self.bytes_per_s / ceilings.copy_bytes_per_s);
+        self
+    }
+
     /// Seconds of a typical run: the median of the warm ones, or the only one.
     #[must_use]
     pub fn typical_s(&self) -> f64 {

@@ -28,10 +28,12 @@ fn run(n_rows: usize, origin: Origin, options: &BenchOptions) -> CaseReport {
         Device {
             name: "cpu".into(),
             backend: Box::new(CpuBackend::new(2).unwrap()),
+            ceilings: None,
         },
         Device {
             name: "scalar".into(),
             backend: Box::new(ScalarBackend),
+            ceilings: None,
         },
     ];
     let bench = Bench {
@@ -68,6 +70,16 @@ fn report(case: CaseReport) -> Report {
         ceilings: None,
         cases: vec![case],
         against: None,
+    }
+}
+
+fn cpu_ceilings() -> Ceilings {
+    Ceilings {
+        threads: 2,
+        instruction_set: "none".into(),
+        copy_bytes_per_s: 1e9,
+        read_bytes_per_s: 2e9,
+        fma_flop_per_s: 4e9,
     }
 }
 
@@ -136,13 +148,7 @@ fn seeding_is_a_stage_only_where_there_is_one() {
 #[test]
 fn shares_are_those_of_passes_on_the_cpu() {
     let mut report = report(run(300, Origin::Memory { generate_s: 1.0 }, &options()));
-    report.set_ceilings(Ceilings {
-        threads: 2,
-        instruction_set: "none".into(),
-        copy_bytes_per_s: 1e9,
-        read_bytes_per_s: 2e9,
-        fma_flop_per_s: 4e9,
-    });
+    report.set_ceilings(cpu_ceilings());
     let [cpu, scalar] = [0, 1].map(|n| &report.cases[0].devices[n]);
     let labels = &cpu.stages[2];
     assert_eq!(labels.share_of_read, Some(labels.bytes_per_s / 2e9));
@@ -209,4 +215,76 @@ fn a_peak_that_an_old_mark_hides_is_not_told() {
     assert_eq!(peak_added(Some(1000), Some(9000), Some(9000)), None);
     assert_eq!(peak_added(Some(1000), Some(9000), Some(9500)), Some(8500));
     assert_eq!(peak_added(None, None, None), None);
+}
+
+/// Scalar passes, and a clock that says twice as much in every round.
+struct Clocked(Mutex<f64>);
+
+impl Backend for Clocked {
+    fn name(&self) -> &'static str {
+        "gpu"
+    }
+
+    fn description(&self) -> String {
+        "clocked".into()
+    }
+
+    fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
+        ScalarBackend.open(data, max_clusters)
+    }
+
+    fn take_device_time(&self) -> Option<DeviceTime> {
+        let mut seconds = self.0.lock().unwrap();
+        *seconds *= 2.0;
+        Some(DeviceTime {
+            n_iter: 4,
+            seconds: *seconds,
+        })
+    }
+}
+
+#[test]
+fn the_clock_of_a_device_and_its_ceilings_give_a_stage_and_shares() {
+    let ceilings = DeviceCeilings {
+        buffer_bytes: 1,
+        device_clock: true,
+        copy_bytes_per_s: 1e6,
+        read_bytes_per_s: 4e6,
+    };
+    let devices = [Device {
+        name: "gpu".into(),
+        backend: Box::new(Clocked(Mutex::new(1.0))),
+        ceilings: Some(ceilings),
+    }];
+    let host = CpuBackend::new(2).unwrap();
+    let bench = Bench {
+        devices: &devices,
+        host: &host,
+        options: &options(),
+        observer: &(),
+    };
+    let case = Case {
+        shape: "small".into(),
+        data: "small".into(),
+        source: &source(600),
+        origin: Origin::Generator,
+        n_clusters: 3,
+    };
+    let mut report = report(bench.run(&case).unwrap());
+    report.set_ceilings(cpu_ceilings());
+    let device = &report.cases[0].devices[0];
+    assert_eq!(names(&device.stages), ["open", "iterations", BY_DEVICE, "labels", FIT]);
+    assert_eq!(device.ceilings, Some(ceilings));
+    let stage = &device.stages[2];
+    // 4 iterations of 600 x 2 values in 2 s, then in 4.
+    assert_eq!((stage.cold_s, stage.typical_s(), stage.passes), (2.0, 4.0, 4));
+    assert_eq!(stage.bytes_per_s, 4800.0);
+    assert_eq!(
+        (stage.share_of_copy, stage.share_of_read, stage.share_of_fma),
+        (Some(4800.0 / 1e6), Some(4800.0 / 4e6), None)
+    );
+    assert_eq!(device.stages[0].share_of_copy, None);
+    // What is printed is read back.
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
 }

@@ -7,8 +7,8 @@ use kohort::backend::choice::{DeviceRequest, choose};
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions};
 use kohort::bench::{
-    Bench, BenchOptions, Case, CaseReport, Ceilings, Comparison, Device, DeviceReport, Generated, Origin, Report,
-    Settings, Stage, Start,
+    BY_DEVICE, Bench, BenchOptions, Case, CaseReport, Ceilings, Comparison, Device, DeviceReport, Generated, Origin,
+    Report, Settings, Stage, Start,
 };
 use kohort::data::{BatchSource, ParquetSource, expand};
 use kohort::features::FeatureOptions;
@@ -199,23 +199,38 @@ impl Bencher<'_> {
         for &request in &self.args.device {
             // The GPU itself, without the CPU to fall back on: that would be timed as if it was the GPU.
             let choice = choose(request, work, |selection| {
-                GpuBackend::new(&selection, GpuOptions::default())
+                let options = GpuOptions {
+                    timed: true,
+                    ..GpuOptions::default()
+                };
+                GpuBackend::new(&selection, options)
             })?;
             if choice.gpu.as_ref().is_some_and(GpuBackend::is_software) {
                 self.output
                     .warning("this adapter is software on the CPU: its times are those of a test device");
             }
+            let measured = choice.gpu.as_ref().filter(|_| !self.args.no_ceilings);
+            let ceilings = measured.map(GpuBackend::ceilings).transpose()?;
+            let without_clock = choice.gpu.as_ref().is_some_and(|gpu| !gpu.has_timestamps());
             let backend: Box<dyn Backend> = match choice.gpu {
                 Some(gpu) => Box::new(gpu),
                 None => Box::new(CpuBackend::new(self.host.threads())?),
             };
             self.output
                 .note(&format!("device: {}; {}", backend.description(), choice.reason));
+            if without_clock {
+                self.output
+                    .note("this adapter has no timestamps: its times are by the host's clock alone");
+            }
             let name = match request {
                 DeviceRequest::Auto => backend.name().to_owned(),
                 asked => asked.to_string(),
             };
-            self.devices.push(Device { name, backend });
+            self.devices.push(Device {
+                name,
+                backend,
+                ceilings,
+            });
         }
         Ok(())
     }
@@ -311,6 +326,7 @@ fn show(report: &Report, output: Output) -> Result<()> {
         text += &stage_table(case).render(stdout_width());
         for device in &case.devices {
             text += &outcome(case, device);
+            text += &on_device(device);
         }
     }
     if let Some(comparison) = &report.against {
@@ -400,6 +416,7 @@ fn meaning(stage: &Stage) -> String {
         "open" => "what a device needs before the first pass".into(),
         "seed" => "first centroids".into(),
         "iterations" => format!("{}, rates per iteration", plural(stage.passes as u64, "iteration")),
+        BY_DEVICE => "the same by the device's clock".into(),
         "labels" => "numbering, all labels and runners-up".into(),
         "write" => "distances and assignments.parquet".into(),
         _ => "both".into(),
@@ -432,6 +449,28 @@ fn outcome(case: &CaseReport, device: &DeviceReport) -> String {
         number(device.inertia),
         device.labels_hash,
     )
+}
+
+/// What the iterations made of the memory of a GPU: by its own clock where it has one.
+fn on_device(device: &DeviceReport) -> String {
+    let stage = |name: &str| device.stages.iter().find(|stage| stage.stage == name);
+    let (clock, stage) = match (stage(BY_DEVICE), stage("iterations")) {
+        (Some(stage), _) => ("its own clock", stage),
+        (None, Some(stage)) if device.ceilings.is_some() => ("the host's clock", stage),
+        _ => return String::new(),
+    };
+    let iteration_s = stage.typical_s() / stage.passes.max(1) as f64;
+    let mut text = format!("{}: {} an iteration by {clock}", device.device, time(iteration_s));
+    if let (Some(best), Some(copy), Some(read)) = (&device.ceilings, stage.share_of_copy, stage.share_of_read) {
+        text += &format!(
+            ", {} of its copy ({} GB/s read plus written), {} of its read ({} GB/s)",
+            percent(copy),
+            giga(best.copy_bytes_per_s),
+            percent(read),
+            giga(best.read_bytes_per_s),
+        );
+    }
+    text + "\n"
 }
 
 fn comparison_table(comparison: &Comparison) -> Table {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use super::layout::{BINDINGS, BindingKind, LOOP_BINDINGS, LoopParams, Params};
+use super::layout::{BINDINGS, BindingKind, CEILING_BINDINGS, CeilingParams, LOOP_BINDINGS, LoopParams, Params};
 use super::pipeline_cache;
 use super::shaders::{Group, Shader};
+use crate::backend::DeviceTime;
 use crate::error::{Error, Result};
 
 /// Longest wait for one submission on a GPU; each is cut to take a fraction of a second.
@@ -30,10 +31,13 @@ pub(crate) struct Device {
     pub(crate) discrete: bool,
     pass: Layout,
     iteration: Layout,
+    ceiling: Layout,
     pipelines: Mutex<Vec<(Shader, wgpu::ComputePipeline)>>,
     checked: bool,
     pub(crate) timeout: Duration,
     failure: Failure,
+    /// Iterations and their seconds by the device's clock, since they were last asked for.
+    timed: Mutex<DeviceTime>,
     cache: Option<(PathBuf, wgpu::PipelineCache)>,
     /// Bytes of a buffer from which on there is no memory: a fault for tests.
     #[cfg(test)]
@@ -41,8 +45,9 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Opens an adapter with all the limits it has. No kernel needs a feature beyond WebGPU's core.
-    pub(crate) fn open(adapter: &wgpu::Adapter, checked: bool) -> Result<Self> {
+    /// Opens an adapter with all the limits it has, and its clock if `timed`. No kernel needs a feature beyond WebGPU's
+    /// core.
+    pub(crate) fn open(adapter: &wgpu::Adapter, checked: bool, timed: bool) -> Result<Self> {
         let limits = adapter.limits();
         let info = adapter.get_info();
         let software = info.device_type == wgpu::DeviceType::Cpu;
@@ -53,6 +58,9 @@ impl Device {
             wgpu::Features::PIPELINE_CACHE,
             features.contains(wgpu::Features::PIPELINE_CACHE) && cache_path.is_some(),
         );
+        if timed {
+            features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("kohort"),
             required_features: features,
@@ -72,6 +80,7 @@ impl Device {
         });
         let pass = Layout::new(&device, "pass", &BINDINGS, size_of::<Params>(), true);
         let iteration = Layout::new(&device, "iteration", &LOOP_BINDINGS, size_of::<LoopParams>(), false);
+        let ceiling = Layout::new(&device, "ceiling", &CEILING_BINDINGS, size_of::<CeilingParams>(), false);
         let cache = cache_path
             .filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE))
             .map(|path| {
@@ -85,10 +94,12 @@ impl Device {
             discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
             pass,
             iteration,
+            ceiling,
             pipelines: Mutex::default(),
             checked,
             timeout: if software { SOFTWARE_TIMEOUT } else { TIMEOUT },
             failure,
+            timed: Mutex::default(),
             cache,
             #[cfg(test)]
             no_memory_from: None,
@@ -151,6 +162,35 @@ impl Device {
         self.create(what, bytes, |device| device.create_buffer(&descriptor))
     }
 
+    /// Whether it was opened with a clock of its own.
+    pub(crate) fn has_timestamps(&self) -> bool {
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// A new set of timestamps.
+    pub(crate) fn query_set(&self, count: u32) -> Result<wgpu::QuerySet> {
+        let descriptor = wgpu::QuerySetDescriptor {
+            label: Some("the timestamps"),
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        };
+        self.create("the timestamps", u64::from(count), |device| {
+            device.create_query_set(&descriptor)
+        })
+    }
+
+    /// Notes the seconds of iterations that were made.
+    pub(crate) fn add_time(&self, iterations_s: &[f64]) {
+        let mut timed = self.timed.lock().unwrap_or_else(PoisonError::into_inner);
+        timed.n_iter += iterations_s.len();
+        timed.seconds += iterations_s.iter().sum::<f64>();
+    }
+
+    /// What [`Device::add_time`] noted since the last call.
+    pub(crate) fn take_time(&self) -> DeviceTime {
+        std::mem::take(&mut *self.timed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The pipeline of a kernel, compiled when it is first asked for.
     pub(crate) fn pipeline(&self, shader: Shader) -> Result<wgpu::ComputePipeline> {
         let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,6 +239,7 @@ impl Device {
         match group {
             Group::Pass => &self.pass,
             Group::Iteration => &self.iteration,
+            Group::Ceiling => &self.ceiling,
         }
     }
 

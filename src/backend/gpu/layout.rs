@@ -90,6 +90,16 @@ wgsl_struct! {
     }
 }
 
+wgsl_struct! {
+    /// What the kernels that measure memory are told; `shaders/ceilings.wgsl` says what the fields mean.
+    pub struct CeilingParams {
+        /// Vectors of a buffer.
+        n_vectors: u32,
+        /// Threads of the dispatch.
+        stride: u32,
+    }
+}
+
 /// What a binding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BindingKind {
@@ -110,6 +120,14 @@ pub const LOOP_BINDINGS: [(&str, BindingKind); 7] = [
     ("history", BindingKind::ReadWrite),
     ("control", BindingKind::ReadWrite),
     ("dispatch_args", BindingKind::ReadWrite),
+];
+
+/// The bindings of the kernels that measure memory.
+pub const CEILING_BINDINGS: [(&str, BindingKind); 4] = [
+    ("ceiling_params", BindingKind::Uniform),
+    ("source", BindingKind::Read),
+    ("target_buffer", BindingKind::ReadWrite),
+    ("checksum", BindingKind::ReadWrite),
 ];
 
 /// The bindings of group 0, in order: their names in WGSL and what they are. All kernels of a pass have the same.

@@ -7,6 +7,7 @@
 
 use wgpu::BufferUsages as Usage;
 
+use super::clock::Clock;
 use super::device::{Device, lost};
 use super::layout::{self, CONTROL_WORDS, HistoryLayout, LoopParams, WORD};
 use super::plan::{Dispatch, MAX_DISPATCH_WORK};
@@ -116,6 +117,8 @@ struct Iterations<'d> {
     readback: wgpu::Buffer,
     update: wgpu::ComputePipeline,
     decide: wgpu::ComputePipeline,
+    /// Times each iteration of a batch.
+    clock: Option<Clock>,
 }
 
 impl<'d> Iterations<'d> {
@@ -175,6 +178,7 @@ impl<'d> Iterations<'d> {
             control,
             dispatch_args,
             readback,
+            clock: Clock::new(device, max_batch)?,
         })
     }
 
@@ -183,8 +187,8 @@ impl<'d> Iterations<'d> {
         self.write_params();
         let mut recording = self.recording.take().unwrap_or_else(|| Recording::new(self.device));
         recording.encoder.clear_buffer(&self.control, 0, None);
-        for _ in 0..n {
-            self.record(session, &mut recording);
+        for slot in 0..n {
+            self.record(session, &mut recording, slot);
         }
         let slot_words = self.history_layout.n_words();
         let history_bytes = (n * slot_words) as u64 * WORD;
@@ -192,6 +196,9 @@ impl<'d> Iterations<'d> {
         let encoder = &mut recording.encoder;
         encoder.copy_buffer_to_buffer(&self.control, 0, &self.readback, 0, control_bytes);
         encoder.copy_buffer_to_buffer(&self.history, 0, &self.readback, control_bytes, history_bytes);
+        if let Some(clock) = &self.clock {
+            clock.record(encoder, n);
+        }
         recording.finish()?;
         let mut words = self
             .device
@@ -200,6 +207,9 @@ impl<'d> Iterations<'d> {
         words.drain(..CONTROL_WORDS);
         if n_done > n {
             return Err(lost("it did more iterations than it was asked for"));
+        }
+        if let Some(clock) = &self.clock {
+            self.device.add_time(&clock.read(self.device, n)?[..n_done]);
         }
         Ok(Batch { n_done, end, words })
     }
@@ -233,13 +243,14 @@ impl<'d> Iterations<'d> {
         (self.plan.totals.n_clusters as u32).min(most)
     }
 
-    /// Records one iteration.
-    fn record(&self, session: &GpuSession<'d>, recording: &mut Recording<'d>) {
+    /// Records one iteration, the one that writes to `slot`.
+    fn record(&self, session: &GpuSession<'d>, recording: &mut Recording<'d>, slot: usize) {
         for (bindings, dispatches) in self.parts.iter().zip(&self.plan.dispatches) {
             for dispatch in dispatches {
                 let args = (ARG_WORDS * dispatch.number) as u64 * WORD;
                 {
-                    let mut pass = recording.encoder.begin_compute_pass(&Default::default());
+                    let is_first = dispatch.number == 0;
+                    let mut pass = recording.encoder.begin_compute_pass(&self.timed(slot, is_first, false));
                     pass.set_bind_group(0, bindings, &[session.params_offset(dispatch)]);
                     pass.set_pipeline(&self.plan.assign);
                     pass.dispatch_workgroups_indirect(&self.dispatch_args, args);
@@ -249,12 +260,23 @@ impl<'d> Iterations<'d> {
                 recording.done(dispatch.work);
             }
         }
-        self.record_between(recording);
+        self.record_between(recording, slot);
+    }
+
+    /// A compute pass, which may be the first or the last of the iteration that writes to `slot`.
+    fn timed(&self, slot: usize, is_first: bool, is_last: bool) -> wgpu::ComputePassDescriptor<'_> {
+        wgpu::ComputePassDescriptor {
+            label: None,
+            timestamp_writes: self
+                .clock
+                .as_ref()
+                .and_then(|clock| clock.writes(slot, is_first, is_last)),
+        }
     }
 
     /// Records what happens between two passes.
-    fn record_between(&self, recording: &mut Recording<'d>) {
-        let mut pass = recording.encoder.begin_compute_pass(&Default::default());
+    fn record_between(&self, recording: &mut Recording<'d>, slot: usize) {
+        let mut pass = recording.encoder.begin_compute_pass(&self.timed(slot, false, true));
         pass.set_bind_group(0, &self.between, &[]);
         pass.set_pipeline(&self.update);
         pass.dispatch_workgroups(self.update_groups(), 1, 1);
@@ -326,7 +348,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&GpuSelection::Any) else {
             return; // tests/gpu_parity.rs says so, or fails where a GPU is demanded
         };
-        let device = Device::open(&adapter, false).unwrap();
+        let device = Device::open(&adapter, false, false).unwrap();
         let (k, d) = (130, 7);
         for weighted in [false, true] {
             let data = TileSet::zeros(1, d, weighted, usize::MAX);
@@ -354,8 +376,8 @@ mod tests {
                 iterations.run(&session, 0).unwrap();
                 let mut recording = Recording::new(&device);
                 // Twice: what the second one finds are the centroids that the first one left, and no rows.
-                iterations.record_between(&mut recording);
-                iterations.record_between(&mut recording);
+                iterations.record_between(&mut recording, 0);
+                iterations.record_between(&mut recording, 1);
                 let n_words = iterations.history_layout.n_words();
                 let (from, to) = (&iterations.control, &iterations.readback);
                 let encoder = &mut recording.encoder;

@@ -7,6 +7,8 @@
 mod adapter;
 mod advice;
 mod buffers;
+mod ceilings;
+mod clock;
 mod device;
 #[doc(hidden)]
 pub mod layout;
@@ -20,8 +22,8 @@ pub mod shaders;
 pub mod sums;
 mod template;
 
-pub use super::gpu_types::{AdapterReport, GpuOptions, GpuSelection};
-use super::{Backend, Session};
+pub use super::gpu_types::{AdapterReport, DeviceCeilings, GpuOptions, GpuSelection};
+use super::{Backend, DeviceTime, Session};
 use crate::error::Result;
 use crate::tiles::TileSet;
 use device::Device;
@@ -77,7 +79,7 @@ impl GpuBackend {
             .unwrap_or_else(|| adapter::default_budget(&adapter));
         let software = if report.software { ", software on the CPU" } else { "" };
         Ok(Self {
-            device: Device::open(&adapter, options.checked)?,
+            device: Device::open(&adapter, options.checked, options.timed)?,
             description: format!("{} ({}, {}{software})", report.name, report.backend, report.driver),
             name: report.name,
             software: report.software,
@@ -90,6 +92,21 @@ impl GpuBackend {
     #[must_use]
     pub fn is_software(&self) -> bool {
         self.software
+    }
+
+    /// Whether the adapter's own clock is in use: [`GpuOptions::timed`], on an adapter that has one.
+    #[must_use]
+    pub fn has_timestamps(&self) -> bool {
+        self.device.has_timestamps()
+    }
+
+    /// What the adapter's memory gives at best; takes up to 2 GiB of it for that time.
+    ///
+    /// # Errors
+    /// Where the device fails, or has no memory left.
+    pub fn ceilings(&self) -> Result<DeviceCeilings> {
+        self.device
+            .guarded(|| ceilings::measure(&self.device, self.software, self.budget))
     }
 
     /// What the driver calls the adapter.
@@ -106,6 +123,10 @@ impl Backend for GpuBackend {
 
     fn description(&self) -> String {
         self.description.clone()
+    }
+
+    fn take_device_time(&self) -> Option<DeviceTime> {
+        Some(self.device.take_time()).filter(|time| time.n_iter > 0)
     }
 
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {

@@ -483,7 +483,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return; // tests/gpu_parity.rs says so, or fails where a GPU is demanded
         };
-        let device = Device::open(&adapter, false).unwrap();
+        let device = Device::open(&adapter, false, false).unwrap();
         let data = TileSet::zeros(10 * BLOCK, 3, true, usize::MAX);
         let parts = plan::parts(&data, (BLOCK * 3) as u64 * WORD);
         let part = PartBuffers::bytes(&data, 1);
@@ -498,7 +498,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let device = Device::open(&adapter, false).unwrap();
+        let device = Device::open(&adapter, false, false).unwrap();
         let data = TileSet::zeros(100, 3, false, usize::MAX);
         let centroids = Centroids::on_rows(3, &[0; 6]);
         let mut session = GpuSession::open(&device, &data, 2, 1 << 20, &GpuOptions::default()).unwrap();
@@ -518,7 +518,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let mut device = Device::open(&adapter, false).unwrap();
+        let mut device = Device::open(&adapter, false, false).unwrap();
         device.timeout = std::time::Duration::from_millis(1);
         let device = device;
         let data = TileSet::zeros(200_000, 16, false, usize::MAX);
@@ -535,7 +535,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let mut device = Device::open(&adapter, false).unwrap();
+        let mut device = Device::open(&adapter, false, false).unwrap();
         let data = TileSet::zeros(10 * BLOCK, 3, false, usize::MAX);
         let all = PartBuffers::bytes(&data, 10);
         let options = |max_chunk_bytes| GpuOptions {
@@ -560,7 +560,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let device = Device::open(&adapter, false).unwrap();
+        let device = Device::open(&adapter, false, false).unwrap();
         let error = device.guarded(|| -> Result<()> { panic!("the  parent device\nis lost") });
         assert_eq!(
             error.unwrap_err().to_string(),

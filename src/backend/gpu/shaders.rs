@@ -27,6 +27,7 @@ const WIDE: &str = include_str!("../../../shaders/wide.wgsl");
 const WORDS: &str = include_str!("../../../shaders/shared/words.wgsl");
 const RESOLVE: &str = include_str!("../../../shaders/resolve.wgsl");
 const UPDATE: &str = include_str!("../../../shaders/update.wgsl");
+const CEILINGS: &str = include_str!("../../../shaders/ceilings.wgsl");
 
 /// What a pass is to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -258,6 +259,17 @@ pub fn between_passes(entry_point: &'static str) -> Shader {
     }
 }
 
+/// A kernel that measures the device's memory, `fill_memory`, `read_memory` or `copy_memory`: text and constants.
+#[must_use]
+pub fn memory_kernel(entry_point: &'static str) -> Shader {
+    Shader {
+        group: Group::Ceiling,
+        entry_point,
+        source: CEILINGS.into(),
+        constants: vec![("threads", THREADS as f64)],
+    }
+}
+
 /// The bindings that a kernel has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
@@ -265,6 +277,8 @@ pub enum Group {
     Pass,
     /// Those between passes.
     Iteration,
+    /// Those of kernels that measure memory.
+    Ceiling,
 }
 
 /// A kernel ready to be compiled.
