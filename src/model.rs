@@ -7,7 +7,7 @@ use crate::backend::Backend;
 use crate::data::{BatchSource, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{self, Preparation};
-use crate::segments::{Assignment, labels_hash};
+use crate::segments::{Assignment, Confidence, labels_hash};
 use crate::tiles::{Centroids, RowKeys};
 
 /// Everything needed to say which segment a new row belongs to. Holds no data of any row.
@@ -23,6 +23,8 @@ pub struct Model {
     pub weight_column: Option<String>,
     /// Rows of the training data in each segment.
     pub segment_counts: Vec<u64>,
+    /// From where on a row sits on a boundary or is an outlier.
+    pub confidence: Confidence,
 }
 
 /// Rows held against a model.
