@@ -1,5 +1,6 @@
 //! Layer 5: a fitted model: how to prepare the data, and the centroids.
 
+mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 
@@ -99,7 +100,7 @@ impl Model {
     }
 
     /// Where the id columns stand in `source`.
-    fn id_columns_in(&self, source: &dyn BatchSource) -> Result<Vec<usize>> {
+    pub(crate) fn id_columns_in(&self, source: &dyn BatchSource) -> Result<Vec<usize>> {
         let names: Vec<&String> = source.schema().fields().iter().map(|field| field.name()).collect();
         let find = |column: &String| {
             let mut places = (0..names.len()).filter(|&i| names[i] == column);

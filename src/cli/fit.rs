@@ -136,7 +136,7 @@ fn confidence_text(record: &RunRecord) -> Option<String> {
     );
     let n_outliers: u64 = record.n_outliers.iter().sum();
     if n_outliers > 0 {
-        text += &format!(", {} far from any of their segment", plural(n_outliers, "row"));
+        text += &format!("; {} far outside the segment", plural(n_outliers, "row"));
     }
     Some(text)
 }

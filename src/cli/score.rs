@@ -67,7 +67,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let n_outliers: u64 = counts.n_outliers.iter().sum();
     if let Some(n_boundary) = n_boundary {
         output.note(&format!(
-            "{} of the rows sit on a boundary, {} far from their segment",
+            "{} of the rows sit on a boundary; {} far outside the segment",
             percent(n_boundary as f64 / source.n_rows() as f64),
             plural(n_outliers, "row")
         ));

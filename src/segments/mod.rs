@@ -2,10 +2,12 @@
 
 mod assignment;
 mod confidence;
+mod explain;
 mod outcomes;
 mod profile;
 
 pub use assignment::{Assignment, labels_hash};
 pub use confidence::{BoundaryDecile, BoundaryReport, Confidence, ConfidenceCounts, outlier_distances};
+pub use explain::{Change, Explainer, Explanation, Reason, Value};
 pub use outcomes::{MIN_CELL, OutcomeFigures, OutcomeProfile, outcomes};
 pub use profile::{FeatureProfile, Profile, SegmentProfile, profile};
