@@ -211,6 +211,22 @@ pub enum Error {
         /// All rows.
         n_rows: usize,
     },
+    /// No row has the id that was asked for, which is not told.
+    #[error("none of {n_rows} rows has the id that was given ({})", id_columns(columns))]
+    IdNotFound {
+        /// The id columns; none where rows go by their number.
+        columns: Vec<String>,
+        /// All rows.
+        n_rows: usize,
+    },
+    /// Several rows have the id that was asked for, which is not told.
+    #[error("{count} rows have the id that was given ({})", id_columns(columns))]
+    IdAmbiguous {
+        /// The id columns.
+        columns: Vec<String>,
+        /// How many rows.
+        count: usize,
+    },
     /// Something is wrong with the data as a whole, see [`Error::about`].
     #[error("{}: {error}", name_data(data))]
     InData {
@@ -400,6 +416,9 @@ impl Error {
             Self::DuplicateIds { .. } => {
                 "one row per id is needed: aggregate the rows first, or name further id columns with --id".into()
             }
+            Self::IdNotFound { columns, .. } if columns.is_empty() => "rows are numbered from 0".into(),
+            Self::IdNotFound { .. } => "give the id as it stands in the data, or name the data that has it".into(),
+            Self::IdAmbiguous { .. } => "one row per id is needed: aggregate the rows first".into(),
             Self::TooFewRows { n_rows, .. } => format!("ask for at most {n_rows} clusters with -k"),
             _ => return self.hint_beyond_data(),
         })
@@ -523,6 +542,18 @@ fn near_names(column: &str, available: &[String]) -> String {
 
 fn show_path(path: &std::path::Path) -> String {
     escape(&path.to_string_lossy())
+}
+
+/// Which columns hold the id.
+fn id_columns(columns: &[String]) -> String {
+    match columns {
+        [] => "row number".into(),
+        columns => format!(
+            "id column{} {}",
+            if columns.len() == 1 { "" } else { "s" },
+            escape(&columns.join(", "))
+        ),
+    }
 }
 
 fn opt_path(path: &Option<PathBuf>) -> String {

@@ -21,7 +21,10 @@ use crate::features::{
 };
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason};
 use crate::model::Model;
-use crate::segments::{Assignment, OutcomeProfile, Profile, labels_hash, outcomes, profile};
+use crate::segments::{
+    Assignment, BoundaryReport, Confidence, OutcomeProfile, Profile, labels_hash, outcomes, outlier_distances, profile,
+};
+use crate::select::{Flips, N_RESAMPLES};
 use crate::sys::return_freed_memory;
 use crate::tiles::{Centroids, MAX_CHUNK_BYTES, RowKeys};
 
@@ -157,6 +160,10 @@ pub struct Fit {
     pub profile: Profile,
     /// What they are worth: columns that nothing was clustered on.
     pub outcomes: Vec<OutcomeProfile>,
+    /// How the rows on a boundary were found, and how many there are.
+    pub boundary: Option<BoundaryReport>,
+    /// Rows of each segment that are outliers.
+    pub n_outliers: Vec<u64>,
     /// Figures of the run.
     pub summary: FitSummary,
     /// What the user should know: coarse steps, fewer segments than asked for, a device that was lost.
@@ -305,6 +312,17 @@ impl Job<'_> {
             warnings.push(fewer_segments(n_segments, self.options.n_clusters));
         }
         warnings.extend(run.notices.iter().cloned());
+        clock.stage("resample");
+        let flips = Flips::count(
+            self.host,
+            &prepared.tiles,
+            &keys,
+            &run.nearest.labels,
+            &run.centroids,
+            self.options.seed,
+            N_RESAMPLES,
+            self.observer,
+        )?;
         clock.stage("profile");
         let labels_hash = labels_hash(&keys, &run.nearest.labels);
         let summary = self.summary(&preparation, &prepared, &run, labels_hash);
@@ -312,6 +330,13 @@ impl Job<'_> {
             tiles, share_missing, ..
         } = prepared;
         let assignment = Assignment::in_place_of(tiles, &run.centroids, preparation.grid, run.nearest, share_missing);
+        let confidence = Confidence {
+            boundary_margin: flips.as_ref().map(|flips| flips.boundary_margin(&assignment)),
+            outlier_distances: outlier_distances(&assignment, n_segments, preparation.grid),
+        };
+        let counts = confidence.counts(&assignment, n_segments);
+        let boundary = flips.zip(confidence.boundary_margin);
+        let boundary = boundary.map(|(flips, margin)| flips.report(&assignment, margin, &counts.n_boundary));
         let profile = profile(self.source, &preparation, &assignment.labels, n_segments)?;
         let schema = self.source.schema();
         let outcome_columns = outcome_columns(schema, &self.options.features)?;
@@ -325,6 +350,7 @@ impl Job<'_> {
                 id_columns: self.options.features.id.clone(),
                 weight_column: self.options.features.weight.clone(),
                 segment_counts: run.partial.counts,
+                confidence,
             },
             assignment,
             keys,
@@ -333,6 +359,8 @@ impl Job<'_> {
             columns,
             profile,
             outcomes,
+            boundary,
+            n_outliers: counts.n_outliers,
             summary: FitSummary {
                 stages: clock.stages,
                 ..summary

@@ -1,5 +1,6 @@
 //! Layer 5: a fitted model: how to prepare the data, and the centroids.
 
+mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 
@@ -7,7 +8,7 @@ use crate::backend::Backend;
 use crate::data::{BatchSource, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{self, Preparation};
-use crate::segments::{Assignment, labels_hash};
+use crate::segments::{Assignment, Confidence, labels_hash};
 use crate::tiles::{Centroids, RowKeys};
 
 /// Everything needed to say which segment a new row belongs to. Holds no data of any row.
@@ -23,6 +24,8 @@ pub struct Model {
     pub weight_column: Option<String>,
     /// Rows of the training data in each segment.
     pub segment_counts: Vec<u64>,
+    /// From where on a row sits on a boundary or is an outlier.
+    pub confidence: Confidence,
 }
 
 /// Rows held against a model.
@@ -97,7 +100,7 @@ impl Model {
     }
 
     /// Where the id columns stand in `source`.
-    fn id_columns_in(&self, source: &dyn BatchSource) -> Result<Vec<usize>> {
+    pub(crate) fn id_columns_in(&self, source: &dyn BatchSource) -> Result<Vec<usize>> {
         let names: Vec<&String> = source.schema().fields().iter().map(|field| field.name()).collect();
         let find = |column: &String| {
             let mut places = (0..names.len()).filter(|&i| names[i] == column);

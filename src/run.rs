@@ -55,7 +55,9 @@ pub fn write(
     dir.write(names::MODEL, |out| model_file::write(out, &fit.model))?;
     let host = CpuBackend::new(context.threads)?;
     dir.write(names::ASSIGNMENTS, |out| {
-        host.install(|| write_assignments_carrying(out, source, &fit.id_columns, &fit.carried_columns, &fit.assignment))
+        let carried = &fit.carried_columns;
+        let confidence = &fit.model.confidence;
+        host.install(|| write_assignments_carrying(out, source, &fit.id_columns, carried, &fit.assignment, confidence))
     })?;
     dir.write(names::PROFILE, |out| write_profile(out, &fit.profile))?;
     let mut record = record(fit, options, context, started.elapsed().as_secs_f64())?;
@@ -117,6 +119,8 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         warnings: fit.warnings.clone(),
         segments: segment_records(fit),
         outcomes: fit.outcomes.clone(),
+        boundary: fit.boundary.clone(),
+        n_outliers: fit.n_outliers.clone(),
     })
 }
 

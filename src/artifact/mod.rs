@@ -4,6 +4,7 @@ mod accounts;
 mod atomic;
 pub(crate) mod json;
 pub mod model_file;
+mod reasons;
 mod run_record;
 mod sweep_record;
 mod tables;
@@ -12,6 +13,7 @@ pub use accounts::{AccountsOptions, AccountsOut, Written, write_accounts};
 pub use atomic::{
     OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_sweep, write_atomic,
 };
+pub use reasons::{check_reasons, write_reasons};
 pub use run_record::{
     DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
     TimeRecord,

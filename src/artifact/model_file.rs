@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::features::Preparation;
 use crate::grid::{CENTROID_SCALE, MAX_GRID};
 use crate::model::Model;
+use crate::segments::Confidence;
 use crate::tiles::Centroids;
 
 const FORMAT: &str = "kohort-model";
@@ -30,6 +31,9 @@ struct ModelFile {
     id_columns: Vec<String>,
     weight_column: Option<String>,
     preparation: Preparation,
+    /// Rows with at most this margin sit on a boundary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boundary_margin: Option<f64>,
     segments: Vec<SegmentEntry>,
     checksum: String,
 }
@@ -44,6 +48,9 @@ struct SegmentEntry {
     centroid: Vec<i32>,
     /// Per feature, in original units: for people.
     centroid_in_original_units: Vec<f64>,
+    /// Rows farther away than this are outliers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outlier_distance: Option<f64>,
 }
 
 /// Refuses a model too large for its file, before any work is done.
@@ -78,6 +85,7 @@ pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
         n_rows: model.segment_counts[cluster],
         centroid: model.centroids.row(cluster).to_vec(),
         centroid_in_original_units: model.preparation.centroid_in_original_units(&model.centroids, cluster),
+        outlier_distance: model.confidence.outlier_distances.get(cluster).copied().flatten(),
     });
     let mut file = ModelFile {
         format: FORMAT.into(),
@@ -86,6 +94,7 @@ pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
         id_columns: model.id_columns.clone(),
         weight_column: model.weight_column.clone(),
         preparation: model.preparation.clone(),
+        boundary_margin: model.confidence.boundary_margin,
         segments: segments.collect(),
         checksum: String::new(),
     };
@@ -111,6 +120,10 @@ pub fn load(path: &Path) -> Result<Model> {
         return Err(invalid("the checksum does not match the content".into()));
     }
     let segment_counts = file.segments.iter().map(|segment| segment.n_rows).collect();
+    let confidence = Confidence {
+        boundary_margin: file.boundary_margin,
+        outlier_distances: file.segments.iter().map(|segment| segment.outlier_distance).collect(),
+    };
     let values = file.segments.into_iter().flat_map(|segment| segment.centroid).collect();
     Ok(Model {
         centroids: Centroids::new(file.preparation.n_features(), values),
@@ -118,6 +131,7 @@ pub fn load(path: &Path) -> Result<Model> {
         id_columns: file.id_columns,
         weight_column: file.weight_column,
         segment_counts,
+        confidence,
     })
 }
 
@@ -132,6 +146,9 @@ fn checksum(file: &mut ModelFile) -> Result<String> {
 fn check(file: &ModelFile) -> Result<(), String> {
     file.preparation.validate()?;
     check_names(file)?;
+    if !file.boundary_margin.is_none_or(|margin| (0.0..=1.0).contains(&margin)) {
+        return Err("the margin of the boundary is not between 0 and 1".into());
+    }
     check_segments(&file.segments, file.preparation.n_features())
 }
 
@@ -180,6 +197,9 @@ fn check_segments(segments: &[SegmentEntry], n_features: usize) -> Result<(), St
         }
         if !segment.centroid_in_original_units.iter().all(|value| value.is_finite()) {
             return Err(format!("segment {number}: the centroid is not finite"));
+        }
+        if !segment.outlier_distance.is_none_or(|d| d.is_normal() && d > 0.0) {
+            return Err(format!("segment {number}: the distance of outliers is not positive"));
         }
         n_rows = n_rows
             .checked_add(segment.n_rows)
@@ -255,6 +275,20 @@ mod tests {
     }
 
     #[test]
+    fn a_model_without_boundary_and_outliers_loads() {
+        let older = load_forged(|file| {
+            file.boundary_margin = None;
+            file.segments
+                .iter_mut()
+                .for_each(|segment| segment.outlier_distance = None);
+        });
+        let older = older.unwrap();
+        assert_eq!(older.confidence.boundary_margin, None);
+        assert!(older.confidence.outlier_distances.iter().all(Option::is_none));
+        assert!(!String::from_utf8(text_of(&older)).unwrap().contains("boundary"));
+    }
+
+    #[test]
     fn centroids_stand_there_in_original_units_too() {
         let model = model();
         let file: ModelFile = serde_json::from_slice(&text_of(&model)).unwrap();
@@ -273,7 +307,9 @@ mod tests {
         let limit = MAX_GRID * CENTROID_SCALE as i32;
         assert!(load_forged(|file| file.segments[0].centroid[0] = -limit).is_ok());
         type Forgery = (&'static str, fn(&mut ModelFile));
-        let forgeries: [Forgery; 13] = [
+        let forgeries: [Forgery; 15] = [
+            ("margin", |file| file.boundary_margin = Some(1.5)),
+            ("outliers", |file| file.segments[1].outlier_distance = Some(0.0)),
             ("beyond the grid", |file| {
                 file.segments[0].centroid[0] = MAX_GRID * 256 + 1
             }),

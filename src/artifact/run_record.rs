@@ -10,7 +10,7 @@ use crate::data::InputFile;
 use crate::error::{Error, Result};
 use crate::features::FeatureOptions;
 use crate::kmeans::StopReason;
-use crate::segments::OutcomeProfile;
+use crate::segments::{BoundaryReport, OutcomeProfile};
 
 const FORMAT: &str = "kohort-run";
 const VERSION: u64 = 1;
@@ -75,6 +75,12 @@ pub struct RunRecord {
     /// Outcomes in each segment, with their intervals.
     #[serde(default)]
     pub outcomes: Vec<OutcomeProfile>,
+    /// How the rows on a boundary were found, and how many there are; none with one segment, or in too few rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<BoundaryReport>,
+    /// Rows of each segment that are outliers.
+    #[serde(default)]
+    pub n_outliers: Vec<u64>,
 }
 
 /// One input file.
@@ -287,6 +293,13 @@ impl RunRecord {
             .iter()
             .zip(1..)
             .all(|(segment, number)| segment.segment == number);
+        if !self
+            .boundary
+            .as_ref()
+            .is_none_or(|boundary| (0.0..=1.0).contains(&boundary.margin))
+        {
+            return Err("the margin of the boundary is not between 0 and 1".into());
+        }
         if self.segments.len() != self.n_segments || !in_order {
             return Err(format!("it does not list {} segments in order", self.n_segments));
         }
@@ -347,6 +360,22 @@ mod tests {
         }
     }
 
+    fn boundary() -> BoundaryReport {
+        BoundaryReport {
+            margin: 0.05,
+            least_share_flipped: 0.1,
+            n_sample: 10,
+            n_resamples: 8,
+            deciles: vec![crate::segments::BoundaryDecile {
+                margin: 0.5,
+                n_rows: 10,
+                share_flipped: 0.25,
+            }],
+            share: 0.1,
+            share_of_segments: vec![0.0, 0.25],
+        }
+    }
+
     fn record() -> RunRecord {
         let segment = |segment, n_rows: u64| SegmentRecord {
             segment,
@@ -399,6 +428,8 @@ mod tests {
             warnings: Vec::new(),
             segments: vec![segment(1, 6), segment(2, 4)],
             outcomes: Vec::new(),
+            boundary: Some(boundary()),
+            n_outliers: vec![1, 0],
         }
     }
 
@@ -439,7 +470,8 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         assert!(load_changed(|_| {}).is_ok());
         type Change = (&'static str, fn(&mut RunRecord));
-        let changes: [Change; 11] = [
+        let changes: [Change; 12] = [
+            ("boundary", |record| record.boundary.as_mut().unwrap().margin = 2.0),
             ("format", |record| record.format = "kohort-model".into()),
             ("hash", |record| record.labels_hash = "xyz".into()),
             ("upper case", |record| record.labels_hash = "A".repeat(32)),

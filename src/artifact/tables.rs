@@ -23,7 +23,7 @@ use super::OutFile;
 use crate::backend::NO_CLUSTER;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::segments::{Assignment, Profile};
+use crate::segments::{Assignment, Confidence, Profile};
 use crate::select::{Candidate, Sweep};
 
 /// Rows that go to the writer at once.
@@ -38,7 +38,7 @@ const ROW: &str = "row";
 /// # Errors
 /// [`Error::ColumnUnusable`] naming the first column whose name the table uses itself, or whose type Parquet lacks.
 pub fn check_id_columns(schema: &Schema, id_columns: &[usize]) -> Result<()> {
-    check_fields(&id_fields(schema, id_columns), "an id")
+    check_fields(&id_fields(schema, id_columns), "an id", &result_fields())
 }
 
 /// Refuses columns to be carried along that the table could not hold.
@@ -46,10 +46,11 @@ pub fn check_id_columns(schema: &Schema, id_columns: &[usize]) -> Result<()> {
 /// # Errors
 /// Those of [`check_id_columns`].
 pub fn check_carried_columns(schema: &Schema, carried: &[usize]) -> Result<()> {
-    check_fields(&plain_fields(schema, carried), "a column to carry")
+    check_fields(&plain_fields(schema, carried), "a column to carry", &result_fields())
 }
 
-fn check_fields(fields: &[FieldRef], role: &'static str) -> Result<()> {
+/// Refuses columns that a table with the columns `own` could not hold beside them.
+pub(super) fn check_fields(fields: &[FieldRef], role: &'static str, own: &[Field]) -> Result<()> {
     for field in fields {
         let unusable = |reason: &str| {
             Err(Error::ColumnUnusable {
@@ -58,8 +59,8 @@ fn check_fields(fields: &[FieldRef], role: &'static str) -> Result<()> {
                 reason: reason.into(),
             })
         };
-        if result_fields().iter().any(|result| result.name() == field.name()) {
-            return unusable("the table of assignments has a column of that name itself; rename it");
+        if own.iter().any(|result| result.name() == field.name()) {
+            return unusable("the table that is written has a column of that name itself; rename it");
         }
         let alone = Schema::new(vec![field.clone()]);
         if ArrowSchemaConverter::new().convert(&alone).is_err() {
@@ -73,7 +74,9 @@ fn check_fields(fields: &[FieldRef], role: &'static str) -> Result<()> {
 ///
 /// The id columns as they came (a dictionary as the values it stands for) or, without any, `row`, the row number from
 /// 0 (int64); then `segment` (int32, from 1), `distance`, `segment_2` and `distance_2` (the runner-up; null where
-/// there is none), `margin` (see [`Assignment::margin`]) and `share_missing`. Memory does not grow with the rows.
+/// there is none), `margin` (see [`Assignment::margin`]),
+/// `is_boundary` (see [`Confidence::is_boundary`]), `outlier_score` (above 1 for outliers, see
+/// [`Confidence::outlier_score`]) and `share_missing`. Memory does not grow with the rows.
 ///
 /// # Errors
 /// Those of [`check_id_columns`], of reading and of writing.
@@ -82,8 +85,9 @@ pub fn write_assignments(
     source: &dyn BatchSource,
     id_columns: &[usize],
     assignment: &Assignment,
+    confidence: &Confidence,
 ) -> Result<()> {
-    write_assignments_carrying(out, source, id_columns, &[], assignment)
+    write_assignments_carrying(out, source, id_columns, &[], assignment, confidence)
 }
 
 /// [`write_assignments`], with more columns of the data after the ids, as they came.
@@ -96,13 +100,14 @@ pub fn write_assignments_carrying(
     id_columns: &[usize],
     carried: &[usize],
     assignment: &Assignment,
+    confidence: &Confidence,
 ) -> Result<()> {
     check_id_columns(source.schema(), id_columns)?;
     check_carried_columns(source.schema(), carried)?;
     let mut fields: Vec<FieldRef> = id_fields(source.schema(), id_columns);
     fields.extend(plain_fields(source.schema(), carried));
     fields.extend(result_fields().into_iter().map(Arc::new));
-    let mut distinct = vec!["distance", "distance_2", "margin"];
+    let mut distinct = vec!["distance", "distance_2", "margin", "outlier_score"];
     let id = fields[0].name().clone();
     if id_columns.len() <= 1 {
         distinct.push(&id);
@@ -114,7 +119,10 @@ pub fn write_assignments_carrying(
         for first_row in (0..assignment.n_rows()).step_by(BATCH_ROWS) {
             let end = (first_row + BATCH_ROWS).min(assignment.n_rows());
             let rows: Int64Array = (first_row..end).map(|row| row as i64).collect();
-            table.push(vec![Arc::new(rows)], results(assignment, first_row, end - first_row))?;
+            table.push(
+                vec![Arc::new(rows)],
+                results(assignment, confidence, first_row, end - first_row),
+            )?;
             n_written = end;
         }
     } else {
@@ -129,7 +137,7 @@ pub fn write_assignments_carrying(
                 let rows: Int64Array = (first_row..end).map(|row| row as i64).collect();
                 columns.insert(0, Arc::new(rows));
             }
-            table.push(columns, results(assignment, first_row, batch.num_rows()))
+            table.push(columns, results(assignment, confidence, first_row, batch.num_rows()))
         })?;
     }
     if n_written != assignment.n_rows() {
@@ -240,18 +248,20 @@ pub fn write_sweep(out: &mut OutFile, sweep: &Sweep) -> Result<()> {
 }
 
 /// The columns of the assignment table after the ids.
-fn result_fields() -> [Field; 6] {
+fn result_fields() -> [Field; 8] {
     [
         Field::new("segment", DataType::Int32, false),
         Field::new("distance", DataType::Float64, false),
         Field::new("segment_2", DataType::Int32, true),
         Field::new("distance_2", DataType::Float64, true),
         Field::new("margin", DataType::Float64, true),
+        Field::new("is_boundary", DataType::Boolean, true),
+        Field::new("outlier_score", DataType::Float64, true),
         Field::new("share_missing", DataType::Float32, false),
     ]
 }
 
-fn id_fields(schema: &Schema, id_columns: &[usize]) -> Vec<FieldRef> {
+pub(super) fn id_fields(schema: &Schema, id_columns: &[usize]) -> Vec<FieldRef> {
     if id_columns.is_empty() {
         return vec![Arc::new(Field::new(ROW, DataType::Int64, false))];
     }
@@ -272,7 +282,7 @@ fn plain_fields(schema: &Schema, columns: &[usize]) -> Vec<FieldRef> {
 }
 
 /// The result columns of rows `first_row ..`.
-fn results(assignment: &Assignment, first_row: usize, n_rows: usize) -> Vec<ArrayRef> {
+fn results(assignment: &Assignment, confidence: &Confidence, first_row: usize, n_rows: usize) -> Vec<ArrayRef> {
     let rows = first_row..first_row + n_rows;
     let segment = |label: u32| label as i32 + 1;
     let column = |field: usize| -> ArrayRef {
@@ -292,6 +302,14 @@ fn results(assignment: &Assignment, first_row: usize, n_rows: usize) -> Vec<Arra
             }
             3 => Arc::new(rows.map(|row| assignment.distance_2(row)).collect::<Float64Array>()),
             4 => Arc::new(rows.map(|row| assignment.margin(row)).collect::<Float64Array>()),
+            5 => {
+                let flags = rows.map(|row| confidence.is_boundary(assignment, row));
+                Arc::new(flags.collect::<BooleanArray>())
+            }
+            6 => {
+                let scores = rows.map(|row| confidence.outlier_score(assignment, row));
+                Arc::new(scores.collect::<Float64Array>())
+            }
             _ => Arc::new(Float32Array::from(assignment.share_missing[rows].to_vec())),
         }
     };
@@ -304,7 +322,7 @@ fn row_count_error() -> Error {
 
 /// A Parquet file being written in batches of one size, whatever comes in: its bytes do not show how the input was cut.
 /// The columns are encoded side by side.
-struct Table<'a> {
+pub(super) struct Table<'a> {
     path: PathBuf,
     writer: SerializedFileWriter<&'a mut OutFile>,
     factory: ArrowRowGroupWriterFactory,
@@ -318,7 +336,7 @@ struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// A table in which no value of the columns `distinct` is expected to stand twice.
-    fn new(out: &'a mut OutFile, schema: SchemaRef, distinct: &[&str]) -> Result<Self> {
+    pub(super) fn new(out: &'a mut OutFile, schema: SchemaRef, distinct: &[&str]) -> Result<Self> {
         let path = out.path().to_owned();
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -342,7 +360,7 @@ impl<'a> Table<'a> {
     }
 
     /// Adds rows given as the first columns and the rest.
-    fn push(&mut self, mut columns: Vec<ArrayRef>, rest: Vec<ArrayRef>) -> Result<()> {
+    pub(super) fn push(&mut self, mut columns: Vec<ArrayRef>, rest: Vec<ArrayRef>) -> Result<()> {
         for (column, field) in columns.iter_mut().zip(self.schema.fields()) {
             if column.data_type() != field.data_type() {
                 *column = cast(column, field.data_type()).map_err(|error| self.error(error))?;
@@ -395,7 +413,7 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<()> {
+    pub(super) fn finish(mut self) -> Result<()> {
         let flushed = self.coalescer.finish_buffered_batch();
         flushed.map_err(|error| self.error(error))?;
         self.write_completed()?;
@@ -445,6 +463,13 @@ mod tests {
         }
     }
 
+    fn confidence() -> Confidence {
+        Confidence {
+            boundary_margin: Some(0.4),
+            outlier_distances: vec![Some(2.0); 3],
+        }
+    }
+
     fn written(write: impl FnOnce(&mut OutFile) -> Result<()>) -> Result<Vec<u8>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.parquet");
@@ -473,7 +498,8 @@ mod tests {
         ]);
         let assignment = assignment(n);
         let write = |batch_rows: usize, ids: &[usize]| {
-            written(|out| write_assignments(out, &Cut(data.clone(), batch_rows), ids, &assignment)).unwrap()
+            written(|out| write_assignments(out, &Cut(data.clone(), batch_rows), ids, &assignment, &confidence()))
+                .unwrap()
         };
         let whole = write(n, &[1, 2]);
         assert_eq!(write(1000, &[1, 2]), whole);
@@ -494,15 +520,24 @@ mod tests {
                 "segment_2",
                 "distance_2",
                 "margin",
+                "is_boundary",
+                "outlier_score",
                 "share_missing"
             ]
         );
         assert_eq!(back.column(0).as_string::<i32>(), &ids);
-        let expected = results(&assignment, 0, n);
+        let expected = results(&assignment, &confidence(), 0, n);
         assert_eq!(&back.columns()[2..], &expected[..]);
         assert_eq!(
             expected[4].as_primitive::<arrow::datatypes::Float64Type>().value(5),
             0.5
+        );
+        // All margins are 0.5, but that of the first row, which has no distance to either.
+        let flags = expected[5].as_boolean();
+        assert_eq!((flags.value(0), flags.true_count()), (true, 1));
+        assert_eq!(
+            expected[6].as_primitive::<arrow::datatypes::Float64Type>().value(5),
+            2.5
         );
     }
 
@@ -516,11 +551,12 @@ mod tests {
             distances_2: vec![f64::INFINITY; 2],
             share_missing: vec![0.0; 2],
         };
-        let back = read_back(&written(|out| write_assignments(out, &Cut(data, 1), &[], &alone)).unwrap());
+        let back =
+            read_back(&written(|out| write_assignments(out, &Cut(data, 1), &[], &alone, &confidence())).unwrap());
         assert_eq!(back.column(0).as_ref(), &Int64Array::from(vec![0, 1]));
         assert_eq!(back.schema().field(0).name(), ROW);
         assert_eq!(back.column(1).as_ref(), &Int32Array::from(vec![1, 1]));
-        for column in [3, 4, 5] {
+        for column in [3, 4, 5, 6] {
             assert_eq!(back.column(column).null_count(), 2);
         }
     }
@@ -535,7 +571,9 @@ mod tests {
             .collect();
         let data = table(vec![("id", Arc::new(ids))]);
         let assignment = assignment(100);
-        let back = read_back(&written(|out| write_assignments(out, &Cut(data, 30), &[0], &assignment)).unwrap());
+        let back = read_back(
+            &written(|out| write_assignments(out, &Cut(data, 30), &[0], &assignment, &confidence())).unwrap(),
+        );
         assert_eq!(back.column(0).as_string::<i32>().value(42), "c42");
     }
 
@@ -543,7 +581,7 @@ mod tests {
     fn a_name_of_the_table_itself_is_refused() {
         for name in ["segment", "margin", "share_missing"] {
             let data = table(vec![(name, Arc::new(Int32Array::from(vec![1])))]);
-            let refused = written(|out| write_assignments(out, &Cut(data, 1), &[0], &assignment(1)));
+            let refused = written(|out| write_assignments(out, &Cut(data, 1), &[0], &assignment(1), &confidence()));
             assert!(matches!(refused, Err(Error::ColumnUnusable { column, .. }) if column == name));
         }
     }
@@ -552,7 +590,8 @@ mod tests {
     fn other_data_than_was_clustered_is_refused() {
         let data = table(vec![("id", Arc::new(Int32Array::from(vec![1, 2, 3])))]);
         for n in [2, 4] {
-            let refused = written(|out| write_assignments(out, &Cut(data.clone(), 2), &[0], &assignment(n)));
+            let refused =
+                written(|out| write_assignments(out, &Cut(data.clone(), 2), &[0], &assignment(n), &confidence()));
             assert!(matches!(refused, Err(Error::Internal(_))), "{n} rows");
         }
     }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::features::{self, FeatureOptions, Learned, Prepared};
 use crate::fit::{InitChoice, Observed};
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer};
-use crate::segments::{Assignment, labels_hash};
+use crate::segments::{Assignment, Confidence, labels_hash};
 use crate::sys;
 use crate::tiles::{Centroids, RowKeys, TileSet};
 
@@ -322,7 +322,9 @@ impl Bench<'_> {
             self.timed("write", &mut seconds, || {
                 let grid = learned.preparation.grid;
                 let assignment = Assignment::new(&prepared.tiles, &fit.centroids, grid, nearest, shares);
-                write_atomic(&path, true, |out| write_assignments(out, source, &[], &assignment))
+                write_atomic(&path, true, |out| {
+                    write_assignments(out, source, &[], &assignment, &Confidence::default())
+                })
             })?;
         }
         Ok(seconds)

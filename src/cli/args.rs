@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Sweep(SweepArgs),
     /// Give rows their segment under a fitted model
     Score(ScoreArgs),
+    /// Say why a row is in its segment, and the smallest change that would move it
+    Explain(ExplainArgs),
     /// List the devices, what they can do, and which one would be taken
     Devices(DevicesArgs),
     /// Fit a run again and check that every bit is the same
@@ -50,6 +52,7 @@ impl Command {
             Self::Inspect(args) => &args.talk,
             Self::Sweep(args) => &args.talk,
             Self::Score(args) => &args.talk,
+            Self::Explain(args) => &args.talk,
             Self::Devices(args) => &args.talk,
             Self::Verify(args) => &args.talk,
             Self::Bench(args) => &args.talk,
@@ -317,6 +320,54 @@ pub(crate) struct ScoreArgs {
 
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+const EXPLAIN_EXAMPLE: &str = "Examples:
+  kohort explain segments --id 17850
+  kohort explain segments --all --out reasons.parquet
+
+A column speaks for the segment by its part of the difference of the squared distances to the runner-up and to the \
+segment. The smallest change is that of one column alone, in units of the scaled features; it is held against all \
+segments. Whether it can be made is for you to say.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPLAIN_EXAMPLE)]
+pub(crate) struct ExplainArgs {
+    /// A run directory, or a model.json together with DATA
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+
+    /// Parquet files, folders of them, and globs that hold the row [default: the files of the run, if unchanged]
+    #[arg(value_name = "DATA")]
+    pub(crate) data: Vec<String>,
+
+    /// The id of the row, as it stands in the data; once for each id column. A row number, from 0, where there is none
+    #[arg(
+        long,
+        value_name = "VALUE",
+        allow_hyphen_values = true,
+        required_unless_present = "all"
+    )]
+    pub(crate) id: Vec<String>,
+
+    /// Explain every row
+    #[arg(long, requires = "out", conflicts_with = "id")]
+    pub(crate) all: bool,
+
+    /// Write the explanations of all rows to this Parquet file
+    #[arg(long, value_name = "FILE", requires = "all", conflicts_with = "id")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Replace the file if it is there already
+    #[arg(long, requires = "out")]
+    pub(crate) overwrite: bool,
+
+    /// Threads of the CPU [default: all]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub(crate) threads: Option<usize>,
 
     #[command(flatten)]
     pub(crate) talk: TalkArgs,

@@ -95,6 +95,9 @@ fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result
     }
     let width = stdout_width();
     output.data(&segment_table(fit, width).render(width))?;
+    if let Some(text) = confidence_text(record) {
+        output.note(&text);
+    }
     if !fit.outcomes.is_empty() {
         output.data(&format!("\n{}", outcome_table(fit).render(width)))?;
     }
@@ -121,6 +124,21 @@ fn summary_line(record: &RunRecord) -> String {
             StopReason::MaxIter => "stopped at --max-iter",
         },
     )
+}
+
+/// How many rows sit on a boundary, and how many are outliers.
+fn confidence_text(record: &RunRecord) -> Option<String> {
+    let boundary = record.boundary.as_ref()?;
+    let mut text = format!(
+        "{} of the rows sit on a boundary (margin up to {}: drawn again, they often change their segment)",
+        percent(boundary.share),
+        number(boundary.margin),
+    );
+    let n_outliers: u64 = record.n_outliers.iter().sum();
+    if n_outliers > 0 {
+        text += &format!("; {} far outside the segment", plural(n_outliers, "row"));
+    }
+    Some(text)
 }
 
 /// Where the first centroids come from: on a small table the restarts do all the work.

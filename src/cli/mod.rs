@@ -12,6 +12,7 @@ mod args;
 mod bench;
 mod columns;
 mod devices;
+mod explain;
 mod fit;
 mod generate;
 mod inspect;
@@ -58,6 +59,7 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Fit(args) => fit::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Sweep(args) => sweep::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
+        Command::Explain(args) => explain::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
         Command::Inspect(args) => inspect::run(args, output).map_err(|error| error.about(&args.data)),

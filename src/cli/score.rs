@@ -45,7 +45,13 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     warnings.iter().for_each(|warning| output.warning(warning));
     progress.event(Event::Stage("write"));
     let written = write_atomic(&args.out, args.overwrite, |out| {
-        write_assignments(out, &observed, &scored.id_columns, &scored.assignment)?;
+        write_assignments(
+            out,
+            &observed,
+            &scored.id_columns,
+            &scored.assignment,
+            &model.confidence,
+        )?;
         check_interrupt()
     });
     progress.clear();
@@ -53,6 +59,19 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let elapsed_s = started.elapsed().as_secs_f64();
     let segments = Segment::all(&scored.assignment.counts(model.n_segments()), &model.segment_counts);
     output.data(&count_table(&segments).render(stdout_width()))?;
+    let counts = model.confidence.counts(&scored.assignment, model.n_segments());
+    let n_boundary = model
+        .confidence
+        .boundary_margin
+        .map(|_| counts.n_boundary.iter().sum::<u64>());
+    let n_outliers: u64 = counts.n_outliers.iter().sum();
+    if let Some(n_boundary) = n_boundary {
+        output.note(&format!(
+            "{} of the rows sit on a boundary; {} far outside the segment",
+            percent(n_boundary as f64 / source.n_rows() as f64),
+            plural(n_outliers, "row")
+        ));
+    }
     let out = kohort::error::escape(&args.out.to_string_lossy());
     let n_rows = source.n_rows() as u64;
     output.note(&format!(
@@ -65,6 +84,8 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         "labels_hash": scored.labels_hash,
         "n_rows": n_rows,
         "n_clipped": scored.n_clipped,
+        "n_boundary": n_boundary,
+        "n_outliers": n_outliers,
         "device": device,
         "elapsed_s": elapsed_s,
         "segments": segments,

@@ -80,7 +80,7 @@ fn open(args: &VerifyArgs, record: &RunRecord) -> Result<ParquetSource> {
 }
 
 /// Refuses data that is not byte for byte what the run read.
-fn check_inputs(expected: &[InputRecord], found: &[InputRecord]) -> Result<()> {
+pub(super) fn check_inputs(expected: &[InputRecord], found: &[InputRecord]) -> Result<()> {
     if expected.len() != found.len() {
         return Err(Error::InvalidParam {
             param: "DATA",

@@ -168,6 +168,23 @@ impl ValueKind {
 }
 
 impl Instant {
+    /// So many days before this point in time.
+    #[must_use]
+    pub fn before(self, days: f64) -> Self {
+        let whole = days.floor();
+        let rest = ((days - whole) * NANOSECONDS_PER_DAY).round() as i64;
+        let per_day = SECONDS_PER_DAY * 1_000_000_000;
+        let nanosecond = self.nanosecond - rest;
+        Self {
+            // A cast of what is beyond ends at the ends.
+            day: self
+                .day
+                .saturating_sub(whole as i64)
+                .saturating_add(nanosecond.div_euclid(per_day)),
+            nanosecond: nanosecond.rem_euclid(per_day),
+        }
+    }
+
     /// Days from `earlier` to here: whole days are exact, the rest of a day is rounded once.
     fn days_since(self, earlier: Self) -> f64 {
         let days = (self.day - earlier.day) as f64;
@@ -619,6 +636,17 @@ mod tests {
         check(&TimestampNanosecondArray::from(ticks(1_000_000_000)), kind, &expected);
         let ends = TimestampSecondArray::from(vec![i64::MIN, i64::MAX]);
         assert!(decode(&ends, kind).unwrap().iter().all(|v| v.is_finite()));
+    }
+
+    #[test]
+    fn days_before_a_point_in_time_lead_back() {
+        let noon = Instant {
+            day: 100,
+            nanosecond: 43_200_000_000_000,
+        };
+        for days in [0.0, 1.0, 0.25, 0.75, 99.5, -3.25] {
+            assert_eq!(noon.days_since(noon.before(days)), days);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod measure;
 mod options;
 mod personal;
 mod preparation;
+mod raw;
 mod report;
 mod settle;
 mod transform;
@@ -26,6 +27,7 @@ pub use inspect::{ColumnInspection, NumberFigures, inspect};
 pub use learn::{Learned, learn};
 pub use options::{Block, FeatureOptions, LogChoice, Missing, MissingRule, Scale};
 pub use preparation::{FeaturePreparation, Preparation};
+pub use raw::RawReader;
 pub use transform::{Prepared, prepare};
 
 pub(crate) use decode::fits_f32;

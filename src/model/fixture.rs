@@ -10,6 +10,7 @@ use super::Model;
 use crate::data::{BatchSource, Consume};
 use crate::error::Result;
 use crate::features::{self, FeatureOptions, Preparation};
+use crate::segments::{Confidence, outlier_distances};
 use crate::tiles::Centroids;
 
 /// One table, handed out in batches of a given number of rows.
@@ -67,13 +68,19 @@ pub(crate) fn model(customers: &RecordBatch) -> Model {
         id_columns: vec!["customer".into()],
         weight_column: None,
         segment_counts: Vec::new(),
+        confidence: Confidence::default(),
     };
     let scored = model.score(
         &Cut(customers.clone(), n),
         &crate::backend::scalar::ScalarBackend,
         usize::MAX,
     );
-    model.segment_counts = scored.unwrap().assignment.counts(3);
+    let assignment = scored.unwrap().assignment;
+    model.segment_counts = assignment.counts(3);
+    model.confidence = Confidence {
+        boundary_margin: Some(0.125),
+        outlier_distances: outlier_distances(&assignment, 3, grid),
+    };
     model
 }
 

@@ -6,11 +6,14 @@
 //! and from the clusters found on all rows. All rows of the sample are then labelled with what came out and held
 //! against their labels in the whole data.
 
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, TwoNearest};
-use crate::error::Result;
+use crate::backend::lloyd::LloydRule;
+use crate::backend::{Backend, Pass, TwoNearest};
+use crate::error::{Error, Result};
 use crate::kmeans::{self, Event, Init, KMeansParams, Observer};
 use crate::metrics::Contingency;
 use crate::rng::{hash_key, mix64};
@@ -94,6 +97,11 @@ impl<'r> Resampler<'r> {
         &self.tiles
     }
 
+    /// Its rows, as numbers of the whole data.
+    pub(super) fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
     /// The sample's part of the labels of all rows.
     pub(super) fn labels(&self, of_all: &[u32]) -> Vec<u32> {
         self.rows.iter().map(|&row| of_all[row]).collect()
@@ -135,6 +143,38 @@ impl<'r> Resampler<'r> {
         });
         let tables: Vec<(Contingency, Contingency)> = tables.collect::<Result<_>>()?;
         Ok(Some(Stability::new(&tables, k)))
+    }
+
+    /// Labels of the whole sample under where `centroids` go on each resample, cluster by cluster; at most `max_iter`
+    /// iterations. `None` where a resample has too few rows for so many clusters.
+    ///
+    /// # Errors
+    /// Those of the backend, and [`crate::Error::Interrupted`].
+    pub(super) fn refined_labels(
+        &self,
+        centroids: &Centroids,
+        max_iter: usize,
+        observer: &dyn Observer,
+    ) -> Result<Option<Vec<Vec<u32>>>> {
+        let k = centroids.n_clusters();
+        if self.resamples.iter().any(|resample| resample.tiles.n_rows() < k) {
+            return Ok(None);
+        }
+        let labels = self.resamples.par_iter().map(|resample| {
+            let mut each = |_: &Centroids, _: &Pass| match observer.interrupted() {
+                true => Err(Error::Interrupted),
+                false => Ok(ControlFlow::Continue(())),
+            };
+            let rule = LloydRule {
+                max_iter,
+                shift_limit: &|_| 0.0,
+                count_moved: false,
+            };
+            let run = self.host.open(&resample.tiles, k)?.lloyd(centroids, &rule, &mut each)?;
+            let refined = run.moved.unwrap_or(run.centroids);
+            Ok(self.host.open(&self.tiles, k)?.two_nearest(&refined)?.labels)
+        });
+        labels.collect::<Result<_>>().map(Some)
     }
 
     /// Labels of the whole sample under what k-means makes of one resample.

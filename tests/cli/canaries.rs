@@ -131,12 +131,20 @@ fn no_output_holds_a_canary() {
         "inspect people.parquet --id customer --carry branch --json",
         0,
     );
+    everything += &said(&sandbox, "explain run --all --out reasons.parquet -v", 0);
+    let told = said(&sandbox, "explain run --id 739018400021", 0);
+    assert_eq!(
+        found_in(&told),
+        BTreeSet::new(),
+        "neither the id nor other cells that few share"
+    );
     for name in ["run.json", "model.json", "profile.parquet"] {
         everything += &as_text(&sandbox.path("run").join(name), |_| true);
     }
     let own = |name: &str| !matches!(name, "customer" | "branch");
     everything += &as_text(&sandbox.path("run/assignments.parquet"), own);
     everything += &as_text(&sandbox.path("scored.parquet"), own);
+    everything += &as_text(&sandbox.path("reasons.parquet"), own);
     assert_eq!(found_in(&everything), BTreeSet::new());
     assert!(
         everything.contains("plan 2") && everything.contains("is personal data"),
@@ -164,8 +172,15 @@ fn no_error_holds_a_canary() {
     ));
     sandbox.write("infinite.parquet", &infinite);
     sandbox.write("people.parquet", &table(ROWS));
-    let mut everything = String::new();
+    let mut everything = said(
+        &sandbox,
+        "fit people.parquet -k 3 --id customer --carry branch --out run",
+        0,
+    );
     for (args, code) in [
+        ("explain run --id 7390184", 2),
+        ("explain run people.parquet --id 7390184 --json", 2),
+        ("explain run twice.parquet --id 739018400000", 2),
         ("fit twice.parquet -k 3 --id customer", 2),
         ("fit twice.parquet -k 3 --id customer --json", 2),
         ("fit infinite.parquet -k 3 --id customer", 2),

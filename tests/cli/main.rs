@@ -7,6 +7,7 @@ mod canaries;
 mod commands;
 mod errors;
 mod exit_codes;
+mod explain;
 mod generate;
 mod interrupt;
 mod preparation;

@@ -1,0 +1,282 @@
+//! Which customers sit on a boundary: whose segment would be another one if the rows were drawn again.
+//!
+//! A sample of the rows is drawn again as for stability, and the clusters found on all rows are refined on each draw.
+//! How often that moves a row falls with its margin; the curve is fitted by isotonic regression (pool adjacent violators:
+//! M. Ayer and others, "An empirical distribution function for sampling with incomplete information", 1955), and the
+//! boundary ends where it falls below [`FLIPPED`]. Everything is counted in integers over rows sorted by margin, so that
+//! neither their order nor threads show.
+//!
+//! Where the data has more rows than the sample, this is the chance for segments found on as many rows as the sample
+//! has: with all rows, borders are steadier, and the flag is on the careful side.
+
+use super::stability::Resampler;
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::kmeans::Observer;
+use crate::segments::{Assignment, BoundaryDecile, BoundaryReport, Confidence};
+use crate::tiles::{Centroids, RowKeys, TileSet};
+
+/// From this share of resamples that move it on, a row sits on a boundary.
+pub const FLIPPED: f64 = 0.1;
+/// One in so many: the same.
+const ONE_IN: u64 = 10;
+/// Most iterations on a resample, which starts from where it will nearly end.
+const MAX_ITER: usize = 30;
+
+/// How often each row of a sample changed its cluster when the sample was drawn again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flips {
+    /// Rows of the whole data.
+    rows: Vec<usize>,
+    /// Resamples that moved each.
+    n_flipped: Vec<u64>,
+    n_resamples: usize,
+}
+
+impl Flips {
+    /// Draws a sample of at most [`super::SAMPLE_ROWS`] rows `n_resamples` times and counts the rows that leave their
+    /// cluster in `labels` (of all rows). `None` where there is one cluster, or a resample has fewer rows than clusters.
+    ///
+    /// # Errors
+    /// Those of the backend, and [`crate::Error::Interrupted`].
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a clustering, and how often it is held against draws"
+    )]
+    pub fn count(
+        host: &dyn Backend,
+        data: &TileSet,
+        keys: &RowKeys,
+        labels: &[u32],
+        centroids: &Centroids,
+        seed: u64,
+        n_resamples: usize,
+        observer: &dyn Observer,
+    ) -> Result<Option<Self>> {
+        if centroids.n_clusters() < 2 {
+            return Ok(None);
+        }
+        let resampler = Resampler::new(host, data, keys, seed, n_resamples);
+        let Some(drawn) = resampler.refined_labels(centroids, MAX_ITER, observer)? else {
+            return Ok(None);
+        };
+        let mut n_flipped = vec![0; resampler.n_rows()];
+        for refined in &drawn {
+            let own = resampler.rows().iter().map(|&row| labels[row]);
+            let both = n_flipped.iter_mut().zip(own.zip(refined));
+            both.for_each(|(n, (own, &refined))| *n += u64::from(own != refined));
+        }
+        Ok(Some(Self {
+            rows: resampler.rows().to_vec(),
+            n_flipped,
+            n_resamples,
+        }))
+    }
+
+    /// Largest margin that belongs to the boundary; 0 (exact ties alone) where hardly any row moved.
+    ///
+    /// # Panics
+    /// If the assignment has no runners-up, or fewer rows than the data.
+    #[must_use]
+    pub fn boundary_margin(&self, assignment: &Assignment) -> f64 {
+        let blocks = falling(self.by_margin(assignment), self.n_resamples as u64);
+        let on_boundary = blocks.iter().take_while(|block| ONE_IN * block.flipped >= block.trials);
+        on_boundary.last().map_or(0.0, |block| block.margin)
+    }
+
+    /// What the record says, with the shares of all rows that `confidence` puts on a boundary.
+    ///
+    /// # Panics
+    /// As for [`Flips::boundary_margin`].
+    #[must_use]
+    pub fn report(&self, assignment: &Assignment, margin: f64, n_boundary: &[u64]) -> BoundaryReport {
+        let sorted = self.by_margin(assignment);
+        let n = sorted.len();
+        let deciles = (0..10).filter_map(|tenth| {
+            let rows = &sorted[n * tenth / 10..n * (tenth + 1) / 10];
+            let flipped: u64 = rows.iter().map(|row| row.1).sum();
+            Some(BoundaryDecile {
+                margin: rows.last()?.0,
+                n_rows: rows.len() as u64,
+                share_flipped: flipped as f64 / (rows.len() * self.n_resamples) as f64,
+            })
+        });
+        let sizes = assignment.counts(n_boundary.len());
+        let share = |n: u64, of: u64| n as f64 / of.max(1) as f64;
+        BoundaryReport {
+            margin,
+            least_share_flipped: FLIPPED,
+            n_sample: n as u64,
+            n_resamples: self.n_resamples,
+            deciles: deciles.collect(),
+            share: share(n_boundary.iter().sum(), sizes.iter().sum()),
+            share_of_segments: n_boundary.iter().zip(&sizes).map(|(&n, &of)| share(n, of)).collect(),
+        }
+    }
+
+    /// Share of rows and resamples that changed, of rows on the boundary and of the others, and how many rows each
+    /// are: to hold a boundary against other draws than those it was found on.
+    #[must_use]
+    pub fn shares(&self, assignment: &Assignment, confidence: &Confidence) -> [(u64, f64); 2] {
+        [true, false].map(|wanted| {
+            let both = self.rows.iter().zip(&self.n_flipped);
+            let there = both.filter(|(row, _)| confidence.is_boundary(assignment, **row) == Some(wanted));
+            let (n, flipped) = there.fold((0, 0), |(n, sum), (_, &flipped)| (n + 1, sum + flipped));
+            (n, flipped as f64 / (n.max(1) * self.n_resamples as u64) as f64)
+        })
+    }
+
+    /// Margin and flips of the sample's rows, by margin, then flips.
+    fn by_margin(&self, assignment: &Assignment) -> Vec<(f64, u64)> {
+        let both = self.rows.iter().zip(&self.n_flipped);
+        let margin = |row: usize| assignment.margin(row).expect("a runner-up");
+        let mut sorted: Vec<(f64, u64)> = both.map(|(&row, &flipped)| (margin(row), flipped)).collect();
+        sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        sorted
+    }
+}
+
+/// Rows between two margins, with one share of flips.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Block {
+    /// The largest margin.
+    margin: f64,
+    flipped: u64,
+    trials: u64,
+}
+
+impl Block {
+    /// Both together, the later one's margin.
+    fn and(self, later: Self) -> Self {
+        Self {
+            margin: later.margin,
+            flipped: self.flipped + later.flipped,
+            trials: self.trials + later.trials,
+        }
+    }
+
+    fn flips_less_than(&self, other: &Self) -> bool {
+        u128::from(self.flipped) * u128::from(other.trials) < u128::from(other.flipped) * u128::from(self.trials)
+    }
+}
+
+/// The isotonic regression of flips on margins, falling; rows of one margin are one.
+fn falling(sorted: Vec<(f64, u64)>, n_resamples: u64) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let rows = sorted.chunk_by(|a, b| a.0 == b.0);
+    for rows in rows {
+        let mut block = Block {
+            margin: rows[0].0,
+            flipped: rows.iter().map(|row| row.1).sum(),
+            trials: rows.len() as u64 * n_resamples,
+        };
+        while let Some(last) = blocks.pop_if(|last| last.flips_less_than(&block)) {
+            block = last.and(block);
+        }
+        blocks.push(block);
+    }
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::CpuBackend;
+    use crate::grid::Grid;
+    use crate::kmeans::{self, KMeansParams};
+    use crate::rng::Rng;
+
+    #[test]
+    fn the_curve_falls_and_pools_what_rises() {
+        let rows = vec![(0.0, 4), (0.1, 1), (0.2, 3), (0.3, 0), (0.3, 1), (0.4, 0)];
+        let block = |margin, flipped, trials| Block {
+            margin,
+            flipped,
+            trials,
+        };
+        let expected = [block(0.0, 4, 4), block(0.2, 4, 8), block(0.3, 1, 8), block(0.4, 0, 4)];
+        assert_eq!(falling(rows, 4), expected);
+    }
+
+    /// Three overlapping bells on a plane.
+    fn crowd(n: usize) -> TileSet {
+        let mut rng = Rng::new(8, 3);
+        let mut bell = || (0..12).map(|_| rng.below(2000) as f32).sum::<f32>() - 12_000.0;
+        let centre = [[0.0, 0.0], [6000.0, 0.0], [0.0, 6000.0]];
+        let rows: Vec<f32> = (0..n).flat_map(|row| centre[row % 3].map(|c| c + bell())).collect();
+        TileSet::from_rows(&rows, 2, None, usize::MAX)
+    }
+
+    fn clustered(data: &TileSet, keys: &RowKeys, threads: usize) -> (CpuBackend, Centroids, Assignment) {
+        let host = CpuBackend::new(threads).unwrap();
+        let fit = kmeans::fit(&host, &host, data, keys, &KMeansParams::new(3), 1.0, &()).unwrap();
+        let grid = Grid::with_step_exp(0).unwrap();
+        let assignment = Assignment::new(data, &fit.centroids, grid, fit.nearest, vec![0.0; data.n_rows()]);
+        (host, fit.centroids, assignment)
+    }
+
+    fn flips(data: &TileSet, keys: &RowKeys, threads: usize, seed: u64, n: usize) -> (Flips, Assignment) {
+        let (host, centroids, assignment) = clustered(data, keys, threads);
+        let flips = Flips::count(&host, data, keys, &assignment.labels, &centroids, seed, n, &()).unwrap();
+        (flips.unwrap(), assignment)
+    }
+
+    #[test]
+    fn flagged_rows_flip_in_fresh_draws_and_the_others_hardly_ever() {
+        let data = crowd(3000);
+        let (found, assignment) = flips(&data, &RowKeys::RowNumber, 2, 0, 8);
+        let confidence = Confidence {
+            boundary_margin: Some(found.boundary_margin(&assignment)),
+            outlier_distances: Vec::new(),
+        };
+        let (fresh, _) = flips(&data, &RowKeys::RowNumber, 2, 77, 16);
+        assert_ne!(found.rows, fresh.rows, "another order, so other draws");
+        let [(n_flagged, flagged), (n_others, others)] = fresh.shares(&assignment, &confidence);
+        assert_eq!(n_flagged + n_others, 3000);
+        assert!((30..900).contains(&n_flagged), "{n_flagged} flagged");
+        assert!(
+            flagged > 0.15 && others < 0.02,
+            "{flagged} of the flagged, {others} of the others"
+        );
+        // A threshold at random does not do that.
+        let planted = Confidence {
+            boundary_margin: Some(0.5),
+            outlier_distances: Vec::new(),
+        };
+        assert!(fresh.shares(&assignment, &planted)[0].1 < 0.15);
+        let n_boundary = confidence.counts(&assignment, 3).n_boundary;
+        let report = found.report(&assignment, confidence.boundary_margin.unwrap(), &n_boundary);
+        assert_eq!(report.deciles.iter().map(|decile| decile.n_rows).sum::<u64>(), 3000);
+        let decile = |n: usize| report.deciles[n].share_flipped;
+        assert!(decile(0) > 0.01 && decile(0) > 3.0 * decile(4) && decile(9) < 0.01);
+        assert_eq!(report.share, n_flagged as f64 / 3000.0);
+    }
+
+    #[test]
+    fn order_threads_and_chunks_do_not_show() {
+        let data = crowd(1500);
+        let n = data.n_rows();
+        let keys: Vec<u128> = (0..n as u128).map(|row| row * row + 5).collect();
+        let turned: Vec<usize> = (0..n).rev().collect();
+        let turned_keys = RowKeys::Ids(keys.iter().rev().copied().collect());
+        let (a, of_a) = flips(&data, &RowKeys::Ids(keys), 1, 3, 4);
+        let (b, of_b) = flips(&data.gather(&turned), &turned_keys, 3, 3, 4);
+        assert_eq!(a.boundary_margin(&of_a).to_bits(), b.boundary_margin(&of_b).to_bits());
+        assert_eq!(a.by_margin(&of_a), b.by_margin(&of_b));
+        assert_eq!(a.n_flipped, b.n_flipped);
+        assert!(a.n_flipped.iter().any(|&n| n > 0));
+    }
+
+    #[test]
+    fn one_cluster_and_more_clusters_than_rows_have_no_boundary() {
+        let data = crowd(12);
+        let host = CpuBackend::new(1).unwrap();
+        for centroids in [
+            Centroids::on_rows(2, &[0, 0]),
+            Centroids::on_rows(2, &(0..24).collect::<Vec<i32>>()),
+        ] {
+            let flips = Flips::count(&host, &data, &RowKeys::RowNumber, &[0; 12], &centroids, 0, 4, &());
+            assert_eq!(flips.unwrap(), None);
+        }
+    }
+}
