@@ -42,6 +42,9 @@ pub(crate) struct Device {
     /// Bytes of a buffer from which on there is no memory: a fault for tests.
     #[cfg(test)]
     pub(crate) no_memory_from: Option<u64>,
+    /// The buffer, counted from 1 from now on, that is refused once: a fault for tests. 0: none.
+    #[cfg(test)]
+    pub(crate) refuse_nth: std::sync::atomic::AtomicU64,
 }
 
 impl Device {
@@ -103,6 +106,8 @@ impl Device {
             cache,
             #[cfg(test)]
             no_memory_from: None,
+            #[cfg(test)]
+            refuse_nth: std::sync::atomic::AtomicU64::new(0),
         })
     }
 
@@ -131,6 +136,16 @@ impl Device {
         }
     }
 
+    /// Whether this buffer is the one that [`Device::refuse_nth`] means.
+    #[cfg(test)]
+    fn is_refused(&self) -> bool {
+        use std::sync::atomic::Ordering::Relaxed;
+        let left = self
+            .refuse_nth
+            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        left == Ok(1)
+    }
+
     /// A new buffer of at least one word.
     pub(crate) fn buffer(&self, what: &'static str, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         let limit = if usage.contains(wgpu::BufferUsages::STORAGE) {
@@ -148,7 +163,7 @@ impl Device {
             });
         }
         #[cfg(test)]
-        if self.no_memory_from.is_some_and(|from| bytes >= from) {
+        if self.is_refused() || self.no_memory_from.is_some_and(|from| bytes >= from) {
             return Err(out_of_memory(what, bytes));
         }
         let descriptor = wgpu::BufferDescriptor {

@@ -556,6 +556,32 @@ mod tests {
     }
 
     #[test]
+    fn memory_refused_once_halves_what_is_taken_and_the_rest_streams() {
+        use std::sync::atomic::Ordering::Relaxed;
+
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let mut device = Device::open(&adapter, false, false).unwrap();
+        let data = TileSet::zeros(16 * BLOCK, 3, false, usize::MAX);
+        let part = PartBuffers::bytes(&data, 1);
+        let parts = plan::parts(&data, part);
+        let shape = |device: &Device, nth| {
+            device.refuse_nth.store(nth, Relaxed);
+            let residence = Residence::new(device, &data, &parts, 16 * part)?;
+            assert_eq!(device.refuse_nth.load(Relaxed), 0);
+            Ok::<_, Error>((residence.resident.len(), residence.stream.len()))
+        };
+        // A part takes two buffers. Of eight parts that are left, two take turns.
+        assert_eq!(shape(&device, 0).unwrap(), (16, 0));
+        for nth in [1, 2, 21, 32] {
+            assert_eq!(shape(&device, nth).unwrap(), (6, 2), "{nth}");
+        }
+        device.no_memory_from = Some(part);
+        assert!(matches!(shape(&device, 0), Err(Error::OutOfMemory { .. })));
+    }
+
+    #[test]
     fn a_panic_in_the_driver_is_a_lost_device() {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
