@@ -1,9 +1,13 @@
 //! Layer 5: what a business reader sees of a clustering: who belongs where, and what each segment is like.
 
 mod assignment;
+mod map;
+mod naming;
 mod outcomes;
 mod profile;
 
 pub use assignment::{Assignment, labels_hash};
+pub use map::{MOST_MAPPED, SegmentMap, segment_map};
+pub use naming::{Difference, draft_names, is_share, is_small_cell, set_apart};
 pub use outcomes::{MIN_CELL, OutcomeFigures, OutcomeProfile, outcomes};
 pub use profile::{FeatureProfile, Profile, SegmentProfile, profile};

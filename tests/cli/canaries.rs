@@ -131,7 +131,7 @@ fn no_output_holds_a_canary() {
         "inspect people.parquet --id customer --carry branch --json",
         0,
     );
-    for name in ["run.json", "model.json", "profile.parquet"] {
+    for name in ["run.json", "model.json", "profile.parquet", "report.html", "report.md"] {
         everything += &as_text(&sandbox.path("run").join(name), |_| true);
     }
     let own = |name: &str| !matches!(name, "customer" | "branch");
