@@ -24,7 +24,7 @@
 //! Tables can also be Arrow record batches ([`data::MemorySource::new`]) or Parquet files
 //! ([`data::ParquetSource`]). The modules are layers, see `ARCHITECTURE.md`; imports go downwards only:
 //!
-//! [`fit`], [`run`], [`mod@bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`], [`metrics`] → [`backend`] → [`features`],
+//! [`fit`], [`run`], [`report`], [`mod@bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`], [`metrics`] → [`backend`] → [`features`],
 //! [`data`], [`workload`] → [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`].
 
 pub mod artifact;
@@ -40,6 +40,7 @@ pub mod metrics;
 pub mod model;
 pub mod num;
 pub mod partial;
+pub mod report;
 pub mod rng;
 pub mod run;
 pub mod segments;

@@ -4,6 +4,7 @@ mod sweep;
 
 pub use sweep::write_sweep;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -17,6 +18,8 @@ use crate::error::{Error, Result};
 use crate::features::Preparation;
 use crate::fit::{Fit, FitOptions, InitCentroids, InitChoice};
 use crate::model::Model;
+use crate::report::Report;
+use crate::segments::draft_names;
 use crate::tiles::MAX_CHUNK_BYTES;
 
 /// What a run directory says besides the fit itself.
@@ -62,6 +65,12 @@ pub fn write(
     dir.write(names::PROFILE, |out| write_profile(out, &fit.profile))?;
     let mut record = record(fit, options, context, started.elapsed().as_secs_f64())?;
     record.selection = selection;
+    let report = Report::new(fit, &record);
+    for (name, text) in [(names::REPORT, report.html()), (names::REPORT_SHORT, report.markdown())] {
+        dir.write(name, |out| {
+            out.write_all(text.as_bytes()).map_err(|error| out.error(error))
+        })?;
+    }
     dir.write(names::RUN, |out| record.write(out))?;
     stop()?;
     dir.commit()?;
@@ -146,10 +155,12 @@ fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<Opt
 
 fn segment_records(fit: &Fit) -> Vec<SegmentRecord> {
     let weights = &fit.summary.segment_weights;
-    let segments = fit.profile.segments.iter().zip(weights);
+    let names = draft_names(&fit.model.preparation, &fit.profile);
+    let segments = fit.profile.segments.iter().zip(weights).zip(names);
     segments
-        .map(|(segment, &weight)| SegmentRecord {
+        .map(|((segment, &weight), name)| SegmentRecord {
             segment: segment.segment,
+            name,
             n_rows: segment.count,
             share: segment.share,
             weight,

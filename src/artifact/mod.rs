@@ -33,8 +33,12 @@ pub mod names {
     pub const ASSIGNMENTS: &str = "assignments.parquet";
     /// What each segment is like.
     pub const PROFILE: &str = "profile.parquet";
+    /// The run for people, as a page.
+    pub const REPORT: &str = "report.html";
+    /// The same in short.
+    pub const REPORT_SHORT: &str = "report.md";
     /// Everything that a run directory may hold: only a folder with nothing else in it is ever replaced.
-    pub const ALL: [&str; 4] = [RUN, MODEL, ASSIGNMENTS, PROFILE];
+    pub const ALL: [&str; 6] = [RUN, MODEL, ASSIGNMENTS, PROFILE, REPORT, REPORT_SHORT];
 
     /// The record of a sweep.
     pub const SWEEP: &str = "sweep.json";

@@ -197,6 +197,9 @@ pub struct StageRecord {
 pub struct SegmentRecord {
     /// Its number, from 1.
     pub segment: i32,
+    /// Its name, drafted from what sets it apart.
+    #[serde(default)]
+    pub name: String,
     /// Rows in it.
     pub n_rows: u64,
     /// Share of all rows.
@@ -379,6 +382,7 @@ mod tests {
     fn record() -> RunRecord {
         let segment = |segment, n_rows: u64| SegmentRecord {
             segment,
+            name: format!("High <{segment}>"),
             n_rows,
             share: n_rows as f64 / 10.0,
             weight: n_rows as f64,

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use kohort::artifact::{InputRecord, RunDir, RunRecord, Selection, check_carried_columns, check_output_dir};
 use kohort::data::{BatchSource, ParquetSource};
-use kohort::features::{FeaturePreparation, ValueKind, carried_columns, check_columns};
+use kohort::features::{carried_columns, check_columns};
 use kohort::fit::{Fit, FitOptions, Observed, fit, fit_auto};
 use kohort::kmeans::{Event, Observer, StopReason};
+use kohort::report::mean;
 use kohort::run::{self, RunContext};
-use kohort::segments::{MIN_CELL, OutcomeFigures, SegmentProfile};
+use kohort::segments::{Difference, MIN_CELL, OutcomeFigures, SegmentProfile, set_apart};
 use kohort::{Error, Result};
 
 use super::args::FitArgs;
@@ -94,7 +95,7 @@ fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result
         output.detail(&format!("  peak memory {} MiB", count(bytes >> 20)));
     }
     let width = stdout_width();
-    output.data(&segment_table(fit, width).render(width))?;
+    output.data(&segment_table(fit, record, width).render(width))?;
     if let Some(text) = confidence_text(record) {
         output.note(&text);
     }
@@ -155,32 +156,29 @@ fn seeding_text(record: &RunRecord) -> String {
 }
 
 /// The segments, for lines of `width` columns.
-fn segment_table(fit: &Fit, width: usize) -> Table {
+fn segment_table(fit: &Fit, record: &RunRecord, width: usize) -> Table {
     let name_width = (width / 3).max(16);
     let heads = [
         ("segment", Align::Right),
         ("size", Align::Right),
         ("share", Align::Right),
+        ("name (draft)", Align::Left),
     ];
     let mut table = Table::new(
         &heads,
         Some("set apart by mean (difference to all, in standard deviations)"),
     );
-    for segment in &fit.profile.segments {
+    for (segment, record) in fit.profile.segments.iter().zip(&record.segments) {
         let cells = [
             segment.segment.to_string(),
             count(segment.count),
             percent(segment.share),
+            record.name.clone(),
         ];
-        let told: Vec<String> = set_apart(fit, segment)
-            .iter()
-            .map(|told| {
-                let mean = if told.is_share() {
-                    percent(told.mean)
-                } else {
-                    number(told.mean)
-                };
-                format!("{} {mean} ({:+.2})", shorten(told.name, name_width), told.sd)
+        let told: Vec<String> = most_apart(fit, segment)
+            .map(|(name, told)| {
+                let mean = mean(&told, segment.features[told.feature].count);
+                format!("{} {mean} ({:+.2})", shorten(name, name_width), told.sd)
             })
             .collect();
         table.row(&cells, &told);
@@ -232,52 +230,10 @@ fn outcome_table(fit: &Fit) -> Table {
     table
 }
 
-/// A feature that sets a segment apart.
-struct Told<'f> {
-    feature: &'f FeaturePreparation,
-    name: &'f str,
-    mean: f64,
-    sd: f64,
-}
-
-impl Told<'_> {
-    /// Whether the mean is a share of rows.
-    fn is_share(&self) -> bool {
-        matches!(
-            self.feature.kind,
-            ValueKind::Bool | ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing
-        )
-    }
-}
-
-/// The features that set a segment apart most, one of each column: of the levels of a text the one that is
-/// more frequent here than elsewhere, unless another says far more.
-fn set_apart<'f>(fit: &'f Fit, segment: &'f SegmentProfile) -> Vec<Told<'f>> {
-    let both = fit.model.preparation.features.iter().zip(&segment.features);
-    let mut told: Vec<Told<'f>> = both
-        .filter_map(|(feature, profile)| {
-            Some(Told {
-                feature,
-                name: &profile.feature,
-                mean: profile.mean?,
-                sd: profile.difference_sd?,
-            })
-        })
-        .collect();
-    told.sort_by(|a, b| b.sd.abs().total_cmp(&a.sd.abs()));
-    let mut one_each: Vec<Told<'f>> = Vec::new();
-    for one in told {
-        match one_each
-            .iter_mut()
-            .find(|other| other.feature.column == one.feature.column)
-        {
-            None => one_each.push(one),
-            Some(other) if other.sd < 0.0 && one.sd >= -other.sd / 2.0 => *other = one,
-            Some(_) => {}
-        }
-    }
-    one_each.truncate(TOLD_FEATURES);
-    one_each
+/// What sets a segment apart most, with the names of the features.
+fn most_apart<'f>(fit: &'f Fit, segment: &'f SegmentProfile) -> impl Iterator<Item = (&'f str, Difference)> {
+    let differences = set_apart(&fit.model.preparation, &fit.profile, segment.segment, TOLD_FEATURES);
+    { differences.into_iter() }.map(|difference| (segment.features[difference.feature].feature.as_str(), difference))
 }
 
 /// The record of the run, the directory, and what sets each segment apart.
@@ -286,9 +242,8 @@ fn object(fit: &Fit, record: &RunRecord, args: &FitArgs) -> Result<Value> {
         .map_err(|error| Error::Internal(format!("the record cannot be written as JSON: {error}")))?;
     object["out"] = args.out.to_string_lossy().into();
     for (n, segment) in fit.profile.segments.iter().enumerate() {
-        object["segments"][n]["set_apart_by"] = set_apart(fit, segment)
-            .iter()
-            .map(|told| json!({ "feature": told.name, "mean": told.mean, "difference_sd": told.sd }))
+        object["segments"][n]["set_apart_by"] = most_apart(fit, segment)
+            .map(|(name, told)| json!({ "feature": name, "mean": told.mean, "difference_sd": told.sd }))
             .collect();
     }
     Ok(object)

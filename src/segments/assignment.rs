@@ -127,6 +127,26 @@ impl Assignment {
         (self.runners_up[row] != NO_CLUSTER).then(|| self.distances_2[row])
     }
 
+    /// Per cluster the one that is runner-up of most of its rows, and of how many; ties go to the lower number. `None`
+    /// where no row has a runner-up, and for all of more than 256 clusters, as the pairs would be many.
+    #[must_use]
+    pub fn neighbours(&self, n_clusters: usize) -> Vec<Option<(u32, u64)>> {
+        const MOST_CLUSTERS: usize = 256;
+        if n_clusters > MOST_CLUSTERS {
+            return vec![None; n_clusters];
+        }
+        let mut pairs = vec![0u64; n_clusters * n_clusters];
+        let both = self.labels.iter().zip(&self.runners_up);
+        for (&label, &runner_up) in both.filter(|&(_, &runner_up)| runner_up != NO_CLUSTER) {
+            pairs[label as usize * n_clusters + runner_up as usize] += 1;
+        }
+        let most = |row: &[u64]| {
+            let counts = (0..).zip(row.iter().copied()).filter(|&(_, count)| count > 0);
+            counts.reduce(|most, next| if next.1 > most.1 { next } else { most })
+        };
+        pairs.chunks_exact(n_clusters).map(most).collect()
+    }
+
     /// Rows of each of the first `n_clusters` clusters.
     #[must_use]
     pub fn counts(&self, n_clusters: usize) -> Vec<u64> {
@@ -219,6 +239,21 @@ mod tests {
             assert_eq!(Assignment::in_place_of(tiles, centroids, grid, nearest, share), whole);
             whole
         }
+    }
+
+    #[test]
+    fn neighbours_are_counted_and_ties_go_to_the_lower_number() {
+        let (labels, runners_up) = (vec![0, 0, 0, 0, 1, 1, 1, 2], vec![2, 1, 2, 1, 0, 2, 2, NO_CLUSTER]);
+        let n = labels.len();
+        let assignment = Assignment {
+            labels,
+            runners_up,
+            distances: vec![1.0; n],
+            distances_2: vec![2.0; n],
+            share_missing: vec![0.0; n],
+        };
+        assert_eq!(assignment.neighbours(3), [Some((1, 2)), Some((2, 2)), None]);
+        assert_eq!(assignment.neighbours(257), vec![None; 257]);
     }
 
     #[test]

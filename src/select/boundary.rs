@@ -6,8 +6,10 @@
 //! boundary ends where it falls below [`FLIPPED`]. Everything is counted in integers over rows sorted by margin, so that
 //! neither their order nor threads show.
 //!
-//! Where the data has more rows than the sample, this is the chance for segments found on as many rows as the sample
-//! has: with all rows, borders are steadier, and the flag is on the careful side.
+//! Where the data has `n` rows and the sample `m` fewer, borders move less than the draws say. To first order the
+//! variance of a centroid is one over the number of rows: `1 / n` for all of them, but `1 / m` for a draw of the sample, and
+//! `1 / m - 1 / n` more for the sample itself. Margins on the boundary are in proportion to the deviation, so that the one
+//! found on draws is taken times `sqrt(m / (2 n - m))`.
 
 use super::stability::Resampler;
 use crate::backend::Backend;
@@ -22,6 +24,11 @@ pub const FLIPPED: f64 = 0.1;
 const ONE_IN: u64 = 10;
 /// Most iterations on a resample, which starts from where it will nearly end.
 const MAX_ITER: usize = 30;
+
+/// By how much less borders move for all `n_rows` than for draws of a sample of `n_sample` of them.
+fn steadier(n_sample: usize, n_rows: usize) -> f64 {
+    (n_sample as f64 / (2 * n_rows - n_sample) as f64).sqrt()
+}
 
 /// How often each row of a sample changed its cluster when the sample was drawn again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +88,8 @@ impl Flips {
     pub fn boundary_margin(&self, assignment: &Assignment) -> f64 {
         let blocks = falling(self.by_margin(assignment), self.n_resamples as u64);
         let on_boundary = blocks.iter().take_while(|block| ONE_IN * block.flipped >= block.trials);
-        on_boundary.last().map_or(0.0, |block| block.margin)
+        let margin = on_boundary.last().map_or(0.0, |block| block.margin);
+        margin * steadier(self.rows.len(), assignment.labels.len())
     }
 
     /// What the record says, with the shares of all rows that `confidence` puts on a boundary.
@@ -265,6 +273,12 @@ mod tests {
         assert_eq!(a.by_margin(&of_a), b.by_margin(&of_b));
         assert_eq!(a.n_flipped, b.n_flipped);
         assert!(a.n_flipped.iter().any(|&n| n > 0));
+    }
+
+    #[test]
+    fn borders_of_more_rows_are_steadier() {
+        assert_eq!(steadier(500, 500), 1.0);
+        assert_eq!(steadier(100, 1300), 0.2);
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn no_output_holds_a_canary() {
         BTreeSet::new(),
         "neither the id nor other cells that few share"
     );
-    for name in ["run.json", "model.json", "profile.parquet"] {
+    for name in ["run.json", "model.json", "profile.parquet", "report.html", "report.md"] {
         everything += &as_text(&sandbox.path("run").join(name), |_| true);
     }
     let own = |name: &str| !matches!(name, "customer" | "branch");

@@ -1,0 +1,164 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+
+use super::*;
+use crate::artifact::{DeviceRecord, InputRecord, RunDir};
+use crate::backend::cpu::CpuBackend;
+use crate::data::MemorySource;
+use crate::fit::{FitOptions, fit};
+use crate::run::{self, RunContext};
+
+/// Names and levels that a page must show and not obey.
+const HOSTILE: [&str; 6] = [
+    "<script>alert(1)</script>",
+    "\"'><img src=x onerror=alert(1)>",
+    "]]></style></svg>&lt;b&gt;",
+    "\u{202e}drawkcab \u{05d0}\u{05d1}\u{05d2}\u{2066}",
+    "😀🏴‍☠️ | `x` [a](javascript:alert(1)) @all #1\n<!--",
+    "${{7*7}} www.example.org https://example.org",
+];
+
+/// Three groups of rows, told apart by `n_numbers` columns; one text column of hostile levels.
+fn table(names: &[String]) -> RecordBatch {
+    let n = 400;
+    let number = |at: usize| -> ArrayRef {
+        let value = |row: usize| (row % 3 * (at + 1)) as f64 + (row * (7 + at) % 13) as f64 / 40.0;
+        Arc::new(Float64Array::from_iter_values((0..n).map(value)))
+    };
+    let level = |row: usize| HOSTILE[if row.is_multiple_of(3) { 0 } else { 1 + row % 5 }];
+    let levels: ArrayRef = Arc::new(StringArray::from_iter_values((0..n).map(level)));
+    let numbers = names.iter().enumerate().map(|(at, name)| (name.clone(), number(at)));
+    RecordBatch::try_from_iter(numbers.chain([("plan <b>".to_owned(), levels)])).unwrap()
+}
+
+/// Both reports of a fit of some columns, as the run directory holds them.
+fn reports(names: &[String], k: usize) -> [String; 2] {
+    let source = MemorySource::new(vec![table(names)]).unwrap();
+    let mut options = FitOptions::new(k);
+    options.features.outcomes = names.iter().take(1).cloned().collect();
+    let fitted = fit(&source, &CpuBackend::new(1).unwrap(), &options, &()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let context = RunContext {
+        created: "2024-12-31T00:00:00Z".into(),
+        started: Instant::now(),
+        data: vec![HOSTILE[0].into()],
+        inputs: vec![InputRecord {
+            path: HOSTILE[1].into(),
+            absolute_path: HOSTILE[1].into(),
+            bytes: 1,
+            n_rows: 400,
+            xxh3_128: "0".repeat(32),
+        }],
+        device: DeviceRecord {
+            asked: "cpu".into(),
+            backend: "cpu".into(),
+            description: HOSTILE[2].into(),
+            reason: String::new(),
+        },
+        threads: 1,
+    };
+    let out = folder.path().join("run");
+    let dir = RunDir::create(&out, false).unwrap();
+    run::write(dir, &source, &fitted, &options, None, &context, || Ok(())).unwrap();
+    ["report.html", "report.md"].map(|name| std::fs::read_to_string(out.join(name)).unwrap())
+}
+
+/// What a parser would see of a page: the names of its tags, and whether each that is opened is closed in its order.
+fn tags(html: &str) -> (std::collections::BTreeSet<String>, bool) {
+    const VOID: [&str; 3] = ["!DOCTYPE", "meta", "wbr"];
+    let (mut names, mut open, mut in_order) = (std::collections::BTreeSet::new(), Vec::new(), true);
+    for piece in html.split('<').skip(1) {
+        let tag = piece.split('>').next().unwrap();
+        let name = tag.trim_matches('/').split([' ', '/']).next().unwrap().to_owned();
+        if tag.starts_with('/') {
+            in_order &= open.pop().as_ref() == Some(&name);
+        } else if !VOID.contains(&name.as_str()) && !tag.ends_with('/') {
+            open.push(name.clone());
+        }
+        names.insert(name);
+    }
+    (names, in_order && open.is_empty())
+}
+
+const TAGS: &str = "!DOCTYPE a article bdi body caption circle code dd div dl dt figcaption figure h1 h2 h3 head header \
+                    html li main meta nav p path polyline rect section span strong style svg table tbody td text th \
+                    thead title tr ul wbr";
+
+#[test]
+fn hostile_names_are_text() {
+    let names: Vec<String> = { HOSTILE.iter() }
+        .map(|name| name.to_string())
+        .chain(["x".repeat(300), "a".into()])
+        .collect();
+    let [html, markdown] = reports(&names, 3);
+    let known = TAGS.split_whitespace().map(str::to_owned).collect();
+    let (found, in_order) = tags(&html);
+    assert!(found.is_subset(&known) && in_order, "{found:?}");
+    for text in [
+        "&lt;script&gt;alert(1)&lt;/script&gt;",
+        "\\u{202e}drawkcab",
+        "😀🏴‍☠️",
+        "xxx…xxx",
+    ] {
+        assert!(html.contains(text), "{text} is shown");
+    }
+    assert!(!html.contains('\u{202e}') && !html.contains(&"x".repeat(60)));
+    assert!(!html.contains("<script") && !html.contains("src=x onerror=alert(1)>"));
+    let rows: Vec<&str> = markdown.lines().filter(|line| line.starts_with('|')).collect();
+    let cells = |row: &str| row.replace("\\|", "").matches('|').count();
+    assert!(
+        rows.len() == 5 && rows.iter().all(|row| cells(row) == cells(rows[0])),
+        "{markdown}"
+    );
+    for markup in ["<", "](", "@all", "://", "javascript:"] {
+        assert!(!markdown.contains(markup), "{markup} in {markdown}");
+    }
+    // What the search is for is seen where it is.
+    let planted = html.replacen("&lt;script&gt;", "<script>", 1);
+    let (found, in_order) = tags(&planted);
+    assert!(!found.is_subset(&known) && !in_order);
+}
+
+#[test]
+fn wide_tables_of_long_names_stay_below_a_megabyte() {
+    let names: Vec<String> = (0..420).map(|n| format!("{n:03}{}", "<&\">".repeat(74))).collect();
+    let [html, markdown] = reports(&names, 30);
+    assert!(
+        html.len() < 1_000_000 && markdown.len() < 60_000,
+        "{} {}",
+        html.len(),
+        markdown.len()
+    );
+    assert!(html.contains("The 6 smaller segments are in"));
+}
+
+#[test]
+fn few_rows_are_not_told() {
+    let n = 300.0;
+    let told: Vec<String> = [0.0, 1.0, 10.0, 11.0, 150.0, 289.0, 290.0, 299.0, 300.0]
+        .iter()
+        .map(|rows| share(rows / n, 300))
+        .collect();
+    let expected = [
+        "0.0%",
+        "under 3.7%",
+        "under 3.7%",
+        "3.7%",
+        "50.0%",
+        "96.3%",
+        "over 96.3%",
+        "over 96.3%",
+        "100.0%",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!([0, 1, 10, 11].map(rows), ["0", "under 11", "under 11", "11"]);
+    assert_eq!(share(0.3, 15), "(under 11 rows)");
+}
+
+#[test]
+fn long_names_lose_their_middle() {
+    assert_eq!(shortened("abc", 3), "abc");
+    assert_eq!(shortened("abcdefghijkl", 8), "abcde…kl");
+}

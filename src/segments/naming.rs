@@ -1,0 +1,272 @@
+//! What sets a segment apart, and a name drafted from it.
+
+use super::MIN_CELL;
+use super::profile::{FeatureProfile, Profile, SegmentProfile};
+use crate::features::{FeaturePreparation, Preparation, ValueKind};
+
+/// Standard deviations that a mean must lie from that of all rows to give a name.
+const NAMING: f64 = 0.25;
+/// Differences that make a name, and the most that tell a segment from another of the same name.
+const NAMED: usize = 2;
+const MOST_NAMED: usize = 4;
+/// Standard deviations between two features that say the same of a segment.
+const ALIKE: f64 = 0.02;
+/// Characters of a column or level that a name takes.
+const NAME_CHARS: usize = 32;
+
+/// A feature that sets a segment apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// The feature's place in the model.
+    pub feature: usize,
+    /// Its mean in the segment, or, where [`Difference::is_share`], the share of rows.
+    pub mean: f64,
+    /// Mean here less mean of all rows, in standard deviations of all rows.
+    pub sd: f64,
+    /// Whether the mean is a share of rows.
+    pub is_share: bool,
+    /// Whether 1 to 10 rows have, or have not, what the share counts: it must not be told exactly.
+    pub is_small_cell: bool,
+}
+
+/// Whether the mean of a feature is a share of rows.
+#[must_use]
+pub fn is_share(kind: &ValueKind) -> bool {
+    matches!(
+        kind,
+        ValueKind::Bool | ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing
+    )
+}
+
+/// Whether a share of `n` rows is that of 1 to 10 rows, or of all but so many.
+#[must_use]
+pub fn is_small_cell(share: f64, n: u64) -> bool {
+    let rows = (share * n as f64).round() as u64;
+    let small = |rows: u64| (1..MIN_CELL).contains(&rows);
+    small(rows) || small(n.saturating_sub(rows))
+}
+
+/// What sets segment `segment` (from 1) apart, the strongest first, at most `most` features, one of each column: of the
+/// levels of a text the one that is more frequent here than elsewhere, unless another says far more. Of features that
+/// say the same of every segment the first is told. Nothing comes from fewer than [`MIN_CELL`] values.
+///
+/// # Panics
+/// If there is no such segment.
+#[must_use]
+pub fn set_apart(preparation: &Preparation, profile: &Profile, segment: i32, most: usize) -> Vec<Difference> {
+    let features = &preparation.features;
+    let segment = &profile.segments[segment as usize - 1];
+    let both = features.iter().zip(&segment.features).enumerate();
+    let mut all: Vec<Difference> = both
+        .filter_map(|(at, (feature, profile))| difference(at, feature, profile))
+        .collect();
+    all.sort_by(|a, b| b.sd.abs().total_cmp(&a.sd.abs()));
+    let mut one_each: Vec<Difference> = Vec::new();
+    for one in all {
+        let column = &features[one.feature].column;
+        match { one_each.iter_mut() }.find(|other| features[other.feature].column == *column) {
+            None => one_each.push(one),
+            Some(other) if other.sd < 0.0 && one.sd >= -other.sd / 2.0 => *other = one,
+            Some(_) => {}
+        }
+    }
+    let mut told: Vec<Difference> = Vec::new();
+    for one in one_each {
+        if told.len() < most
+            && !told
+                .iter()
+                .any(|other| say_the_same(profile, one.feature, other.feature))
+        {
+            told.push(one);
+        }
+    }
+    told
+}
+
+/// Whether two features differ from their means alike, or the opposite way, in every segment.
+fn say_the_same(profile: &Profile, a: usize, b: usize) -> bool {
+    let sd = |segment: &SegmentProfile, at: usize| segment.features[at].difference_sd.unwrap_or(0.0);
+    let all_near = |sign: f64| {
+        let segments = profile.segments.iter();
+        let mut gaps = segments.map(|segment| (sd(segment, a) - sign * sd(segment, b)).abs());
+        gaps.all(|gap| gap <= ALIKE)
+    };
+    all_near(1.0) || all_near(-1.0)
+}
+
+fn difference(at: usize, feature: &FeaturePreparation, profile: &FeatureProfile) -> Option<Difference> {
+    let (mean, sd) = profile.mean.zip(profile.difference_sd)?;
+    let is_share = is_share(&feature.kind);
+    (profile.count >= MIN_CELL).then(|| Difference {
+        feature: at,
+        mean,
+        sd,
+        is_share,
+        is_small_cell: is_share && is_small_cell(mean, profile.count),
+    })
+}
+
+/// A name for each segment, from its strongest differences: `High n_orders, low recency_days`. No two are the same: a
+/// segment that would be called like an earlier one gets more differences, or its number.
+#[must_use]
+pub fn draft_names(preparation: &Preparation, profile: &Profile) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(profile.segments.len());
+    let mut taken = std::collections::HashSet::new();
+    for segment in &profile.segments {
+        let differences = set_apart(preparation, profile, segment.segment, MOST_NAMED);
+        let strong = differences.iter().filter(|difference| difference.sd.abs() >= NAMING);
+        let words: Vec<String> = strong.map(|difference| words(preparation, difference)).collect();
+        let mut tried = (NAMED..=MOST_NAMED).map(|n| joined(&words[..n.min(words.len())], segment));
+        let name = tried.clone().find(|name| !taken.contains(name)).unwrap_or_else(|| {
+            let name = tried.next_back().expect("one name at least");
+            format!("{name} ({})", segment.segment)
+        });
+        taken.insert(name.clone());
+        names.push(name);
+    }
+    names
+}
+
+fn joined(words: &[String], segment: &SegmentProfile) -> String {
+    let text = words.join(", ");
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars).collect(),
+        None if segment.count < MIN_CELL => format!("Segment {}", segment.segment),
+        None => "Close to the average".into(),
+    }
+}
+
+/// A difference in words.
+fn words(preparation: &Preparation, difference: &Difference) -> String {
+    let feature = &preparation.features[difference.feature];
+    let (is_more, column) = (difference.sd > 0.0, shortened(&feature.column));
+    let by_share = |what: &str| match (is_more, difference.mean >= 0.5) {
+        (true, true) => format!("mostly {what}"),
+        (true, false) => format!("more {what}"),
+        (false, true) => format!("less {what}"),
+        (false, false) => format!("hardly any {what}"),
+    };
+    match &feature.kind {
+        ValueKind::Bool | ValueKind::Missing if !is_more && difference.mean < 0.5 => {
+            let missing = if feature.kind == ValueKind::Missing {
+                " missing"
+            } else {
+                ""
+            };
+            format!("rarely {column}{missing}")
+        }
+        ValueKind::Bool => by_share(&column),
+        ValueKind::Missing => by_share(&format!("{column} missing")),
+        ValueKind::Level(level) => by_share(&format!("{column} {}", shortened(level))),
+        ValueKind::OtherThan(_) => by_share(&format!("other {column}")),
+        ValueKind::DaysBefore(_) => format!("{} {column}", if is_more { "early" } else { "late" }),
+        ValueKind::HoursOfDay => format!("{} {column}", if is_more { "late" } else { "early" }),
+        ValueKind::Number | ValueKind::Days => format!("{} {column}", if is_more { "high" } else { "low" }),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= NAME_CHARS {
+        text.to_owned()
+    } else {
+        text.chars().take(NAME_CHARS - 1).chain(['…']).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::Grid;
+
+    fn preparation(kinds: Vec<(&str, ValueKind)>) -> Preparation {
+        let feature = |(column, kind): (&str, ValueKind)| FeaturePreparation {
+            column: column.into(),
+            data_type: "Float64".into(),
+            kind,
+            clip: None,
+            log_unit: None,
+            centre: 0.0,
+            scale: 1.0,
+            weight: 1.0,
+            fill: 0.0,
+            mean: 0.0,
+            std: 1.0,
+        };
+        Preparation {
+            scale: crate::features::Scale::Zscore,
+            grid: Grid::covering(8.0),
+            features: kinds.into_iter().map(feature).collect(),
+        }
+    }
+
+    fn segment(segment: i32, count: u64, figures: &[(f64, f64)]) -> SegmentProfile {
+        let feature = |&(mean, sd): &(f64, f64)| FeatureProfile {
+            feature: String::new(),
+            count,
+            mean: Some(mean),
+            median: None,
+            p10: None,
+            p90: None,
+            share_missing: 0.0,
+            difference_sd: Some(sd),
+        };
+        SegmentProfile {
+            segment,
+            count,
+            share: 0.5,
+            features: figures.iter().map(feature).collect(),
+        }
+    }
+
+    fn names(preparation: &Preparation, segments: Vec<SegmentProfile>) -> Vec<String> {
+        let overall = segments[0].features.clone();
+        draft_names(preparation, &Profile { segments, overall })
+    }
+
+    #[test]
+    fn names_are_the_strongest_differences() {
+        let level = |level: &str| ValueKind::Level(level.into());
+        let preparation = preparation(vec![
+            ("orders", ValueKind::Number),
+            ("recency", ValueKind::Number),
+            ("plan", level("gold")),
+            ("plan", level("free")),
+        ]);
+        let segments = vec![
+            segment(1, 100, &[(9.0, 1.5), (3.0, -0.7), (0.2, 0.1), (0.1, -0.2)]),
+            segment(2, 100, &[(1.0, 0.1), (3.0, -0.3), (0.8, 0.6), (0.0, -0.9)]),
+            segment(3, 100, &[(1.0, 0.1), (3.0, -0.1), (0.3, 0.2), (0.3, 0.2)]),
+            segment(4, 10, &[(1.0, 9.0), (3.0, -1.0), (0.3, 2.0), (0.3, 1.0)]),
+        ];
+        let expected = [
+            "High orders, low recency",
+            "Mostly plan gold, low recency",
+            "Close to the average",
+            "Segment 4",
+        ];
+        assert_eq!(names(&preparation, segments), expected);
+    }
+
+    #[test]
+    fn no_two_names_are_the_same() {
+        let preparation = preparation(vec![
+            ("a", ValueKind::Number),
+            ("b", ValueKind::Number),
+            ("c", ValueKind::Number),
+            ("less b", ValueKind::Number),
+        ]);
+        let same = |number| segment(number, 50, &[(1.0, 3.0), (1.0, 2.0), (1.0, 1.0), (5.0, -1.99)]);
+        assert_eq!(
+            names(&preparation, vec![same(1), same(2), same(3)]),
+            ["High a, high b", "High a, high b, high c", "High a, high b, high c (3)"]
+        );
+    }
+
+    #[test]
+    fn small_cells_are_known_from_either_side() {
+        let of = |rows: u64| is_small_cell(rows as f64 / 200.0, 200);
+        let told: Vec<u64> = (0..=200).filter(|&rows| !of(rows)).collect();
+        assert_eq!(told, [0].into_iter().chain(11..=189).chain([200]).collect::<Vec<_>>());
+    }
+}
