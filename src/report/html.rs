@@ -195,7 +195,7 @@ fn apart_table(report: &Report, segment: &SegmentProfile) -> String {
         .collect();
     format!(
         "<div class=\"scroll\"><table><caption>What sets it apart</caption><thead><tr><th scope=\"col\" class=\"t\">feature</th>\
-         <th scope=\"col\">mean</th><th scope=\"col\">of all</th><th scope=\"col\">difference, sd</th></tr></thead>\n\
+         <th scope=\"col\">mean</th><th scope=\"col\">of all</th><th scope=\"col\">sd</th></tr></thead>\n\
          <tbody>\n{rows}</tbody></table></div>\n"
     )
 }

@@ -115,7 +115,7 @@ pub(super) fn curves(curves: &[Curve], chosen: usize) -> String {
     );
     let mut ends: Vec<(f64, &str)> = Vec::new();
     for curve in curves {
-        let places = curve.points.iter().filter_map(|&(k, v)| Some((x(k), y(v?))));
+        let mut places = curve.points.iter().filter_map(|&(k, v)| Some((x(k), y(v?))));
         let line: Vec<String> = places.clone().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         inside += &format!(
             r#"<polyline class="curve {}" points="{}"/>"#,
@@ -125,7 +125,7 @@ pub(super) fn curves(curves: &[Curve], chosen: usize) -> String {
         for (x, y) in places.clone() {
             inside += &format!(r#"<circle class="dot {}" cx="{x:.1}" cy="{y:.1}" r="3"/>"#, curve.class);
         }
-        ends.extend(places.last().map(|(_, y)| (y, curve.name)));
+        ends.extend(places.next_back().map(|(_, y)| (y, curve.name)));
     }
     for (y, name) in apart(ends, 16.0) {
         inside += &format!(r#"<text x="{}" y="{:.1}">{name}</text>"#, LEFT + WIDTH + 6.0, y + 4.0);

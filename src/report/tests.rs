@@ -27,7 +27,7 @@ fn table(names: &[String]) -> RecordBatch {
         let value = |row: usize| (row % 3 * (at + 1)) as f64 + (row * (7 + at) % 13) as f64 / 40.0;
         Arc::new(Float64Array::from_iter_values((0..n).map(value)))
     };
-    let level = |row: usize| HOSTILE[if row % 3 == 0 { 0 } else { 1 + row % 5 }];
+    let level = |row: usize| HOSTILE[if row.is_multiple_of(3) { 0 } else { 1 + row % 5 }];
     let levels: ArrayRef = Arc::new(StringArray::from_iter_values((0..n).map(level)));
     let numbers = names.iter().enumerate().map(|(at, name)| (name.clone(), number(at)));
     RecordBatch::try_from_iter(numbers.chain([("plan <b>".to_owned(), levels)])).unwrap()

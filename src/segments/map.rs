@@ -145,9 +145,9 @@ fn rotate(a: &mut [Vec<f64>], vectors: &mut [Vec<f64>], p: usize, q: usize) {
     let s = t * c;
     let turn = |row: &mut Vec<f64>| (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
     a.iter_mut().for_each(turn);
-    for at in 0..a.len() {
-        let (x, y) = (a[p][at], a[q][at]);
-        (a[p][at], a[q][at]) = (c * x - s * y, s * x + c * y);
+    let (upper, lower) = a.split_at_mut(q);
+    for (x, y) in upper[p].iter_mut().zip(&mut lower[0]) {
+        (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
     }
     vectors.iter_mut().for_each(turn);
 }

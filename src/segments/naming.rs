@@ -116,9 +116,9 @@ pub fn draft_names(preparation: &Preparation, profile: &Profile) -> Vec<String> 
         let differences = set_apart(preparation, profile, segment.segment, MOST_NAMED);
         let strong = differences.iter().filter(|difference| difference.sd.abs() >= NAMING);
         let words: Vec<String> = strong.map(|difference| words(preparation, difference)).collect();
-        let tried = (NAMED..=MOST_NAMED).map(|n| joined(&words[..n.min(words.len())], segment));
+        let mut tried = (NAMED..=MOST_NAMED).map(|n| joined(&words[..n.min(words.len())], segment));
         let name = tried.clone().find(|name| !taken.contains(name)).unwrap_or_else(|| {
-            let name = tried.last().expect("one name at least");
+            let name = tried.next_back().expect("one name at least");
             format!("{name} ({})", segment.segment)
         });
         taken.insert(name.clone());

@@ -49,7 +49,14 @@ fn a_fit_is_told_and_written() {
     insta::assert_snapshot!("fit", sandbox.transcript(FIT));
     assert_eq!(
         names(&sandbox.path("run")),
-        ["assignments.parquet", "model.json", "profile.parquet", "run.json"]
+        [
+            "assignments.parquet",
+            "model.json",
+            "profile.parquet",
+            "report.html",
+            "report.md",
+            "run.json"
+        ]
     );
     let segments = segments(&sandbox, "run/assignments.parquet");
     assert_eq!(segments.len(), 240);
