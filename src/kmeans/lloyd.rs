@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use super::seeding::{Seeding, seed};
+use super::seeding::{SeedRows, Seeding, seed};
 use super::{Event, Init, KMeansParams, Observer};
 use crate::backend::lloyd::{LloydEnd, LloydRule, LloydRun, Reached, Verdict, centroid_shift, judge};
 use crate::backend::{Backend, Pass, Session, Sessions, TwoNearest};
@@ -104,9 +104,11 @@ pub fn fit_many(
     check(data, params)?;
     let total_sq_norm = data.weighted_sq_norm();
     let together = (data.bytes() / (RUN_BYTES * data.n_rows())).max(1);
-    for params in params.chunks(together) {
+    let mut drawn = None;
+    let mut groups = params.chunks(together);
+    while let Some(group) = groups.next() {
         let mut begun = Vec::new();
-        for params in params {
+        for params in group {
             let job = Lloyd {
                 data,
                 keys,
@@ -115,7 +117,10 @@ pub fn fit_many(
                 tol: params.tol,
                 target: None,
             };
-            begun.push(Begun::new(job, host, params, observer)?);
+            begun.push(Begun::new(job, host, params, &mut drawn, observer)?);
+        }
+        if groups.len() == 0 {
+            drawn = None;
         }
         observer.event(Event::Stage("iterate"));
         let report = |n_iter, inertia: u128, n_moved, max_iter| {
@@ -187,13 +192,19 @@ struct Begun<'l> {
 
 impl<'l> Begun<'l> {
     /// With the centroids that are given, or those that seeding finds.
-    fn new(job: Lloyd<'l>, host: &dyn Backend, params: &KMeansParams, observer: &dyn Observer) -> Result<Self> {
+    fn new(
+        job: Lloyd<'l>,
+        host: &dyn Backend,
+        params: &KMeansParams,
+        drawn: &mut Option<SeedRows>,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
         let started = Instant::now();
         let (start, seeding) = match &params.init {
             Init::Centroids(centroids) => (centroids.clone(), None),
             _ => {
                 observer.event(Event::Stage("seed"));
-                let (centroids, seeding) = seed(host, job.data, job.keys, params, observer)?;
+                let (centroids, seeding) = seed(host, job.data, job.keys, params, drawn, observer)?;
                 (centroids, Some(seeding))
             }
         };

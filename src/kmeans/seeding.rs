@@ -32,31 +32,65 @@ const SCOUT_ROWS: usize = 1 << 14;
 /// Iterations after which restarts are compared; the best goes on.
 const RESTART_ITER: usize = 8;
 
-/// Finds the first centroids; `host` refines them on the sample.
+/// The rows on which first centroids are found. They depend on the data, the seed and two sizes, which few numbers of
+/// clusters change: runs on the same data share them.
+pub(super) struct SeedRows {
+    /// Rows wanted in the sample and in the scout, and the seed.
+    wanted: [u64; 3],
+    n_sample: usize,
+    scout: Sample,
+    /// The whole sample, where the scout is a part of it.
+    sample: Option<Sample>,
+}
+
+impl SeedRows {
+    fn wanted(params: &KMeansParams) -> [usize; 2] {
+        [SAMPLE_ROWS, SCOUT_ROWS].map(|rows| rows.max(64 * params.n_clusters))
+    }
+
+    fn serves(&self, params: &KMeansParams) -> bool {
+        let [m, n_scout] = Self::wanted(params);
+        self.wanted == [m as u64, n_scout as u64, params.seed]
+    }
+
+    fn draw(data: &TileSet, keys: &RowKeys, params: &KMeansParams) -> Self {
+        let [m, n_scout] = Self::wanted(params);
+        let wanted = [m as u64, n_scout as u64, params.seed];
+        let rows = keys.sample(data.n_rows(), m, params.seed, |row| data.weight(row) > 0);
+        // The sample stands in the order of its hashes: its first rows are a sample of their own.
+        let n_scout = if rows.len() < 2 * n_scout { rows.len() } else { n_scout };
+        Self {
+            wanted,
+            n_sample: rows.len(),
+            scout: Sample::new(data, keys, &rows[..n_scout]),
+            sample: (rows.len() > n_scout).then(|| Sample::new(data, keys, &rows)),
+        }
+    }
+}
+
+/// Finds the first centroids; `host` refines them on the sample, which is `drawn` already or is now.
 pub(super) fn seed(
     host: &dyn Backend,
     data: &TileSet,
     keys: &RowKeys,
     params: &KMeansParams,
+    drawn: &mut Option<SeedRows>,
     observer: &dyn Observer,
 ) -> Result<(Centroids, Seeding)> {
-    let m = SAMPLE_ROWS.max(64 * params.n_clusters);
-    let rows = keys.sample(data.n_rows(), m, params.seed, |row| data.weight(row) > 0);
-    // The sample stands in the order of its hashes: its first rows are a sample of their own.
-    let n_scout = SCOUT_ROWS.max(64 * params.n_clusters);
-    let n_scout = if rows.len() < 2 * n_scout { rows.len() } else { n_scout };
-    let scout = Sample::new(data, keys, &rows[..n_scout]);
+    let rows = match drawn.take().filter(|rows| rows.serves(params)) {
+        Some(rows) => drawn.insert(rows),
+        None => drawn.insert(SeedRows::draw(data, keys, params)),
+    };
     let search = swap::Search::new(host, params.seed, observer);
-    let (best, start) = restarts(host, &scout, params, observer)?;
-    let mut centroids = search.improve(&scout.job(params), start)?;
-    if rows.len() > n_scout {
-        let sample = Sample::new(data, keys, &rows);
+    let (best, start) = restarts(host, &rows.scout, params, observer)?;
+    let mut centroids = search.improve(&rows.scout.job(params), start)?;
+    if let Some(sample) = &rows.sample {
         centroids = search.improve(&sample.job(params), centroids)?;
     }
     Ok((
         centroids,
         Seeding {
-            n_sample: rows.len(),
+            n_sample: rows.n_sample,
             n_init: params.n_init,
             best,
         },
