@@ -50,7 +50,7 @@ fn table(fit: &Fit, rows: &[&ColumnReport]) -> Table {
         };
         let cells = [
             column.column.clone(),
-            role_name(column.role).into(),
+            column.role.name().into(),
             short_type(&column.data_type),
             missing,
         ];
@@ -145,18 +145,6 @@ fn one_hot(features: &[&FeaturePreparation], column: &ColumnReport) -> Vec<Strin
 
 fn weight(feature: &FeaturePreparation) -> Option<String> {
     (feature.weight != 1.0).then(|| format!("weight {}", number(feature.weight)))
-}
-
-/// What the table calls a role.
-pub(super) fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Feature => "feature",
-        Role::Id => "id",
-        Role::Weight => "weight",
-        Role::Outcome => "outcome",
-        Role::Carried => "carried",
-        Role::Ignored => "ignored",
-    }
 }
 
 /// A type in a word: units, digits, and how texts are kept do not matter here.

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use kohort::artifact::{InputRecord, RunDir, RunRecord, Selection, check_carried_columns, check_output_dir};
+use kohort::artifact::{
+    DeviceRecord, InputRecord, RunDir, RunRecord, Selection, check_carried_columns, check_output_dir,
+};
 use kohort::data::{BatchSource, ParquetSource};
 use kohort::features::{carried_columns, check_columns};
 use kohort::fit::{Fit, FitOptions, Observed, fit, fit_auto};
@@ -15,7 +17,7 @@ use kohort::run::{self, RunContext};
 use kohort::segments::{Difference, MIN_CELL, OutcomeFigures, SegmentProfile, set_apart};
 use kohort::{Error, Result};
 
-use super::args::FitArgs;
+use super::args::{ComputeArgs, FitArgs};
 use super::columns;
 use super::output::{
     Align, Output, Table, count, number, percent, plural, seconds, shorten, show_stages, stderr_width, stdout_width,
@@ -28,8 +30,7 @@ use super::sweep;
 const TOLD_FEATURES: usize = 3;
 
 pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
-    let started = Instant::now();
-    let created = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let begun = now();
     plan::check_folder(&args.out)?;
     check_output_dir(&args.out, args.overwrite)?;
     let select = plan::select_options(args)?;
@@ -58,14 +59,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     }
     output.note(&columns::text(&fitted, stderr_width()));
     progress.warn(&fitted.warnings);
-    let context = RunContext {
-        created,
-        started,
-        data: args.data.clone(),
-        inputs: inputs(&source)?,
-        device,
-        threads: plan::threads(&args.compute),
-    };
+    let context = context(begun, &args.data, &source, device, &args.compute)?;
     progress.event(Event::Stage("write"));
     let observed = Observed {
         source: &source,
@@ -76,6 +70,30 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     progress.clear();
     show(&fitted, &record?, args, output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// When a command begins: as RFC 3339, and for measuring.
+pub(super) fn now() -> (String, Instant) {
+    let created = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    (created, Instant::now())
+}
+
+/// What a record keeps of how it came about.
+pub(super) fn context(
+    (created, started): (String, Instant),
+    data: &[String],
+    source: &ParquetSource,
+    device: DeviceRecord,
+    compute: &ComputeArgs,
+) -> Result<RunContext> {
+    Ok(RunContext {
+        created,
+        started,
+        data: data.to_vec(),
+        inputs: inputs(source)?,
+        device,
+        threads: plan::threads(compute),
+    })
 }
 
 /// What a record keeps of the input files.

@@ -11,7 +11,7 @@ use kohort::kmeans::{Event, Observer};
 use kohort::{Error, Result};
 
 use super::args::InspectArgs;
-use super::columns::{role_name, short_type};
+use super::columns::short_type;
 use super::output::{Align, Output, Table, count, number, percent, plural, stdout_width};
 use super::plan;
 use super::progress::Progress;
@@ -68,7 +68,7 @@ fn table(columns: &[ColumnInspection], wide: bool) -> Table {
         let mut cells = vec![
             report.column.clone(),
             short_type(&report.data_type),
-            role_name(report.role).into(),
+            report.role.name().into(),
             column
                 .share_missing
                 .filter(|share| *share > 0.0)

@@ -1,7 +1,6 @@
 //! `kohort sweep`: a table of numbers of segments, what becomes of the segments from one to the next, and the decision.
 
 use std::process::ExitCode;
-use std::time::Instant;
 
 use serde_json::Value;
 
@@ -10,12 +9,12 @@ use kohort::data::BatchSource;
 use kohort::features::{Role, check_columns};
 use kohort::fit::{SweptTable, sweep};
 use kohort::kmeans::{Event, Observer};
-use kohort::run::{self, RunContext};
+use kohort::run;
 use kohort::select::{Candidate, Flow, Sweep};
 use kohort::{Error, Result};
 
 use super::args::SweepArgs;
-use super::fit::inputs;
+use super::fit::{context, now};
 use super::output::{Align, Output, Table, percent, plural, seconds, show_stages, some_of, stdout_width};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
@@ -26,8 +25,7 @@ const BAR: usize = 8;
 const TOLD_SHARE: f64 = 0.05;
 
 pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
-    let started = Instant::now();
-    let created = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let begun = now();
     if let Some(out) = &args.out {
         plan::check_folder(out)?;
         check_output_sweep(out, args.overwrite)?;
@@ -47,14 +45,7 @@ pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
     let swept = swept?;
     output.note(&columns_text(&swept));
     progress.warn(&swept.warnings);
-    let context = RunContext {
-        created,
-        started,
-        data: args.data.clone(),
-        inputs: inputs(&source)?,
-        device,
-        threads: plan::threads(&args.compute),
-    };
+    let context = context(begun, &args.data, &source, device, &args.compute)?;
     progress.event(Event::Stage("write"));
     let dir = args.out.as_ref().map(|out| RunDir::create_sweep(out, args.overwrite));
     let record = run::write_sweep(dir.transpose()?, &swept, &options, &select, &context, check_interrupt);

@@ -31,6 +31,21 @@ pub enum Role {
     Ignored,
 }
 
+impl Role {
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Feature => "feature",
+            Self::Id => "id",
+            Self::Weight => "weight",
+            Self::Outcome => "outcome",
+            Self::Carried => "carried",
+            Self::Ignored => "ignored",
+        }
+    }
+}
+
 /// What was made of a column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ColumnReport {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use arrow::array::Array;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::MIN_CELL;
 use super::decode::map_texts;
 use super::personal::Forms;
 use crate::num::distinct::Distinct;
@@ -15,10 +16,8 @@ const MAX_COUNTED: usize = 10_000;
 const MAX_LEVEL_BYTES: usize = 120;
 /// Most levels that become features of their own; the rest are grouped.
 const MAX_LEVELS: usize = 20;
-/// A level of its own has at least one row in so many.
+/// A level of its own has at least one row in so many, and [`MIN_CELL`].
 const RARE: u64 = 100;
-/// And at least so many rows: what fewer share could tell who they are.
-const MIN_LEVEL_ROWS: u64 = 11;
 
 /// The texts of a column, counted. The union of two counts is their sum, in any order.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -120,7 +119,7 @@ impl LevelCounts {
         };
         let mut levels: Vec<(&String, u64)> = counts.iter().map(|(text, &count)| (text, count)).collect();
         levels.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        let least = MIN_LEVEL_ROWS.max(n_rows.div_ceil(RARE));
+        let least = MIN_CELL.max(n_rows.div_ceil(RARE));
         let n_kept = levels
             .iter()
             .take(MAX_LEVELS)

@@ -3,7 +3,7 @@
 use super::svg::{self, Axis, CELL, Curve};
 use super::*;
 use crate::error::escape;
-use crate::features::{Role, ValueKind};
+use crate::features::ValueKind;
 use crate::kmeans::StopReason;
 use crate::segments::{FeatureProfile, OutcomeProfile, is_share};
 
@@ -600,7 +600,7 @@ fn columns(report: &Report) -> String {
                 "<tr><th scope=\"row\" class=\"t w\">{}</th><td class=\"t\">{}</td><td class=\"t w\">{}</td>\
                  <td class=\"n\">{missing}</td><td class=\"t w\">{}</td></tr>\n",
                 name(&column.column),
-                role(column.role),
+                column.role.name(),
                 name(&column.data_type),
                 escaped(&shortened(&done, 4 * NAME_CHARS)),
             )
@@ -619,17 +619,6 @@ fn columns(report: &Report) -> String {
         );
     }
     text
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Feature => "feature",
-        Role::Id => "id",
-        Role::Weight => "weight",
-        Role::Outcome => "outcome",
-        Role::Carried => "carried",
-        Role::Ignored => "ignored",
-    }
 }
 
 fn how(report: &Report) -> String {

@@ -8,10 +8,11 @@ mod naming;
 mod outcomes;
 mod profile;
 
+pub use crate::features::MIN_CELL;
 pub use assignment::{Assignment, labels_hash};
 pub use confidence::{BoundaryDecile, BoundaryReport, Confidence, ConfidenceCounts, outlier_distances};
 pub use explain::{Change, Explainer, Explanation, Reason, Value};
 pub use map::{MOST_MAPPED, SegmentMap, segment_map};
 pub use naming::{Difference, draft_names, is_share, is_small_cell, set_apart};
-pub use outcomes::{MIN_CELL, OutcomeFigures, OutcomeProfile, outcomes};
+pub use outcomes::{OutcomeFigures, OutcomeProfile, outcomes};
 pub use profile::{FeatureProfile, Profile, SegmentProfile, profile};

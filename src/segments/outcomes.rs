@@ -5,11 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::features::{OutcomeColumn, ValueKind, decode};
+use crate::features::{MIN_CELL, OutcomeColumn, ValueKind, decode};
 use crate::num::Moments;
 
-/// Figures of fewer rows than this are not told: they could be traced to single rows.
-pub const MIN_CELL: u64 = 11;
 /// The 97.5 % quantile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 

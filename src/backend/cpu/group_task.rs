@@ -2,6 +2,7 @@
 
 use super::group_kernel::GroupScores;
 use super::groups::{GroupView, MAX_GROUPS};
+use super::sums::bits;
 use super::task::{PassPlan, Task, Worker};
 use crate::tiles::BLOCK;
 
@@ -110,15 +111,14 @@ impl PassPlan<'_> {
         self.open(worker, &task.lower[rows.start * n_lower..rows.end * n_lower], view, all);
         for (slot, &own) in own.iter().enumerate().take(rows.len()) {
             let open = &mut worker.groups.scores.open[slot];
-            let mut others = *open & !own;
+            let others = *open & !own;
             *open |= own;
             if own == 0 {
                 *open = 0;
                 continue;
             }
-            while others != 0 {
-                worker.groups.push(others.trailing_zeros() as usize, slot);
-                others &= others - 1;
+            for group in bits(others) {
+                worker.groups.push(group, slot);
             }
         }
     }

@@ -59,14 +59,15 @@ impl<'d> CpuSession<'d> {
         }
     }
 
-    /// What a first look in integers needs, where that pays.
+    /// What a first look in integers needs; `None` for shapes that do not suit it.
     fn coarse_table(&self, centroids: &Centroids) -> Option<CoarseTable> {
-        self.backend.kernels.coarse?;
-        let pays = policy::coarse_pays(centroids.n_clusters(), centroids.n_features());
-        pays.then(|| {
-            let usual_norm = *self.usual_norm.get_or_init(|| usual_norm(self.data));
-            CoarseTable::new(centroids, usual_norm)
-        })?
+        let usual_norm = *self.usual_norm.get_or_init(|| usual_norm(self.data));
+        CoarseTable::new(centroids, usual_norm)
+    }
+
+    /// Whether it pays for a shape, as far as the shape tells.
+    fn coarse_pays(&self, k: usize, d: usize) -> bool {
+        self.backend.kernels.coarse.is_some() && policy::coarse_pays(k, d)
     }
 
     /// Begins with centroids of a shape.
@@ -81,12 +82,7 @@ impl<'d> CpuSession<'d> {
             workers: workers
                 .map(|_| Mutex::new(Worker::new(k, d, &self.backend.kernels)))
                 .collect(),
-            policy: Policy::new(
-                pruning,
-                k,
-                d,
-                self.backend.kernels.coarse.is_some() && policy::coarse_pays(k, d),
-            ),
+            policy: Policy::new(pruning, k, d, self.coarse_pays(k, d)),
             centroids: centroids.clone(),
             bounds: (pruning != Pruning::Never).then(|| Bounds::new(k, n_rows, n_rows.div_ceil(BLOCK))),
             groups: None,
@@ -194,13 +190,10 @@ impl Session for CpuSession<'_> {
     fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
         let n = self.data.n_rows();
         let (mut labels, mut runners_up) = (labels(n), labels(n));
+        let is_coarse = self.coarse_pays(centroids.n_clusters(), centroids.n_features())
+            && self.kept.as_ref().is_none_or(|kept| kept.policy.is_coarse());
         let plan = PassPlan {
-            coarse: self
-                .kept
-                .as_ref()
-                .is_none_or(|kept| kept.policy.is_coarse())
-                .then(|| self.coarse_table(centroids))
-                .flatten(),
+            coarse: is_coarse.then(|| self.coarse_table(centroids)).flatten(),
             ..PassPlan::new(self.backend.kernels, centroids)
         };
         let places = Places {

@@ -298,7 +298,7 @@ impl PassPlan<'_> {
             worker.tally.n_watched += rows.len() as u64;
             return;
         }
-        let Some((mut open, least)) = self.check(&mut worker.tally, task, block) else {
+        let Some((open, least)) = self.check(&mut worker.tally, task, block) else {
             self.assign_block(worker, task, block);
             return;
         };
@@ -312,10 +312,7 @@ impl PassPlan<'_> {
         } else {
             f32::NEG_INFINITY
         };
-        while open != 0 {
-            worker.pending.push(rows.start as u32 + open.trailing_zeros());
-            open &= open - 1;
-        }
+        worker.pending.extend(bits(open).map(|slot| (rows.start + slot) as u32));
         self.assign_gathered(worker, task, Look::First, BLOCK);
     }
 
