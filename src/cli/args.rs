@@ -728,6 +728,8 @@ pub(crate) enum ScaleArg {
     Robust,
     /// From 0 to 1
     Minmax,
+    /// Ranks in place of values, then as zscore: only order counts, and nothing is an outlier
+    Rank,
     /// As they are
     None,
 }

@@ -238,6 +238,7 @@ pub(crate) fn scale(arg: ScaleArg) -> Scale {
         ScaleArg::Zscore => Scale::Zscore,
         ScaleArg::Robust => Scale::Robust,
         ScaleArg::Minmax => Scale::Minmax,
+        ScaleArg::Rank => Scale::Rank,
         ScaleArg::None => Scale::None,
     }
 }

@@ -278,7 +278,6 @@ impl Kept {
         }
     }
 
-
     /// The shares of a pass.
     fn shares<'p>(
         &'p mut self,
