@@ -111,6 +111,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         stop_reason: summary.stop_reason,
         inertia: summary.inertia,
         inertia_exact: summary.inertia_exact.to_string(),
+        n_trimmed: summary.n_trimmed,
         n_doubtful: summary.n_doubtful,
         share_doubtful: summary.n_doubtful as f64 / (summary.n_assigned as f64).max(1.0),
         seeding: summary.seeding.as_ref().map(|seeding| SeedingRecord {
@@ -150,6 +151,7 @@ fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<Opt
         max_iter: options.max_iter,
         tol: options.tol,
         seed: options.seed,
+        trim: options.trim,
     })
 }
 
@@ -179,6 +181,7 @@ pub fn options(record: &RunRecord) -> FitOptions {
         max_iter,
         tol,
         seed,
+        trim,
     } = record.options.clone();
     FitOptions {
         features,
@@ -196,6 +199,7 @@ pub fn options(record: &RunRecord) -> FitOptions {
         max_iter,
         tol,
         seed,
+        trim,
         chunk_bytes: MAX_CHUNK_BYTES,
         threads: 0,
     }

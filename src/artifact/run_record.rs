@@ -58,6 +58,9 @@ pub struct RunRecord {
     pub inertia: f64,
     /// The same without rounding, in centroid units squared times integer weights: a whole number in decimal digits.
     pub inertia_exact: String,
+    /// Rows that moved no centroid, and are not in the inertia; none where none were to be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_trimmed: Option<u64>,
     /// Rows that needed exact arithmetic, over all passes; may differ between devices.
     pub n_doubtful: u64,
     /// Their share of the rows assigned, over all passes.
@@ -117,6 +120,13 @@ pub struct OptionsRecord {
     pub tol: f64,
     /// Seed of the sample and of the restarts.
     pub seed: u64,
+    /// The share of the rows that moved no centroid.
+    #[serde(default, skip_serializing_if = "is_none_trimmed")]
+    pub trim: f64,
+}
+
+fn is_none_trimmed(trim: &f64) -> bool {
+    *trim == 0.0
 }
 
 /// Where the first centroids come from.
@@ -351,6 +361,7 @@ mod tests {
             max_iter: 300,
             tol: 1e-4,
             seed: u64::MAX,
+            trim: 0.125,
         }
     }
 
@@ -412,6 +423,7 @@ mod tests {
             stop_reason: StopReason::Converged,
             inertia: 0.1 + 0.2,
             inertia_exact: u128::MAX.to_string(),
+            n_trimmed: Some(1),
             n_doubtful: 1,
             share_doubtful: 1.0 / 70.0,
             seeding: Some(SeedingRecord {

@@ -94,6 +94,10 @@ pub(crate) struct FitArgs {
     #[command(flatten)]
     pub(crate) kmeans: KMeansArgs,
 
+    /// Have this share of the rows, those farthest from their centroids, move no centroid: 1% or 0.01
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "K-means")]
+    pub(crate) trim: Option<f64>,
+
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
 

@@ -142,6 +142,13 @@ fn summary_line(record: &RunRecord) -> String {
             StopReason::Tolerance => "centroids within --tol",
             StopReason::MaxIter => "stopped at --max-iter",
         },
+    ) + &record.n_trimmed.map_or_else(String::new, trimmed_text)
+}
+
+fn trimmed_text(n_rows: u64) -> String {
+    format!(
+        "\n{} farthest from their centroids moved none of them, and are not in the inertia",
+        plural(n_rows, "row")
     )
 }
 

@@ -139,7 +139,11 @@ pub(crate) fn fit_options(args: &FitArgs, select: Option<&SweepOptions>) -> Resu
         (NumberArg::Fixed(n), None) => *n,
         _ => return Err(Error::Internal("a number of clusters to be found, and no sweep".into())),
     };
-    job_options(n_clusters, select.is_some(), &args.columns, &args.kmeans, &args.compute)
+    let options = job_options(n_clusters, select.is_some(), &args.columns, &args.kmeans, &args.compute)?;
+    Ok(FitOptions {
+        trim: args.trim.unwrap_or(options.trim),
+        ..options
+    })
 }
 
 /// The same for any command that fits; `swept` where several numbers of clusters are tried.
@@ -165,6 +169,7 @@ pub(crate) fn job_options(
         max_iter: kmeans.max_iter,
         tol: kmeans.tol,
         seed: kmeans.seed,
+        trim: 0.0,
         chunk_bytes: chunk_bytes(compute),
         threads: threads(compute),
     })

@@ -70,6 +70,33 @@ fn a_fit_is_told_and_written() {
 }
 
 #[test]
+fn trimmed_rows_and_ranks_are_recorded_and_verified() {
+    let sandbox = Sandbox::new();
+    for (options, n_trimmed) in [("--trim 5%", Some(12)), ("--scale rank", None)] {
+        let record = object(&sandbox, &format!("{FIT} {options} --overwrite --json"));
+        assert_eq!(record["n_trimmed"].as_u64(), n_trimmed, "{options}");
+        // What is left out of the centroids is a customer all the same.
+        let n_rows = record["segments"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|segment| &segment["n_rows"]);
+        assert_eq!(n_rows.map(|n| n.as_u64().unwrap()).sum::<u64>(), 240, "{options}");
+        assert_eq!(
+            object(&sandbox, "verify run --threads 1 --json")["matches"],
+            true,
+            "{options}"
+        );
+        ok(&sandbox, "score run customers.parquet --out scored.parquet --overwrite");
+        assert_eq!(
+            segments(&sandbox, "run/assignments.parquet"),
+            segments(&sandbox, "scored.parquet"),
+            "{options}"
+        );
+    }
+}
+
+#[test]
 fn a_fit_tells_its_warnings_and_what_it_left_out() {
     let sandbox = Sandbox::new();
     let args = "fit customers.parquet -k 1 --device cpu --features *_days,age --weight n_orders --scale robust";
