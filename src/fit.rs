@@ -76,6 +76,8 @@ pub struct FitOptions {
     pub seed: u64,
     /// The share of the rows that move no centroid, those farthest from theirs: from 0 to below a half.
     pub trim: f64,
+    /// Whether outliers get no segment, see [`Confidence::unassign_outliers`].
+    pub unassign_outliers: bool,
     /// Largest chunk of prepared values in bytes. Changes nothing in the result.
     pub chunk_bytes: usize,
     /// Threads for everything on the host, 0 for one per core. Changes nothing in the result.
@@ -102,6 +104,7 @@ impl FitOptions {
             tol,
             seed,
             trim: 0.0,
+            unassign_outliers: false,
             chunk_bytes: MAX_CHUNK_BYTES,
             threads: 0,
         }
@@ -202,13 +205,15 @@ pub struct FitSummary {
     pub inertia_exact: u128,
     /// Row decisions that needed exact arithmetic. Diagnostic: may differ between devices.
     pub n_doubtful: u64,
+    /// Outliers that got no segment.
+    pub n_unassigned: u64,
     /// Rows that moved no centroid, and are not in the inertia; `None` where none were to be left out.
     pub n_trimmed: Option<u64>,
     /// Row decisions in all.
     pub n_assigned: u64,
     /// How the first centroids were found; `None` where they were given.
     pub seeding: Option<Seeding>,
-    /// Total weight of each segment, in units of the weight column (rows, where there is none).
+    /// Total weight of each segment, outliers with it, in units of the weight column (rows, where there is none).
     pub segment_weights: Vec<f64>,
     /// Over keys and segments, see [`labels_hash`].
     pub labels_hash: String,
@@ -367,14 +372,27 @@ impl Job<'_> {
         let confidence = Confidence {
             boundary_margin: flips.as_ref().map(|flips| flips.boundary_margin(&assignment)),
             outlier_distances: outlier_distances(&assignment, n_segments, preparation.grid),
+            unassign_outliers: self.options.unassign_outliers,
         };
         let counts = confidence.counts(&assignment, n_segments);
         let boundary = flips.zip(confidence.boundary_margin);
         let boundary = boundary.map(|(flips, margin)| flips.report(&assignment, margin, &counts.n_boundary));
-        let profile = profile(self.source, &preparation, &assignment.labels, n_segments)?;
+        let segments = confidence.segments(&assignment, n_segments);
+        // Rows without a segment are profiled as one more, which is not told.
+        let n_unassigned = segments
+            .iter()
+            .filter(|&&segment| segment as usize == n_segments)
+            .count();
+        let n_profiled = n_segments + usize::from(n_unassigned > 0);
+        let mut profile = profile(self.source, &preparation, &segments, n_profiled)?;
+        profile.segments.truncate(n_segments);
         let schema = self.source.schema();
         let outcome_columns = outcome_columns(schema, &self.options.features)?;
-        let outcomes = outcomes(self.source, &outcome_columns, &assignment.labels, n_segments)?;
+        let mut outcomes = outcomes(self.source, &outcome_columns, &segments, n_profiled)?;
+        outcomes
+            .iter_mut()
+            .for_each(|outcome| outcome.segments.truncate(n_segments));
+        drop(segments);
         let carried_columns = carried_columns(schema, &self.options.features)?;
         clock.end();
         Ok(Fit {
@@ -383,7 +401,7 @@ impl Job<'_> {
                 centroids: run.centroids,
                 id_columns: self.options.features.id.clone(),
                 weight_column: self.options.features.weight.clone(),
-                segment_counts: run.partial.counts,
+                segment_counts: profile.segments.iter().map(|segment| segment.count).collect(),
                 confidence,
             },
             assignment,
@@ -396,6 +414,7 @@ impl Job<'_> {
             boundary,
             n_outliers: counts.n_outliers,
             summary: FitSummary {
+                n_unassigned: n_unassigned as u64,
                 stages: clock.stages,
                 ..summary
             },
@@ -423,6 +442,7 @@ impl Job<'_> {
             stop_reason: run.stop_reason,
             inertia: run.inertia as f64 * inertia_unit(preparation, prepared),
             inertia_exact: run.inertia,
+            n_unassigned: 0,
             n_trimmed: trimmed.map(|trim| trim.n_rows() as u64),
             n_doubtful: run.n_doubtful,
             n_assigned: run.n_assigned,

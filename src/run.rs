@@ -111,6 +111,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         stop_reason: summary.stop_reason,
         inertia: summary.inertia,
         inertia_exact: summary.inertia_exact.to_string(),
+        n_unassigned: summary.n_unassigned,
         n_trimmed: summary.n_trimmed,
         n_doubtful: summary.n_doubtful,
         share_doubtful: summary.n_doubtful as f64 / (summary.n_assigned as f64).max(1.0),
@@ -152,6 +153,7 @@ fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<Opt
         tol: options.tol,
         seed: options.seed,
         trim: options.trim,
+        unassign_outliers: options.unassign_outliers,
     })
 }
 
@@ -182,6 +184,7 @@ pub fn options(record: &RunRecord) -> FitOptions {
         tol,
         seed,
         trim,
+        unassign_outliers,
     } = record.options.clone();
     FitOptions {
         features,
@@ -200,6 +203,7 @@ pub fn options(record: &RunRecord) -> FitOptions {
         tol,
         seed,
         trim,
+        unassign_outliers,
         chunk_bytes: MAX_CHUNK_BYTES,
         threads: 0,
     }

@@ -58,6 +58,9 @@ pub struct RunRecord {
     pub inertia: f64,
     /// The same without rounding, in centroid units squared times integer weights: a whole number in decimal digits.
     pub inertia_exact: String,
+    /// Outliers that got no segment, and are in the size of none.
+    #[serde(default)]
+    pub n_unassigned: u64,
     /// Rows that moved no centroid, and are not in the inertia; none where none were to be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_trimmed: Option<u64>,
@@ -123,6 +126,9 @@ pub struct OptionsRecord {
     /// The share of the rows that moved no centroid.
     #[serde(default, skip_serializing_if = "is_none_trimmed")]
     pub trim: f64,
+    /// Whether outliers got no segment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unassign_outliers: bool,
 }
 
 fn is_none_trimmed(trim: &f64) -> bool {
@@ -319,7 +325,7 @@ impl RunRecord {
         let n_rows = self
             .segments
             .iter()
-            .try_fold(0u64, |sum, segment| sum.checked_add(segment.n_rows));
+            .try_fold(self.n_unassigned, |sum, segment| sum.checked_add(segment.n_rows));
         if n_rows != Some(self.n_rows) {
             return Err(format!("its segments do not hold {} rows together", self.n_rows));
         }
@@ -362,6 +368,7 @@ mod tests {
             tol: 1e-4,
             seed: u64::MAX,
             trim: 0.125,
+            unassign_outliers: true,
         }
     }
 
@@ -423,6 +430,7 @@ mod tests {
             stop_reason: StopReason::Converged,
             inertia: 0.1 + 0.2,
             inertia_exact: u128::MAX.to_string(),
+            n_unassigned: 0,
             n_trimmed: Some(1),
             n_doubtful: 1,
             share_doubtful: 1.0 / 70.0,

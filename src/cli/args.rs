@@ -98,6 +98,16 @@ pub(crate) struct FitArgs {
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "K-means")]
     pub(crate) trim: Option<f64>,
 
+    /// What becomes of rows far outside their segment
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value = "flag",
+        help_heading = "Output"
+    )]
+    pub(crate) outliers: OutliersArg,
+
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
 
@@ -736,6 +746,14 @@ pub(crate) enum ScaleArg {
     Rank,
     /// As they are
     None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutliersArg {
+    /// They have an outlier_score above 1
+    Flag,
+    /// They get no segment as well: not in assignments.parquet, nor in any figure of one
+    Unassign,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

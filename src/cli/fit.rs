@@ -164,6 +164,9 @@ fn confidence_text(record: &RunRecord) -> Option<String> {
     if n_outliers > 0 {
         text += &format!("; {} far outside the segment", plural(n_outliers, "row"));
     }
+    if record.n_unassigned > 0 {
+        text += ", and in none";
+    }
     Some(text)
 }
 

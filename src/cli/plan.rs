@@ -23,7 +23,9 @@ use kohort::select::SweepOptions;
 use kohort::tiles::MAX_CHUNK_BYTES;
 use kohort::{Error, Result};
 
-use super::args::{ChoiceArgs, ColumnArgs, ComputeArgs, FitArgs, InitArg, KMeansArgs, Names, NumberArg, ScaleArg};
+use super::args::{
+    ChoiceArgs, ColumnArgs, ComputeArgs, FitArgs, InitArg, KMeansArgs, Names, NumberArg, OutliersArg, ScaleArg,
+};
 use super::output::{Output, plural};
 
 /// The files that DATA names, as one table.
@@ -142,6 +144,7 @@ pub(crate) fn fit_options(args: &FitArgs, select: Option<&SweepOptions>) -> Resu
     let options = job_options(n_clusters, select.is_some(), &args.columns, &args.kmeans, &args.compute)?;
     Ok(FitOptions {
         trim: args.trim.unwrap_or(options.trim),
+        unassign_outliers: args.outliers == OutliersArg::Unassign,
         ..options
     })
 }
@@ -170,6 +173,7 @@ pub(crate) fn job_options(
         tol: kmeans.tol,
         seed: kmeans.seed,
         trim: 0.0,
+        unassign_outliers: false,
         chunk_bytes: chunk_bytes(compute),
         threads: threads(compute),
     })

@@ -43,6 +43,12 @@ impl Ranks {
         }
     }
 
+    /// Points between which the function is linear.
+    #[must_use]
+    pub fn n_points(&self) -> usize {
+        self.values.len()
+    }
+
     /// The rank of a value, which must not be NaN.
     #[must_use]
     pub fn rank(&self, v: f64) -> f64 {

@@ -32,6 +32,8 @@ pub struct Explanation {
     pub margin: Option<f64>,
     /// See [`Confidence::is_boundary`].
     pub is_boundary: Option<bool>,
+    /// See [`Confidence::outlier_score`]: above 1, the row is an outlier.
+    pub outlier_score: Option<f64>,
     /// What speaks most for the segment first.
     pub reasons: Vec<Reason>,
     /// For each column that can do it alone, the smallest change that moves the row; the smallest of all first.
@@ -152,6 +154,8 @@ impl<'m> Explainer<'m> {
             distance_2,
             margin,
             is_boundary: margin.zip(limit).map(|(margin, limit)| margin <= limit),
+            outlier_score: { self.confidence.outlier_distances.get(placed.nearest).copied().flatten() }
+                .map(|limit| distance / limit),
             reasons: self.reasons(raw, &placed, runner_up),
             changes: self.changes(raw, &placed),
         }
