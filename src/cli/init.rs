@@ -40,12 +40,12 @@ pub(crate) struct InitArgs {
     #[arg(long)]
     pub(crate) force: bool,
 
-    #[command(flatten)]
-    pub(crate) columns: ColumnArgs,
-
     /// Threads of the CPU [default: all]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     pub(crate) threads: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) columns: ColumnArgs,
 
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
@@ -124,6 +124,7 @@ fn text(data: &[String], n_rows: usize, columns: &[ColumnInspection]) -> String 
         [one] => one.clone(),
         several => format!("[{}]", several.join(", ")),
     };
+    let typed = typed();
     format!(
         "\
 # What `kohort fit` does without being told, written by `kohort init` from {rows} and {n_columns}: edit it.
@@ -135,9 +136,8 @@ data = {data}
 [columns]
 {id}
 # What to cluster on: take a line out, or in. Columns that the data gets later are left out until they are named.
-{features}
-{outcome}{typed}
-# How columns are prepared, and what else can be said of them. These change something:
+{features}{outcome}{typed}
+# How columns are prepared, and what else can be said of them. Each of these changes something:
 {examples}
 [fit]
 k = \"auto\"  # or a number, or a range such as \"2..8\"
@@ -156,8 +156,8 @@ k = \"auto\"  # or a number, or a range such as \"2..8\"
         id = id(columns),
         features = features(columns),
         outcome = outcome(columns),
-        typed = typed(),
-        examples = examples(columns),
+        typed = as_asked(&typed),
+        examples = examples(columns, &typed),
     )
 }
 
@@ -245,39 +245,53 @@ fn outcome(columns: &[ColumnInspection]) -> String {
 }
 
 /// What else was said by flags.
-fn typed() -> String {
-    let lines = config::typed_of_columns(&["id", "features", "exclude", "outcome"]);
+fn typed() -> Vec<(String, String)> {
+    config::typed_of_columns(&["id", "features", "exclude", "outcome"])
+}
+
+fn as_asked(typed: &[(String, String)]) -> String {
+    let lines: Vec<&str> = typed.iter().map(|(_, line)| line.as_str()).collect();
     match lines.as_slice() {
         [] => String::new(),
         lines => format!("\n# As asked for.\n{}\n", lines.join("\n")),
     }
 }
 
-/// What can be said about preparation, with columns of this table where there are some.
-fn examples(columns: &[ColumnInspection]) -> String {
-    let features = || columns.iter().filter(|column| column.report.role == Role::Feature);
-    let name = |column: &ColumnInspection| quoted(&column.report.column);
-    let number = features()
-        .find(|column| column.numbers.is_some())
-        .map_or_else(|| quoted("visits"), name);
-    let bent: Vec<String> = features()
-        .filter(|column| column.report.log.is_some())
-        .map(name)
-        .collect();
-    let log = if bent.is_empty() {
-        number.clone()
-    } else {
-        bent.join(", ")
+/// What can be said about preparation, of a column of this table where there is one of numbers; without the keys that
+/// are there already.
+fn examples(columns: &[ColumnInspection], typed: &[(String, String)]) -> String {
+    let is_number = |column: &&ColumnInspection| {
+        let word = short_type(&column.report.data_type);
+        let numbers = ["int", "uint", "float", "decimal"];
+        column.report.role == Role::Feature && numbers.iter().any(|kind| word.starts_with(kind))
     };
-    format!(
-        "\
-# scale = \"robust\"  # by default zscore; or minmax, none
-# log = [{log}]  # by default auto, which takes {taken}; or none
-# clip = 0.01  # ends of each column that are moved to the quantile there
-# missing = {{ {number} = \"mean\" }}  # by default median; or indicator, refuse, a number
-# weights = {{ {number} = 2 }}  # how much a column counts
-# block = {{ all_of_it = [{number}] }}  # columns that count as one together
-",
-        taken = if bent.is_empty() { "no column here" } else { "these" },
-    )
+    let number = columns.iter().find(is_number);
+    let name = number.map_or_else(|| quoted("visits"), |column| quoted(&column.report.column));
+    let examples = [
+        (
+            "scale",
+            "\"robust\"  # zscore unless you say so; or minmax, none".to_owned(),
+        ),
+        (
+            "log",
+            "\"none\"  # auto unless you say so, which takes the columns with log1p above; or a list of columns".into(),
+        ),
+        (
+            "clip",
+            "0.01  # moves the ends of each column to the quantile there".into(),
+        ),
+        (
+            "missing",
+            format!("{{ {name} = \"mean\" }}  # median unless you say so; or indicator, refuse, a number"),
+        ),
+        ("weights", format!("{{ {name} = 2 }}  # counts so much more")),
+        (
+            "block",
+            format!("{{ together = [{name}] }}  # columns that count as one together"),
+        ),
+    ];
+    let left = examples
+        .iter()
+        .filter(|(key, _)| !typed.iter().any(|(typed, _)| typed == key));
+    left.map(|(key, example)| format!("# {key} = {example}\n")).collect()
 }

@@ -198,7 +198,11 @@ fn reason(error: &clap::Error) -> String {
     if let Some(ContextValue::Strings(valid)) = error.get(ContextKind::ValidValue)
         && !valid.is_empty()
     {
-        return format!("expected one of {}", valid.join(", "));
+        let near = match error.get(ContextKind::SuggestedValue) {
+            Some(ContextValue::String(near)) => format!("; did you mean {near}?"),
+            _ => String::new(),
+        };
+        return format!("expected one of {}{near}", valid.join(", "));
     }
     match std::error::Error::source(error) {
         Some(source) => source.to_string(),

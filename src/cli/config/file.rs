@@ -12,7 +12,7 @@ use kohort::data::read_small;
 use kohort::error::escape;
 use kohort::{Error, Result};
 
-use super::super::output::stderr_width;
+use super::super::output::{shorten, stderr_width};
 use super::catalog::{COLUMNS, Catalog, CommandOptions, Opt, TOP};
 use super::excerpt::excerpt;
 use super::values::{Misfit, texts};
@@ -21,6 +21,8 @@ use super::values::{Misfit, texts};
 pub(crate) const NAME: &str = "kohort.toml";
 /// Larger files are refused: this is room for some 20,000 columns.
 pub(crate) const MAX_BYTES: u64 = 2 << 20;
+/// Names are shown, and compared with known ones, up to this length.
+const MAX_NAME: usize = 60;
 
 /// A configuration file as it was read.
 #[derive(Debug)]
@@ -147,7 +149,11 @@ impl ConfigFile {
             Some(near) => format!("did you mean [{near}]?"),
             None => format!("the sections are [{}]", sections.join("], [")),
         };
-        self.error(span, format!("there is no section [{name}]"), Some(hint))
+        self.error(
+            span,
+            format!("there is no section [{}]", shorten(name, MAX_NAME)),
+            Some(hint),
+        )
     }
 
     fn unknown_key(&self, catalog: &Catalog, section: &str, name: &str, span: Range<usize>) -> Error {
@@ -172,7 +178,11 @@ impl ConfigFile {
         } else {
             format!("[{section}]")
         };
-        self.error(span, format!("{place} has no key `{name}`"), Some(hint))
+        self.error(
+            span,
+            format!("{place} has no key `{}`", shorten(name, MAX_NAME)),
+            Some(hint),
+        )
     }
 
     /// Two spellings of one key in the same section.
@@ -240,9 +250,14 @@ fn place_of(section: &str) -> String {
     }
 }
 
-/// The name that was most likely meant.
+/// The name that was most likely meant: a similar one, or one that a single slip apart.
 fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let scored = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    let name: String = name.chars().take(MAX_NAME).collect();
+    let likeness = |known: &str| match strsim::damerau_levenshtein(&name, known) {
+        0 | 1 => 1.0,
+        _ => strsim::jaro_winkler(&name, known),
+    };
+    let scored = known.map(|known| (likeness(known), known));
     let near = scored.filter(|(score, _)| *score > 0.75);
     near.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)))
         .map(|(_, known)| known)

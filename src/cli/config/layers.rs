@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use kohort::{Error, Result};
 
 use super::Environment;
-use super::catalog::{CommandOptions, Kind, Opt, TOP, flag_with, negation_id};
+use super::catalog::{Catalog, CommandOptions, Kind, Opt, TOP, flag_with, negation_id};
 use super::file::{ConfigFile, Entry};
 
 /// Who said what an option is.
@@ -122,52 +122,80 @@ fn sections<'o>(command: &'o CommandOptions, opt: &Opt) -> impl Iterator<Item = 
 
 fn of_environment(command: &CommandOptions, opt: &Opt, below: &Below<'_>) -> Result<Option<Setting>> {
     for (section, rank) in sections(command, opt).zip(1..) {
-        let name = variable(section, opt);
-        let Some(value) = (below.environment)(&name).filter(|value| !value.is_empty()) else {
-            continue;
-        };
-        let refuse = |reason: String| Error::BadSetting {
-            place: name.clone(),
-            reason,
-            excerpt: String::new(),
-            hint: Some(format!(
-                "the variable stands for --{}; unset it, or set it to what the flag takes",
-                opt.key
-            )),
-        };
-        let value = match (opt.kind, value.to_str()) {
-            (Kind::Switch, Some("true" | "1")) => "true".into(),
-            (Kind::Switch, Some("false" | "0")) => "false".into(),
-            (Kind::Switch, _) => return Err(refuse("expected true or false".into())),
-            _ => value,
-        };
-        if let Some(reason) = command.refusal(opt, std::slice::from_ref(&value)) {
-            return Err(refuse(reason));
+        if let Some(setting) = of_variable(command, opt, section, below)? {
+            return Ok(Some(Setting { rank, ..setting }));
         }
-        return Ok(Some(Setting {
-            opt: opt.clone(),
-            values: vec![value],
-            origin: Origin::Environment(name),
-            rank,
-            at: 0,
-        }));
     }
     Ok(None)
 }
 
+/// What the variable for an option in a section says.
+fn of_variable(command: &CommandOptions, opt: &Opt, section: &str, below: &Below<'_>) -> Result<Option<Setting>> {
+    let name = variable(section, opt);
+    let Some(value) = (below.environment)(&name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let refuse = |reason: String| Error::BadSetting {
+        place: name.clone(),
+        reason,
+        excerpt: String::new(),
+        hint: Some(format!(
+            "the variable stands for --{}: unset it, or set it to what the flag takes",
+            opt.key
+        )),
+    };
+    let value = match (opt.kind, value.to_str()) {
+        (Kind::Switch, Some("true" | "1")) => "true".into(),
+        (Kind::Switch, Some("false" | "0")) => "false".into(),
+        (Kind::Switch, _) => return Err(refuse("expected true or false".into())),
+        _ => value,
+    };
+    if let Some(reason) = command.refusal(opt, std::slice::from_ref(&value)) {
+        return Err(refuse(reason));
+    }
+    Ok(Some(Setting {
+        opt: opt.clone(),
+        values: vec![value],
+        origin: Origin::Environment(name),
+        rank: 1,
+        at: 0,
+    }))
+}
+
 fn of_file(command: &CommandOptions, opt: &Opt, below: &Below<'_>) -> Option<Setting> {
-    let file = below.file?;
-    sections(command, opt).zip(3..).find_map(|(section, rank)| {
-        let mut entries = below.entries.iter();
-        let entry = entries.find(|entry| entry.section == section && entry.id == opt.id)?;
+    let mut sections = sections(command, opt).zip(3..);
+    sections.find_map(|(section, rank)| {
         Some(Setting {
-            opt: opt.clone(),
-            values: entry.values.clone(),
-            origin: Origin::File(file.place(entry.span.start)),
             rank,
-            at: entry.span.start,
+            ..of_entry(opt, section, below)?
         })
     })
+}
+
+/// What the file says of an option in a section.
+fn of_entry(opt: &Opt, section: &str, below: &Below<'_>) -> Option<Setting> {
+    let mut entries = below.entries.iter();
+    let entry = entries.find(|entry| entry.section == section && entry.id == opt.id)?;
+    Some(Setting {
+        opt: opt.clone(),
+        values: entry.values.clone(),
+        origin: Origin::File(below.file?.place(entry.span.start)),
+        rank: 3,
+        at: entry.span.start,
+    })
+}
+
+/// What is set in a section, by a variable or by the file.
+///
+/// # Errors
+/// [`Error::BadSetting`] for variables that cannot be used.
+pub(super) fn in_section(catalog: &Catalog, section: &str, below: &Below<'_>) -> Result<Vec<Setting>> {
+    let mut settings = Vec::new();
+    for (command, opt) in catalog.section(section) {
+        let setting = of_variable(command, opt, section, below)?;
+        settings.extend(setting.or_else(|| of_entry(opt, section, below)));
+    }
+    Ok(settings)
 }
 
 fn default_of(opt: &Opt) -> Setting {
@@ -260,12 +288,9 @@ pub(super) fn inject(line: &[OsString], at: usize, settings: &[Setting]) -> Vec<
     full
 }
 
-/// The sections under which a variable may name an option, for those that name none.
-pub(super) fn known_variables(command: &CommandOptions) -> impl Iterator<Item = String> {
-    let of_opt = |opt: &Opt| {
-        sections(command, opt)
-            .map(|section| variable(section, opt))
-            .collect::<Vec<_>>()
-    };
-    command.options.iter().flat_map(of_opt).collect::<Vec<_>>().into_iter()
+/// Every variable that names an option.
+pub(super) fn known_variables(catalog: &Catalog) -> Vec<String> {
+    let sections = [TOP].into_iter().chain(catalog.sections());
+    let of_section = |section| { catalog.section(section).into_iter() }.map(move |(_, opt)| variable(section, opt));
+    sections.flat_map(of_section).collect()
 }

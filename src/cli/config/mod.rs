@@ -199,12 +199,14 @@ fn find(source: &SourceArgs, environment: Environment<'_>) -> Option<PathBuf> {
     source.config.clone().or_else(asked).or_else(found)
 }
 
-/// The lines that say again what was typed about columns; `but` names the keys to leave out.
-pub(crate) fn typed_of_columns(but: &[&str]) -> Vec<String> {
+/// Key and line of what was typed about columns; `but` names the keys to leave out.
+pub(crate) fn typed_of_columns(but: &[&str]) -> Vec<(String, String)> {
     let settings = IN_USE.get().map_or(&[][..], |resolved| &resolved.settings);
     let typed = settings.iter().filter(|setting| setting.opt.shared == Some(COLUMNS));
     let typed = typed.filter(|setting| setting.origin == Origin::Flag && !but.contains(&setting.opt.key.as_str()));
-    typed.filter_map(write::line).collect()
+    typed
+        .filter_map(|setting| Some((setting.opt.key.clone(), write::line(setting)?)))
+        .collect()
 }
 
 /// Whether a text could be used as a file.

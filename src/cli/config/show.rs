@@ -12,8 +12,8 @@ use kohort::{Error, Result};
 
 use super::super::output::Output;
 use super::args::{ConfigArgs, ConfigCommand, ShowArgs, SourceArgs};
-use super::catalog::{Catalog, Kind};
-use super::layers::{Below, Origin, Setting, known_variables, resolve};
+use super::catalog::{Catalog, Kind, TOP};
+use super::layers::{Below, Origin, Setting, in_section, known_variables};
 use super::{FILE_VARIABLE, Lines, Refusal, read, write};
 
 /// Variables that are no options.
@@ -92,11 +92,13 @@ fn show(asked: &[OsString], source: &SourceArgs, told: &Told) -> Result<(), Refu
         told.output.note(&format!("not set: {}", unset.join(", ")));
     }
     tell_of_unknown(&lines.catalog, told.output);
-    let commands = Map::from_iter([(name.into_owned(), object(&settings))]);
-    Ok(told.output.object(&json!({ "file": file, "commands": commands }))?)
+    let settings: Map<String, Value> = objects(&settings, "").collect();
+    Ok(told
+        .output
+        .object(&json!({ "file": file, "command": name, "settings": settings }))?)
 }
 
-/// What files and variables set for any command.
+/// What the file and variables set, section by section.
 fn show_all(lines: &Lines, source: &SourceArgs, told: &Told) -> Result<()> {
     let environment = |name: &str| std::env::var_os(name);
     let file = read(source, &environment)?;
@@ -106,31 +108,36 @@ fn show_all(lines: &Lines, source: &SourceArgs, told: &Told) -> Result<()> {
         file: file.as_ref(),
         entries: &entries,
     };
-    let mut commands = Map::new();
-    let mut text_of_all = String::new();
-    for command in &lines.catalog.commands {
-        let settings = resolve(command, None, &below)?;
-        let set: Vec<&Setting> = settings
-            .iter()
-            .filter(|setting| setting.origin != Origin::Default)
-            .collect();
-        if !set.is_empty() {
-            text_of_all += &format!("[{}]\n{}\n", command.name, text(&set, told.origin));
-            commands.insert(command.name.clone(), object(&set));
+    let (mut all, mut text_of_all) = (Map::new(), String::new());
+    for section in [TOP].into_iter().chain(lines.catalog.sections()) {
+        let settings = in_section(&lines.catalog, section, &below)?;
+        if settings.is_empty() {
+            continue;
         }
+        let settings: Vec<&Setting> = settings.iter().collect();
+        let is_first = text_of_all.is_empty();
+        text_of_all += if is_first { "" } else { "\n" };
+        if section != TOP {
+            text_of_all += &format!("[{section}]\n");
+        }
+        text_of_all += &text(&settings, told.origin);
+        let prefix = if section == TOP {
+            String::new()
+        } else {
+            format!("{section}.")
+        };
+        all.extend(objects(&settings, &prefix));
     }
-    told.output.data(text_of_all.trim_end_matches('\n'))?;
-    if !text_of_all.is_empty() {
-        told.output.data("\n")?;
-    }
+    told.output.data(&text_of_all)?;
     let path = file.map(|file| file.path.to_string_lossy().into_owned());
-    told.output.note(&match (&path, commands.is_empty()) {
+    told.output.note(&match (&path, all.is_empty()) {
         (None, true) => "nothing is set: there is no kohort.toml here, and no KOHORT_ variable".into(),
         (Some(path), true) => format!("nothing is set by {}", escape(path)),
-        (_, false) => "everything else is at its default: `kohort config show fit` lists it".into(),
+        (_, false) => "all else is at its default: `kohort config show fit` lists every option of a command".into(),
     });
     tell_of_unknown(&lines.catalog, told.output);
-    told.output.object(&json!({ "file": path, "commands": commands }))
+    told.output
+        .object(&json!({ "file": path, "command": null, "settings": all }))
 }
 
 fn check_name(catalog: &Catalog, name: &OsString) -> Result<()> {
@@ -148,7 +155,7 @@ fn check_name(catalog: &Catalog, name: &OsString) -> Result<()> {
 
 /// Variables that look like ours and mean nothing, most often for a slip in the name.
 fn tell_of_unknown(catalog: &Catalog, output: Output) {
-    let known: Vec<String> = catalog.commands.iter().flat_map(known_variables).collect();
+    let known = known_variables(catalog);
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut unknown: Vec<String> = names
         .filter(|name| name.starts_with("KOHORT_"))
@@ -191,13 +198,20 @@ fn comment(origin: &Origin) -> String {
     }
 }
 
-fn object(settings: &[&Setting]) -> Value {
-    let of_setting = |setting: &&Setting| {
-        let mut texts = setting.values.iter().map(|value| Value::from(value.to_string_lossy()));
-        let value = match setting.opt.kind {
-            Kind::Switch => (setting.values.first().is_some_and(|on| on == "true")).into(),
-            Kind::One => texts.next().unwrap_or_default(),
-            Kind::Many => texts.collect(),
+/// Each setting under its key, behind `prefix`.
+fn objects<'s>(settings: &'s [&'s Setting], prefix: &'s str) -> impl Iterator<Item = (String, Value)> + 's {
+    let of_setting = move |setting: &&Setting| {
+        let opt = &setting.opt;
+        let texts = setting.values.iter().map(|value| value.to_string_lossy().into_owned());
+        let texts: Vec<String> = texts.collect();
+        let scalar = |text: &String| match write::is_number(opt, text) {
+            true => serde_json::from_str(text).unwrap_or_default(),
+            false => Value::from(text.as_str()),
+        };
+        let value = match opt.kind {
+            Kind::Switch => (texts.first().is_some_and(|on| on == "true")).into(),
+            Kind::One => texts.first().map(scalar).unwrap_or_default(),
+            Kind::Many => write::items(opt, &texts).iter().map(scalar).collect(),
         };
         let (origin, place) = match &setting.origin {
             Origin::Flag => ("flag", None),
@@ -206,7 +220,7 @@ fn object(settings: &[&Setting]) -> Value {
             Origin::Default => ("default", None),
         };
         let value = json!({ "value": value, "origin": origin, "place": place });
-        (setting.opt.key.clone(), value)
+        (format!("{prefix}{}", setting.opt.key), value)
     };
-    Value::Object(settings.iter().map(of_setting).collect())
+    settings.iter().map(of_setting)
 }

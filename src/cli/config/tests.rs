@@ -453,6 +453,11 @@ fn hostile_files_are_refused_and_soon() {
         format!("seed = {}", "9".repeat(n)),
         format!("[fit]\nout = \"{}", "x".repeat(n)),
         "seed = 1\nseed = 2".into(),
+        format!("{} = 1", "x".repeat(n)),
+        format!("[{}]", "x".repeat(n)),
+        format!("[columns]\nscale = \"{}\"", "x".repeat(n)),
+        format!("device = \"{}\"", "x".repeat(n)),
+        format!("[fit]\nk = \"{}\"", "9".repeat(n)),
         "\0".into(),
         "seed = 1\r".into(),
         "[fit]\nout = \"\u{1b}[31m\"\n[fit]".into(),
@@ -475,6 +480,8 @@ fn hostile_files_are_refused_and_soon() {
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in any::<String>(), at in 0..400usize, byte in any::<u8>()) {
+        static LINES: std::sync::LazyLock<Lines> = std::sync::LazyLock::new(Lines::new);
+        let verdict = |text: &str| LINES.entries(file(text).as_ref()).map(drop);
         let _ = verdict(&text);
         let mut good = b"data = [\"a\", 'b']\nseed = 7\ntol = 1e-4\n[columns]\nid = \"\"\"x\"\"\"\nmissing = { a = \"mean\" }\n\
             as-of = 2024-12-31\n[columns.block]\nusage = [\"u\\u00e9\"]\n[fit]\nk = 'auto'\noverwrite = true\n".to_vec();

@@ -53,17 +53,18 @@ fn value(opt: &Opt, values: &[OsString]) -> Option<String> {
     }
 }
 
+/// The entries of a list: as typed, one text may hold several names.
+pub(super) fn items(opt: &Opt, texts: &[String]) -> Vec<String> {
+    if !opt.is_names {
+        return texts.to_vec();
+    }
+    let lists: Vec<Names> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+    Names::flatten(&lists)
+}
+
 /// A list; a single name without a comma stands alone.
 fn list(opt: &Opt, texts: &[String]) -> String {
-    let items: Vec<String> = match opt.is_names {
-        // As typed, one text may hold several.
-        true => {
-            let lists: Vec<Names> = texts.iter().filter_map(|text| text.parse().ok()).collect();
-            Names::flatten(&lists)
-        }
-        false => texts.to_vec(),
-    };
-    match items.as_slice() {
+    match items(opt, texts).as_slice() {
         [item] if !item.contains(',') => scalar(opt, item),
         items => {
             let items: Vec<String> = items.iter().map(|item| scalar(opt, item)).collect();
@@ -73,16 +74,22 @@ fn list(opt: &Opt, texts: &[String]) -> String {
 }
 
 fn scalar(opt: &Opt, text: &str) -> String {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_number = match text.split_once('.') {
-        Some((whole, part)) => digits(whole) && digits(part) && (whole == "0" || !whole.starts_with('0')),
-        None => text.parse::<i64>().is_ok() && digits(text) && (text == "0" || !text.starts_with('0')),
-    };
-    if is_number && !opt.is_text {
+    if is_number(opt, text) {
         text.to_owned()
     } else {
         quoted(text)
     }
+}
+
+/// Whether a value is a number in TOML and JSON alike.
+pub(super) fn is_number(opt: &Opt, text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_whole = |text: &str| digits(text) && (text == "0" || !text.starts_with('0'));
+    let in_range = match text.split_once('.') {
+        Some((whole, part)) => is_whole(whole) && digits(part),
+        None => is_whole(text) && text.parse::<i64>().is_ok(),
+    };
+    in_range && !opt.is_text
 }
 
 #[cfg(test)]
