@@ -11,7 +11,8 @@ use super::super::args::TalkArgs;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Configuration")]
 pub(crate) struct SourceArgs {
-    /// Take what is not typed from this file, see `kohort config show` [default: kohort.toml, where there is one]
+    /// Take what is not typed from this file, as `kohort config --help` says [default: kohort.toml in the working
+    /// directory, where there is one]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 

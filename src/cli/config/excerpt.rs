@@ -24,10 +24,9 @@ pub(super) fn excerpt(text: &str, span: Range<usize>, width: usize) -> String {
     let len = floor_boundary(rest, span.len());
     let (marked, after) = rest.split_at(len);
     let [before, marked, after] = [before, marked, after].map(|part| escape(&part.replace('\t', " ")));
-    let before = if before.width() + marked.width() > room {
-        tail(&before, LEAD)
-    } else {
-        before
+    let before = match before.width() + marked.width() > room {
+        true => tail(&before, LEAD),
+        false => before,
     };
     let shown = head(&format!("{before}{marked}{after}"), room);
     let carets = "^".repeat(marked.width().clamp(1, room - before.width().min(room - 1)));
@@ -48,12 +47,19 @@ fn floor_boundary(text: &str, at: usize) -> usize {
 
 /// The first characters, in `width` columns.
 fn head(text: &str, width: usize) -> String {
-    fitting(text.chars(), width).into_iter().collect()
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    fitting(text.chars(), width - 1).into_iter().chain(['…']).collect()
 }
 
 /// The last characters, in `width` columns.
 fn tail(text: &str, width: usize) -> String {
-    fitting(text.chars().rev(), width).into_iter().rev().collect()
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let last = fitting(text.chars().rev(), width - 1);
+    ['…'].into_iter().chain(last.into_iter().rev()).collect()
 }
 
 fn fitting(chars: impl Iterator<Item = char>, width: usize) -> Vec<char> {
@@ -97,6 +103,11 @@ mod tests {
                 assert!(shown.lines().last().unwrap().contains('^'), "{shown}");
             }
         }
+        let cut = excerpt(&text, 506..507, 80);
+        assert!(
+            cut.contains(" | …x") && cut.lines().nth(2).unwrap().ends_with('…'),
+            "{cut}"
+        );
         let tabs = excerpt("\tk = 1", 1..2, 80);
         assert_eq!(tabs, "\n  |\n1 |  k = 1\n  |  ^");
     }

@@ -40,15 +40,20 @@ pub(crate) struct Setting {
 
 impl Setting {
     /// Whether it says anything, so that it could stand in the way of another.
-    fn is_on(&self) -> bool {
-        !self.values.is_empty() && !(self.opt.kind == Kind::Switch && self.values[0] == "false")
+    pub(super) fn is_on(&self) -> bool {
+        match self.values.first() {
+            Some(value) => self.opt.kind != Kind::Switch || value != "false",
+            None => false,
+        }
     }
 
-    fn is_default(&self) -> bool {
-        self.origin == Origin::Default
+    /// Whether it is put into the command line.
+    pub(super) fn is_injected(&self) -> bool {
+        !matches!(self.origin, Origin::Flag | Origin::Default) && self.is_on()
     }
 
-    fn reset(&mut self) {
+    /// Back to the default.
+    pub(super) fn reset(&mut self) {
         *self = default_of(&self.opt);
     }
 }
@@ -218,7 +223,7 @@ fn overrule(settings: &mut [Setting], file: Option<&ConfigFile>) -> Result<()> {
     for a in 0..settings.len() {
         for b in 0..a {
             let [first, second] = [&settings[b], &settings[a]];
-            let speak = |setting: &Setting| setting.is_on() && !setting.is_default();
+            let speak = |setting: &Setting| setting.is_on() && setting.origin != Origin::Default;
             if !(speak(first) && speak(second) && first.opt.conflicts_with(&second.opt)) {
                 continue;
             }
@@ -258,33 +263,28 @@ fn excluded(first: &Setting, second: &Setting, file: Option<&ConfigFile>) -> Err
 /// The command line with everything that other layers say put into it, where clap finds it as if it had been typed.
 /// `at` is the place of the command's name.
 pub(super) fn inject(line: &[OsString], at: usize, settings: &[Setting]) -> Vec<OsString> {
-    let given = |setting: &&Setting| !matches!(setting.origin, Origin::Flag | Origin::Default) && setting.is_on();
     let mut full: Vec<OsString> = line[..=at].to_vec();
-    for setting in settings
-        .iter()
-        .filter(|setting| setting.opt.position.is_none())
-        .filter(given)
-    {
+    let (mut positional, named): (Vec<&Setting>, _) =
+        settings.iter().partition(|setting| setting.opt.position.is_some());
+    let named: Vec<&Setting> = named;
+    for setting in named.into_iter().filter(|setting| setting.is_injected()) {
         match setting.opt.kind {
             Kind::Switch => full.push(format!("--{}", setting.opt.key).into()),
             _ => full.extend(setting.values.iter().map(|value| flag_with(&setting.opt, value))),
         }
     }
     full.extend_from_slice(&line[at + 1..]);
-    let mut positional: Vec<&Setting> = settings
-        .iter()
-        .filter(|setting| setting.opt.position.is_some())
-        .collect();
     positional.sort_by_key(|setting| setting.opt.position);
     // One that is missing would get what is meant for the next.
     let there = positional.into_iter().take_while(|setting| setting.is_on());
-    let more: Vec<&OsString> = there.filter(given).flat_map(|setting| &setting.values).collect();
-    if !more.is_empty() {
-        if !line[at + 1..].iter().any(|arg| arg == "--") {
-            full.push("--".into());
-        }
-        full.extend(more.into_iter().cloned());
+    let more = there
+        .filter(|setting| setting.is_injected())
+        .flat_map(|setting| &setting.values);
+    let more: Vec<OsString> = more.cloned().collect();
+    if !more.is_empty() && !line[at + 1..].iter().any(|arg| arg == "--") {
+        full.push("--".into());
     }
+    full.extend(more);
     full
 }
 

@@ -78,10 +78,10 @@ static IN_USE: OnceLock<Resolved> = OnceLock::new();
 pub(crate) fn parse(line: Vec<OsString>) -> Result<Cli, Refusal> {
     let lines = Lines::new();
     let environment = |name: &str| std::env::var_os(name);
-    let Some(resolved) = lines.resolve(&line, &environment, |source| read(source, &environment))? else {
+    let Some(mut resolved) = lines.resolve(&line, &environment, |source| read(source, &environment))? else {
         return Ok(lines.cli(line)?);
     };
-    let cli = lines.cli(resolved.line.clone())?;
+    let cli = lines.settle(&line, &mut resolved)?;
     // A process parses its command line once.
     let _ = IN_USE.set(resolved);
     Ok(cli)
@@ -108,6 +108,28 @@ impl Lines {
         let mut clap = self.clap.clone();
         let matches = clap.try_get_matches_from_mut(line)?;
         Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut clap))
+    }
+
+    /// The arguments that come out. A setting that was not typed and needs another that is not there, such as
+    /// `overwrite` without `out`, is put aside: it was meant for other runs.
+    fn settle(&self, line: &[OsString], resolved: &mut Resolved) -> Result<Cli, clap::Error> {
+        let error = match self.cli(resolved.line.clone()) {
+            Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => error,
+            result => return result,
+        };
+        for n in 0..resolved.settings.len() {
+            if !resolved.settings[n].is_injected() {
+                continue;
+            }
+            let mut settings = resolved.settings.clone();
+            settings[n].reset();
+            let without = inject(line, self.command_at(line), &settings);
+            if let Ok(cli) = self.cli(without.clone()) {
+                (resolved.settings, resolved.line) = (settings, without);
+                return Ok(cli);
+            }
+        }
+        Err(error)
     }
 
     /// The options of the command in `line`; nothing for commands that cannot be configured. `read` gives the file.
@@ -141,9 +163,7 @@ impl Lines {
             entries: &entries,
         };
         let settings = resolve(command, Some(typed), &below)?;
-        // clap found the name of the command, so it stands there.
-        let at = self.command_at(line).unwrap_or(line.len() - 1);
-        let line = inject(line, at, &settings);
+        let line = inject(line, self.command_at(line), &settings);
         Ok(Some(Resolved { settings, file, line }))
     }
 
@@ -161,20 +181,21 @@ impl Lines {
         }
     }
 
-    /// The place of the command's name: behind the options of the program itself, and their values.
-    fn command_at(&self, line: &[OsString]) -> Option<usize> {
+    /// The place of the command's name, in a line that has one: behind the program's own options and their values.
+    fn command_at(&self, line: &[OsString]) -> usize {
+        let takes_value = |word: &str| {
+            let mut args = self.clap.get_arguments();
+            args.any(|arg| arg.get_action().takes_values() && arg.get_long() == word.strip_prefix("--"))
+        };
         let mut at = 1;
-        loop {
-            let word = line.get(at)?.to_string_lossy();
-            match word.strip_prefix("--") {
-                Some(flag) => {
-                    let takes_value = |arg: &clap::Arg| arg.get_long() == Some(flag) && arg.get_action().takes_values();
-                    at += 1 + usize::from(self.clap.get_arguments().any(takes_value));
-                }
-                None if word.starts_with('-') => at += 1,
-                None => return Some(at),
-            }
+        while let Some(word) = line
+            .get(at)
+            .map(|word| word.to_string_lossy())
+            .filter(|word| word.starts_with('-'))
+        {
+            at += if takes_value(&word) { 2 } else { 1 };
         }
+        at.min(line.len() - 1)
     }
 }
 

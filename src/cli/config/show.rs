@@ -71,10 +71,10 @@ fn show(asked: &[OsString], source: &SourceArgs, told: &Told) -> Result<(), Refu
     }));
     line.extend(source.no_config.then(|| "--no-config".into()));
     line.extend_from_slice(asked);
-    let Some(resolved) = lines.resolve(&line, &environment, |source| read(source, &environment))? else {
+    let Some(mut resolved) = lines.resolve(&line, &environment, |source| read(source, &environment))? else {
         return Ok(());
     };
-    match lines.cli(resolved.line) {
+    match lines.settle(&line, &mut resolved) {
         Err(error) if error.kind() != ErrorKind::MissingRequiredArgument => return Err(error.into()),
         // What is missing is seen as not set.
         _ => {}

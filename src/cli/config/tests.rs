@@ -365,6 +365,36 @@ fn what_is_typed_puts_aside_what_it_excludes() {
 }
 
 #[test]
+fn what_needs_something_that_is_not_there_is_put_aside() {
+    let lines = Lines::new();
+    let overwrites = |text: &str, line: &[&str]| {
+        let line = words(line);
+        let Ok(Some(mut resolved)) = lines.resolve(&line, &nothing, |_| Ok(file(text))) else {
+            panic!("{text} is refused")
+        };
+        lines.settle(&line, &mut resolved).map(|_| {
+            resolved
+                .settings
+                .iter()
+                .find(|s| s.opt.id == "overwrite")
+                .unwrap()
+                .is_on()
+        })
+    };
+    let text = "data = \"a\"\n[sweep]\noverwrite = true\n";
+    assert!(!overwrites(text, &["kohort", "sweep"]).unwrap());
+    assert!(overwrites(text, &["kohort", "sweep", "--out", "o"]).unwrap());
+    assert!(
+        overwrites(text, &["kohort", "sweep", "--overwrite"]).is_err(),
+        "what is typed is meant"
+    );
+    assert!(
+        overwrites("[sweep]\noverwrite = true\n", &["kohort", "sweep", "--out", "o"]).is_err(),
+        "DATA is missing"
+    );
+}
+
+#[test]
 fn positional_arguments_keep_their_order() {
     let line = |text: &str, line: &[&str]| {
         let resolved = Lines::new().resolve(&words(line), &nothing, |_| Ok(file(text)));
