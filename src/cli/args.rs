@@ -60,7 +60,7 @@ impl Command {
         match self {
             Self::Fit(args) => &args.talk,
             Self::Inspect(args) => &args.talk,
-            Self::Init(args) => &args.talk,
+            Self::Init(args) => &args.look.talk,
             Self::Sweep(args) => &args.talk,
             Self::Score(args) => &args.talk,
             Self::Explain(args) => &args.talk,

@@ -5,24 +5,19 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use unicode_width::UnicodeWidthStr;
 
 use kohort::artifact::write_atomic;
-use kohort::data::{BatchSource, ParquetSource, expand};
 use kohort::error::escape;
-use kohort::features::{ColumnInspection, Role, inspect};
-use kohort::fit::Observed;
-use kohort::kmeans::{Event, Observer};
+use kohort::features::{ColumnInspection, Role};
 use kohort::{Error, Result};
 
-use super::args::{ColumnArgs, TalkArgs};
+use super::args::InspectArgs;
 use super::columns::short_type;
 use super::config::{self, MAX_BYTES, NAME, SourceArgs, quoted};
+use super::inspect;
 use super::output::{Output, count, percent, plural};
-use super::plan;
-use super::progress::Progress;
 
 #[derive(Debug, Args)]
 #[command(
@@ -32,23 +27,12 @@ The file stands in the working directory, where `kohort fit` and the other comma
 without it, until it is edited. It holds names of columns, types and shares, and no cell of the data."
 )]
 pub(crate) struct InitArgs {
-    /// Parquet files, folders of them, and globs such as 'data/*.parquet'
-    #[arg(required = true, value_name = "DATA")]
-    pub(crate) data: Vec<String>,
-
     /// Replace the kohort.toml that is there
     #[arg(long)]
     pub(crate) force: bool,
 
-    /// Threads of the CPU [default: all]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
-    pub(crate) threads: Option<usize>,
-
     #[command(flatten)]
-    pub(crate) columns: ColumnArgs,
-
-    #[command(flatten)]
-    pub(crate) talk: TalkArgs,
+    pub(crate) look: InspectArgs,
 }
 
 /// Comments begin here at the latest, so that one long name does not push away all others.
@@ -56,18 +40,8 @@ const MAX_INDENT: usize = 40;
 
 pub(crate) fn run(args: &InitArgs, source: &SourceArgs, output: Output) -> Result<ExitCode> {
     refuse(args, source)?;
-    let options = plan::feature_options(&args.columns)?;
-    let source = ParquetSource::open(&expand(&args.data)?, plan::count_threads(args.threads))?;
-    let progress = Progress::new(&args.talk, output);
-    progress.event(Event::Stage("inspect"));
-    let observed = Observed {
-        source: &source,
-        observer: &progress,
-    };
-    let columns = inspect(&observed, &options);
-    progress.clear();
-    let columns = columns?;
-    let text = text(&args.data, source.n_rows(), &columns);
+    let (n_rows, columns) = inspect::look(&args.look, output)?;
+    let text = text(&args.look.data, n_rows, &columns);
     if text.len() as u64 > MAX_BYTES {
         return Err(Error::BadSetting {
             place: NAME.into(),
@@ -92,9 +66,7 @@ pub(crate) fn run(args: &InitArgs, source: &SourceArgs, output: Output) -> Resul
         count(n_features as u64),
         plural(columns.len() as u64, "column"),
     ));
-    output.object(
-        &json!({ "out": NAME, "n_rows": source.n_rows(), "n_columns": columns.len(), "n_features": n_features }),
-    )?;
+    output.object(&json!({ "out": NAME, "n_rows": n_rows, "n_columns": columns.len(), "n_features": n_features }))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,7 +96,9 @@ fn text(data: &[String], n_rows: usize, columns: &[ColumnInspection]) -> String 
         [one] => one.clone(),
         several => format!("[{}]", several.join(", ")),
     };
-    let typed = typed();
+    let typed = config::typed(true, &["id", "features", "exclude", "outcome"]);
+    let reading = config::typed(false, &["data", "threads", "json", "quiet", "verbose", "progress"]);
+    let reading: String = reading.iter().map(|(_, line)| format!("{line}\n")).collect();
     format!(
         "\
 # What `kohort fit` does without being told, written by `kohort init` from {rows} and {n_columns}: edit it.
@@ -132,7 +106,7 @@ fn text(data: &[String], n_rows: usize, columns: &[ColumnInspection]) -> String 
 # `kohort config show --origin fit` lists what applies and who said so. Paths count from the folder of this file.
 
 data = {data}
-
+{reading}
 [columns]
 {id}
 # What to cluster on: take a line out, or in. Columns that the data gets later are left out until they are named.
@@ -242,11 +216,6 @@ fn outcome(columns: &[ColumnInspection]) -> String {
             names.join(", ")
         ),
     }
-}
-
-/// What else was said by flags.
-fn typed() -> Vec<(String, String)> {
-    config::typed_of_columns(&["id", "features", "exclude", "outcome"])
 }
 
 fn as_asked(typed: &[(String, String)]) -> String {

@@ -74,7 +74,7 @@ fn run(cli: &Cli, output: Output) -> Result<ExitCode> {
         Command::Explain(args) => explain::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
-        Command::Init(args) => init::run(args, &cli.source, output).map_err(|error| error.about(&args.data)),
+        Command::Init(args) => init::run(args, &cli.source, output).map_err(|error| error.about(&args.look.data)),
         Command::Config(args) => config::run(args, &cli.source, output),
         Command::Inspect(args) => inspect::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),

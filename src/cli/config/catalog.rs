@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::StyledStr;
+use clap::builder::{StyledStr, ValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction};
 
@@ -68,6 +68,11 @@ pub(crate) struct Opt {
 impl Opt {
     pub(super) fn conflicts_with(&self, other: &Self) -> bool {
         self.conflicts.contains(&other.id) || other.conflicts.contains(&self.id)
+    }
+
+    /// Of positional arguments.
+    pub(super) fn comes_before(&self, other: &Self) -> bool {
+        self.position.is_some() && self.position < other.position
     }
 
     fn is_called(&self, key: &str) -> bool {
@@ -161,18 +166,22 @@ impl CommandOptions {
 
     /// Why clap refuses these values of an option, if it does: nothing else of the command line is looked at.
     pub(super) fn refusal(&self, opt: &Opt, values: &[OsString]) -> Option<String> {
+        let mut clap = self.clap.clone();
         let mut line = vec![OsString::from("kohort")];
         match (opt.kind, opt.position) {
             (Kind::Switch, _) => return None,
             (_, None) => line.extend(values.iter().map(|value| flag_with(opt, value))),
-            (_, Some(1)) => {
+            (_, Some(_)) => {
                 line.push("--".into());
+                // Any text will do for what stands before it.
+                for before in self.options.iter().filter(|other| other.comes_before(opt)) {
+                    clap = clap.mut_arg(before.id.clone(), |arg| arg.value_parser(ValueParser::os_string()));
+                    line.push("x".into());
+                }
                 line.extend(values.iter().cloned());
             }
-            // What stands before it is not known here, and any text will do.
-            (_, Some(_)) => return None,
         }
-        let error = self.clap.clone().try_get_matches_from(line).err()?;
+        let error = clap.try_get_matches_from(line).err()?;
         let of_value = matches!(
             error.kind(),
             ErrorKind::InvalidValue
@@ -255,10 +264,20 @@ fn option(command: &clap::Command, arg: &Arg, sharing: &Sharing<'_>) -> Opt {
             _ => defaults.map(|value| value.to_string_lossy().into_owned()).collect(),
         },
         is_hidden: arg.is_hide_set(),
-        conflicts: { command.get_arg_conflicts_with(arg).into_iter() }
-            .map(|other| other.get_id().to_string())
-            .collect(),
+        conflicts: conflicts(command, arg),
     }
+}
+
+/// What an argument cannot stand beside: what it excludes, and the others of a group of which one is to be chosen.
+fn conflicts(command: &clap::Command, arg: &Arg) -> Vec<String> {
+    let id = arg.get_id();
+    let choices = command.get_groups().filter(|group| !(*group).clone().is_multiple());
+    let choices = choices.filter(|group| group.get_args().any(|member| member == id));
+    let others = choices
+        .flat_map(|group| group.get_args())
+        .filter(|member| *member != id);
+    let excluded = command.get_arg_conflicts_with(arg).into_iter().map(Arg::get_id);
+    excluded.chain(others).map(|other| other.to_string()).collect()
 }
 
 fn key_of(arg: &Arg) -> String {

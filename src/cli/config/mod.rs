@@ -18,14 +18,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use kohort::artifact::ConfigRecord;
 use kohort::{Error, Result};
 
 use super::args::{Cli, Names};
-use catalog::{COLUMNS, Catalog, with_negations};
+use catalog::{COLUMNS, Catalog, TOP, with_negations};
 use file::{ConfigFile, Entry};
 use layers::{Below, Origin, Setting, inject, resolve};
 
@@ -113,23 +113,33 @@ impl Lines {
     /// The arguments that come out. A setting that was not typed and needs another that is not there, such as
     /// `overwrite` without `out`, is put aside: it was meant for other runs.
     fn settle(&self, line: &[OsString], resolved: &mut Resolved) -> Result<Cli, clap::Error> {
-        let error = match self.cli(resolved.line.clone()) {
-            Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => error,
-            result => return result,
-        };
-        for n in 0..resolved.settings.len() {
-            if !resolved.settings[n].is_injected() {
-                continue;
-            }
-            let mut settings = resolved.settings.clone();
-            settings[n].reset();
-            let without = inject(line, self.command_at(line), &settings);
-            if let Ok(cli) = self.cli(without.clone()) {
-                (resolved.settings, resolved.line) = (settings, without);
-                return Ok(cli);
-            }
+        loop {
+            let error = match self.cli(resolved.line.clone()) {
+                Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => error,
+                result => return result,
+            };
+            let Some(idle) = self.idle(line, resolved, &missing(&error)) else {
+                return Err(error);
+            };
+            resolved.settings[idle].reset();
+            resolved.line = inject(line, self.command_at(line), &resolved.settings);
         }
-        Err(error)
+    }
+
+    /// A setting that was not typed, for whose sake one of the arguments in `missed` is missing.
+    fn idle(&self, line: &[OsString], resolved: &Resolved, missed: &[String]) -> Option<usize> {
+        let at = self.command_at(line);
+        let missing_with = |settings: &[Setting]| match self.cli(inject(line, at, settings)) {
+            Err(error) => missing(&error),
+            Ok(_) => Vec::new(),
+        };
+        let anyway = missing_with(&[]);
+        resolved.settings.iter().position(|setting| {
+            setting.opt.position.is_none() && setting.is_injected() && {
+                let mut missing = missing_with(std::slice::from_ref(setting)).into_iter();
+                missing.any(|name| missed.contains(&name) && !anyway.contains(&name))
+            }
+        })
     }
 
     /// The options of the command in `line`; nothing for commands that cannot be configured. `read` gives the file.
@@ -199,6 +209,14 @@ impl Lines {
     }
 }
 
+/// The arguments that an error finds missing, as clap writes them.
+fn missing(error: &clap::Error) -> Vec<String> {
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(names))) => names.clone(),
+        _ => Vec::new(),
+    }
+}
+
 /// The file that counts, if there is one.
 fn read(source: &SourceArgs, environment: Environment<'_>) -> Result<Option<ConfigFile>> {
     find(source, environment)
@@ -220,10 +238,12 @@ fn find(source: &SourceArgs, environment: Environment<'_>) -> Option<PathBuf> {
     source.config.clone().or_else(asked).or_else(found)
 }
 
-/// Key and line of what was typed about columns; `but` names the keys to leave out.
-pub(crate) fn typed_of_columns(but: &[&str]) -> Vec<(String, String)> {
+/// Key and line of what was typed of the keys of several commands: about columns, or the others. `but` names the keys
+/// to leave out.
+pub(crate) fn typed(about_columns: bool, but: &[&str]) -> Vec<(String, String)> {
+    let section = if about_columns { COLUMNS } else { TOP };
     let settings = IN_USE.get().map_or(&[][..], |resolved| &resolved.settings);
-    let typed = settings.iter().filter(|setting| setting.opt.shared == Some(COLUMNS));
+    let typed = settings.iter().filter(|setting| setting.opt.shared == Some(section));
     let typed = typed.filter(|setting| setting.origin == Origin::Flag && !but.contains(&setting.opt.key.as_str()));
     typed
         .filter_map(|setting| Some((setting.opt.key.clone(), write::line(setting)?)))

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, CommandFactory};
+use clap::{Arg, ArgAction, ArgGroup, CommandFactory};
 use proptest::prelude::*;
 
 use super::catalog::{COLUMNS, CommandOptions, Kind, Opt, TOP};
@@ -11,7 +11,7 @@ use super::layers::{Origin, Setting, variable};
 use super::*;
 
 /// Some text that every kind of option takes one of.
-const SAMPLES: [&str; 16] = [
+const SAMPLES: [&str; 20] = [
     "7",
     "5..6",
     "0.25",
@@ -28,6 +28,10 @@ const SAMPLES: [&str; 16] = [
     "x",
     "200k",
     "3,4",
+    ";",
+    "x > 1",
+    "1=x",
+    "UTF-8",
 ];
 
 /// A value that clap takes and that is not the default.
@@ -105,11 +109,10 @@ fn try_everywhere(lines: &Lines, command: &CommandOptions, opt: &Opt) -> Result<
     let expected = vec![value.clone()];
     let line = words(&["kohort", &command.name]);
     // Positional arguments before this one.
-    let before = command
-        .options
-        .iter()
-        .filter(|other| other.position.is_some() && other.position < opt.position);
-    let before: String = before.map(|other| toml_line(other, &"x".into())).collect();
+    let before = command.options.iter().filter(|other| other.comes_before(opt));
+    let before: String = before
+        .filter_map(|other| Some(toml_line(other, &sample(command, other)?)))
+        .collect();
     let check = |setting: Setting, values: &[OsString], origin: &Origin| match setting {
         Setting {
             values: found,
@@ -215,6 +218,41 @@ fn a_new_flag_needs_no_work_and_one_that_does_is_found() {
         .value_parser(["unheard"])
         .default_value("unheard");
     assert_eq!(unsettable(with(unheard)), ["fit planted: no sample fits: add one"]);
+}
+
+#[test]
+fn one_of_a_group_puts_aside_the_others_and_chains_of_needs_are_followed() {
+    let group = ArgGroup::new("number").args(["n_clusters", "levels"]).required(true);
+    let levels = Arg::new("levels")
+        .long("levels")
+        .action(ArgAction::Append)
+        .value_delimiter(',');
+    let deeper = Arg::new("deeper").long("deeper").requires("seed_of_it");
+    let deepest = Arg::new("deepest")
+        .long("deepest")
+        .requires_all(["deeper", "seed_of_it"]);
+    let cli = Cli::command().mut_subcommand("fit", |fit| {
+        let fit = fit.mut_arg("n_clusters", |arg| arg.required(false));
+        let needed = Arg::new("seed_of_it").long("seed-of-it");
+        fit.args([levels, deeper, deepest, needed]).group(group)
+    });
+    assert_eq!(unsettable(cli.clone()), Vec::<String>::new());
+    let lines = Lines::of(cli);
+    let typed = |line: &[&str]| {
+        let text = "data = \"a\"\n[fit]\nk = 3\ndeeper = \"x\"\ndeepest = \"y\"\n";
+        let line = words(line);
+        let Ok(Some(mut resolved)) = lines.resolve(&line, &nothing, |_| Ok(file(text))) else {
+            panic!("refused")
+        };
+        let _ = lines.settle(&line, &mut resolved);
+        let line = resolved.line.into_iter().map(|word| word.into_string().unwrap());
+        line.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(typed(&["kohort", "fit"]), "kohort fit --n-clusters=3 -- a");
+    assert_eq!(
+        typed(&["kohort", "fit", "--levels", "4,5", "--seed-of-it", "1"]),
+        "kohort fit --deeper=x --deepest=y --levels 4,5 --seed-of-it 1 -- a"
+    );
 }
 
 #[test]
