@@ -235,7 +235,8 @@ fn examples(columns: &[ColumnInspection], typed: &[(String, String)]) -> String 
         column.report.role == Role::Feature && numbers.iter().any(|kind| word.starts_with(kind))
     };
     let number = columns.iter().find(is_number);
-    let name = number.map_or_else(|| quoted("visits"), |column| quoted(&column.report.column));
+    let name = number.map_or("visits", |column| &column.report.column);
+    let (key, name) = (config::key(name), quoted(name));
     let examples = [
         (
             "scale",
@@ -251,9 +252,9 @@ fn examples(columns: &[ColumnInspection], typed: &[(String, String)]) -> String 
         ),
         (
             "missing",
-            format!("{{ {name} = \"mean\" }}  # median unless you say so; or indicator, refuse, a number"),
+            format!("{{ {key} = \"mean\" }}  # median unless you say so; or indicator, refuse, a number"),
         ),
-        ("weights", format!("{{ {name} = 2 }}  # counts so much more")),
+        ("weights", format!("{{ {key} = 2 }}  # counts so much more")),
         (
             "block",
             format!("{{ together = [{name}] }}  # columns that count as one together"),

@@ -32,7 +32,7 @@ use layers::{Below, Origin, Setting, inject, resolve};
 pub(crate) use args::{ConfigArgs, ConfigCommand, SourceArgs};
 pub(crate) use file::{MAX_BYTES, NAME};
 pub(crate) use show::run;
-pub(crate) use write::quoted;
+pub(crate) use write::{key, quoted};
 
 /// The variable that names the file, as `--config` does.
 const FILE_VARIABLE: &str = "KOHORT_CONFIG";

@@ -28,6 +28,15 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
+/// A name as a key: in quotes where it has to be.
+pub(crate) fn key(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    match !name.is_empty() && name.bytes().all(is_plain) {
+        true => name.to_owned(),
+        false => quoted(name),
+    }
+}
+
 /// Characters of no width, among them those that change the direction of text, and separators of lines.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
