@@ -11,6 +11,7 @@ use kohort::backend::choice::DeviceRequest;
 use kohort::features::Instant;
 use kohort::kmeans::MAX_CLUSTERS;
 
+use super::completions::CompletionsArgs;
 use super::config::{ConfigArgs, ConfigCommand, SourceArgs};
 use super::init::InitArgs;
 
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// See what files, variables and defaults say, and which of them
     Config(ConfigArgs),
+    /// Print a script that completes commands and flags in your shell
+    Completions(CompletionsArgs),
 }
 
 impl Command {
@@ -68,6 +71,7 @@ impl Command {
             Self::Verify(args) => &args.talk,
             Self::Bench(args) => &args.talk,
             Self::Generate(args) => &args.talk,
+            Self::Completions(args) => &args.talk,
             Self::Config(args) => match &args.what {
                 ConfigCommand::Show(args) => &args.talk,
             },

@@ -9,6 +9,7 @@ use kohort::{Error, ErrorKind, Result};
 mod args;
 mod bench;
 mod columns;
+mod completions;
 mod config;
 mod devices;
 mod explain;
@@ -75,6 +76,7 @@ fn run(cli: &Cli, output: Output) -> Result<ExitCode> {
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
         Command::Init(args) => init::run(args, &cli.source, output).map_err(|error| error.about(&args.look.data)),
+        Command::Completions(args) => completions::run(args, output),
         Command::Config(args) => config::run(args, &cli.source, output),
         Command::Inspect(args) => inspect::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),

@@ -18,8 +18,8 @@ pub(super) const TOP: &str = "";
 pub(super) const COLUMNS: &str = "columns";
 /// What help lists under these headings belongs there.
 const COLUMN_HEADINGS: [&str; 2] = ["Columns", "Preparation"];
-/// Commands that take nothing from anywhere: one shows files, the other writes one.
-const UNCONFIGURED: [&str; 3] = ["config", INIT, "help"];
+/// Commands that take nothing from anywhere: they show files, write one, or print what is always the same.
+const UNCONFIGURED: [&str; 4] = ["completions", "config", INIT, "help"];
 const INIT: &str = "init";
 /// The command whose options other commands share.
 const FIT: &str = "fit";
