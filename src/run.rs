@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::artifact::{
-    DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord, SegmentRecord, Selection,
-    StageRecord, TimeRecord, model_file, names, write_assignments_carrying, write_profile,
+    ConfigRecord, DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord,
+    SegmentRecord, Selection, StageRecord, TimeRecord, model_file, names, write_assignments_carrying, write_profile,
 };
 use crate::backend::cpu::CpuBackend;
 use crate::data::BatchSource;
@@ -31,6 +31,8 @@ pub struct RunContext {
     pub started: Instant,
     /// DATA as it was given.
     pub data: Vec<String>,
+    /// The configuration file that had its say, where there was one.
+    pub config: Option<ConfigRecord>,
     /// The files that were read.
     pub inputs: Vec<InputRecord>,
     /// What the fit ran on.
@@ -102,6 +104,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         n_features: summary.n_features,
         n_clusters: summary.n_clusters,
         n_segments: summary.n_segments,
+        config: context.config.clone(),
         options: options_record(options, &fit.model.preparation)?,
         selection: None,
         columns: columns.map_err(|source| Error::Internal(format!("the columns cannot be written: {source}")))?,

@@ -39,6 +39,9 @@ pub struct RunRecord {
     pub n_clusters: usize,
     /// Segments found.
     pub n_segments: usize,
+    /// The configuration file that had its say in the options, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigRecord>,
     /// Everything that decides the result.
     pub options: OptionsRecord,
     /// How the number of clusters was chosen; none where it was given.
@@ -87,6 +90,28 @@ pub struct RunRecord {
     /// Rows of each segment that are outliers.
     #[serde(default)]
     pub n_outliers: Vec<u64>,
+}
+
+/// A configuration file: its name, not where it lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigRecord {
+    /// The name of the file, without its folder.
+    pub name: String,
+    /// XXH3-128 of its bytes, 32 hexadecimal digits.
+    pub xxh3_128: String,
+}
+
+impl ConfigRecord {
+    /// Of the file at `path` with these bytes.
+    #[must_use]
+    pub fn new(path: &Path, bytes: &[u8]) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self {
+            name: name.into_owned(),
+            xxh3_128: format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes)),
+        }
+    }
 }
 
 /// One input file.
@@ -290,7 +315,9 @@ impl RunRecord {
             return Err("format or version are not this program's".into());
         }
         let is_hash = |text: &str| text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !is_hash(&self.labels_hash) || !self.inputs.iter().all(|input| is_hash(&input.xxh3_128)) {
+        let inputs = self.inputs.iter().map(|input| &input.xxh3_128);
+        let config = self.config.iter().map(|config| &config.xxh3_128);
+        if !is_hash(&self.labels_hash) || !inputs.chain(config).all(|hash| is_hash(hash)) {
             return Err("a hash is not 32 hexadecimal digits".into());
         }
         if self.inertia_exact().is_none() {
@@ -416,6 +443,7 @@ mod tests {
             n_features: 3,
             n_clusters: 2,
             n_segments: 2,
+            config: Some(ConfigRecord::new(Path::new("some/where/kohort.toml"), b"k = 2")),
             options: options(InitRecord::KMeansPlusPlus),
             selection: None,
             columns: vec![serde_json::json!({"column": "age", "role": "feature"})],
@@ -494,12 +522,18 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         assert!(load_changed(|_| {}).is_ok());
         type Change = (&'static str, fn(&mut RunRecord));
-        let changes: [Change; 12] = [
+        let changes: [Change; 13] = [
             ("boundary", |record| record.boundary.as_mut().unwrap().margin = 2.0),
             ("format", |record| record.format = "kohort-model".into()),
             ("hash", |record| record.labels_hash = "xyz".into()),
             ("upper case", |record| record.labels_hash = "A".repeat(32)),
             ("input hash", |record| record.inputs[0].xxh3_128.clear()),
+            ("config hash", |record| {
+                record.config = Some(ConfigRecord {
+                    name: "kohort.toml".into(),
+                    xxh3_128: "-".into(),
+                });
+            }),
             ("exact inertia", |record| record.inertia_exact = "-1".into()),
             ("not finite", |record| record.time.rows_per_s = f64::INFINITY),
             ("segments", |record| record.segments.truncate(1)),

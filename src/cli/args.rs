@@ -11,6 +11,10 @@ use kohort::backend::choice::DeviceRequest;
 use kohort::features::Instant;
 use kohort::kmeans::MAX_CLUSTERS;
 
+use super::completions::CompletionsArgs;
+use super::config::{ConfigArgs, ConfigCommand, SourceArgs};
+use super::init::InitArgs;
+
 /// Customer segmentation with exact k-means: Parquet in, segments out, the same bits on every CPU and GPU.
 #[derive(Debug, Parser)]
 #[command(name = "kohort", version, max_term_width = 100, arg_required_else_help = true)]
@@ -21,6 +25,9 @@ use kohort::kmeans::MAX_CLUSTERS;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -29,6 +36,8 @@ pub(crate) enum Command {
     Fit(FitArgs),
     /// Look at every column: what is in it, and what a fit would do with it and why
     Inspect(InspectArgs),
+    /// Write a kohort.toml that says what a fit would do with every column and why, to be edited
+    Init(InitArgs),
     /// Fit every number of segments in a range, judge them, and say which to take and why
     Sweep(SweepArgs),
     /// Give rows their segment under a fitted model
@@ -43,6 +52,10 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Write synthetic accounts with known clusters, as many as you like
     Generate(GenerateArgs),
+    /// See what files, variables and defaults say, and which of them
+    Config(ConfigArgs),
+    /// Print a script that completes commands and flags in your shell
+    Completions(CompletionsArgs),
 }
 
 impl Command {
@@ -50,6 +63,7 @@ impl Command {
         match self {
             Self::Fit(args) => &args.talk,
             Self::Inspect(args) => &args.talk,
+            Self::Init(args) => &args.look.talk,
             Self::Sweep(args) => &args.talk,
             Self::Score(args) => &args.talk,
             Self::Explain(args) => &args.talk,
@@ -57,6 +71,10 @@ impl Command {
             Self::Verify(args) => &args.talk,
             Self::Bench(args) => &args.talk,
             Self::Generate(args) => &args.talk,
+            Self::Completions(args) => &args.talk,
+            Self::Config(args) => match &args.what {
+                ConfigCommand::Show(args) => &args.talk,
+            },
         }
     }
 }

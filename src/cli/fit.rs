@@ -19,6 +19,7 @@ use kohort::{Error, Result};
 
 use super::args::{ComputeArgs, FitArgs};
 use super::columns;
+use super::config;
 use super::output::{
     Align, Output, Table, count, number, percent, plural, seconds, shorten, show_stages, stderr_width, stdout_width,
 };
@@ -90,6 +91,7 @@ pub(super) fn context(
         created,
         started,
         data: data.to_vec(),
+        config: config::record(),
         inputs: inputs(source)?,
         device,
         threads: plan::threads(compute),

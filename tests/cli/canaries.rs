@@ -138,6 +138,11 @@ fn no_output_holds_a_canary() {
         BTreeSet::new(),
         "neither the id nor other cells that few share"
     );
+    everything += &said(&sandbox, "init people.parquet --id customer --carry branch -v", 0);
+    everything += &as_text(&sandbox.path("kohort.toml"), |_| true);
+    everything += &said(&sandbox, "config show --origin fit", 0);
+    everything += &said(&sandbox, "fit -k 3 --device cpu --out configured", 0);
+    everything += &as_text(&sandbox.path("configured/run.json"), |_| true);
     for name in ["run.json", "model.json", "profile.parquet", "report.html", "report.md"] {
         everything += &as_text(&sandbox.path("run").join(name), |_| true);
     }
