@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::json;
+use super::levels_record::LevelsRecord;
 use super::{OutFile, Selection, names};
 use crate::data::InputFile;
 use crate::error::{Error, Result};
 use crate::features::FeatureOptions;
 use crate::kmeans::StopReason;
+use crate::nested::{SplitRule, check_rules};
 use crate::segments::{BoundaryReport, OutcomeProfile};
 
 const FORMAT: &str = "kohort-run";
@@ -81,6 +83,9 @@ pub struct RunRecord {
     /// Rows of each segment that are outliers.
     #[serde(default)]
     pub n_outliers: Vec<u64>,
+    /// Segments of segments, where those were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<LevelsRecord>,
 }
 
 /// One input file.
@@ -117,6 +122,9 @@ pub struct OptionsRecord {
     pub tol: f64,
     /// Seed of the sample and of the restarts.
     pub seed: u64,
+    /// Which segments are split again, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<SplitRule>,
 }
 
 /// Where the first centroids come from.
@@ -313,6 +321,10 @@ impl RunRecord {
         if n_rows != Some(self.n_rows) {
             return Err(format!("its segments do not hold {} rows together", self.n_rows));
         }
+        check_rules(&self.options.levels)?;
+        if let Some(levels) = &self.levels {
+            levels.check(&self.segments, self.outcomes.len())?;
+        }
         self.options.init.check(self.n_features, self.options.n_clusters)
     }
 }
@@ -351,6 +363,7 @@ mod tests {
             max_iter: 300,
             tol: 1e-4,
             seed: u64::MAX,
+            levels: Vec::new(),
         }
     }
 
@@ -434,6 +447,7 @@ mod tests {
             outcomes: Vec::new(),
             boundary: Some(boundary()),
             n_outliers: vec![1, 0],
+            levels: None,
         }
     }
 

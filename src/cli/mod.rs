@@ -11,16 +11,19 @@ use kohort::{Error, ErrorKind, Result};
 mod args;
 mod bench;
 mod columns;
+mod dendrogram;
 mod devices;
 mod explain;
 mod fit;
 mod generate;
 mod inspect;
+mod levels;
 mod output;
 mod plan;
 mod progress;
 mod score;
 mod sweep;
+mod tree;
 mod verify;
 
 use args::{Cli, Command};
@@ -60,6 +63,7 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Sweep(args) => sweep::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Explain(args) => explain::run(args, output).map_err(|error| error.about(&args.data)),
+        Command::Tree(args) => tree::run(args, output),
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
         Command::Inspect(args) => inspect::run(args, output).map_err(|error| error.about(&args.data)),

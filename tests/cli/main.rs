@@ -13,3 +13,4 @@ mod interrupt;
 mod preparation;
 mod sandbox;
 mod sweep;
+mod tree;
