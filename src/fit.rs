@@ -21,9 +21,11 @@ use crate::features::{
 };
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason, Trim};
 use crate::model::Model;
+use crate::nested::{Grower, Grown, Node, Paths, SplitRule, Tried, check_rules, describe};
 use crate::partial::ClusterPartial;
 use crate::segments::{
-    Assignment, BoundaryReport, Confidence, OutcomeProfile, Profile, labels_hash, outcomes, outlier_distances, profile,
+    Assignment, BoundaryReport, Confidence, OutcomeProfile, Profile, adds_up, labels_hash, outcomes, outlier_distances,
+    profile,
 };
 use crate::select::{Flips, N_RESAMPLES};
 use crate::sys::return_freed_memory;
@@ -82,6 +84,8 @@ pub struct FitOptions {
     pub chunk_bytes: usize,
     /// Threads for everything on the host, 0 for one per core. Changes nothing in the result.
     pub threads: usize,
+    /// Which segments are split again, in this order.
+    pub levels: Vec<SplitRule>,
 }
 
 impl FitOptions {
@@ -107,6 +111,7 @@ impl FitOptions {
             unassign_outliers: false,
             chunk_bytes: MAX_CHUNK_BYTES,
             threads: 0,
+            levels: Vec::new(),
         }
     }
 
@@ -123,6 +128,18 @@ impl FitOptions {
                 reason: "is a share of the rows, from 0 to below a half".into(),
             });
         }
+        if self.unassign_outliers && !self.levels.is_empty() {
+            return Err(Error::InvalidParam {
+                param: "outliers",
+                value: "unassign".into(),
+                reason: "does not go with segments of segments; flag them, or leave the levels out".into(),
+            });
+        }
+        check_rules(&self.levels).map_err(|reason| Error::InvalidParam {
+            param: "levels",
+            value: "as given".into(),
+            reason,
+        })?;
         let n_clusters = self.n_clusters;
         match n_rows {
             0 => Err(Error::NoRows),
@@ -178,10 +195,27 @@ pub struct Fit {
     pub boundary: Option<BoundaryReport>,
     /// Rows of each segment that are outliers.
     pub n_outliers: Vec<u64>,
+    /// Segments of segments, where those were asked for.
+    pub nested: Option<Nested>,
     /// Figures of the run.
     pub summary: FitSummary,
     /// What the user should know: coarse steps, fewer segments than asked for, a device that was lost.
     pub warnings: Vec<String>,
+}
+
+/// Segments of segments.
+#[derive(Debug, Clone)]
+pub struct Nested {
+    /// The leaf of every row.
+    pub paths: Paths,
+    /// All segments that were to be split, whether they were or not.
+    pub tried: Vec<Tried>,
+    /// Every segment below the first level.
+    pub nodes: Vec<Node>,
+    /// Over keys and leaves, as [`FitSummary::labels_hash`].
+    pub paths_hash: String,
+    /// What one unit of exact inertia, and of weight, is worth.
+    pub units: [f64; 2],
 }
 
 /// Figures of a run.
@@ -357,6 +391,15 @@ impl Job<'_> {
             N_RESAMPLES,
             self.observer,
         )?;
+        let (splits, nested) = match self.options.levels[..] {
+            [] => (Vec::new(), None),
+            _ => {
+                clock.stage("levels");
+                let grown = self.split(&preparation, &prepared, &keys, &run)?;
+                warnings.extend(grown.notices.iter().cloned());
+                (grown.splits.clone(), Some(grown))
+            }
+        };
         clock.stage("profile");
         if let Some(trim) = &trim {
             // What was left out counts from here on, as in every other fit.
@@ -365,6 +408,10 @@ impl Job<'_> {
         }
         let labels_hash = labels_hash(&keys, &run.nearest.labels);
         let summary = self.summary(trim.as_ref(), &preparation, &prepared, &run, labels_hash);
+        let units = [
+            inertia_unit(&preparation, &prepared),
+            prepared.weight_step.unwrap_or(1.0),
+        ];
         let Prepared {
             tiles, share_missing, ..
         } = prepared;
@@ -394,6 +441,16 @@ impl Job<'_> {
             .for_each(|outcome| outcome.segments.truncate(n_segments));
         drop(segments);
         let carried_columns = carried_columns(schema, &self.options.features)?;
+        let describe = |grown: Grown| -> Result<Nested> {
+            Ok(Nested {
+                nodes: describe(self.source, &preparation, &outcome_columns, &grown.paths, &profile)?,
+                paths_hash: self::labels_hash(&keys, &grown.paths.of_row),
+                paths: grown.paths,
+                tried: grown.tried,
+                units,
+            })
+        };
+        let nested = nested.map(describe).transpose()?;
         clock.end();
         Ok(Fit {
             model: Model {
@@ -403,6 +460,8 @@ impl Job<'_> {
                 weight_column: self.options.features.weight.clone(),
                 segment_counts: profile.segments.iter().map(|segment| segment.count).collect(),
                 confidence,
+                sums: adds_up(&run.partial).then_some(run.partial),
+                splits,
             },
             assignment,
             keys,
@@ -413,6 +472,7 @@ impl Job<'_> {
             outcomes,
             boundary,
             n_outliers: counts.n_outliers,
+            nested,
             summary: FitSummary {
                 n_unassigned: n_unassigned as u64,
                 stages: clock.stages,
@@ -420,6 +480,21 @@ impl Job<'_> {
             },
             warnings,
         })
+    }
+
+    /// Splits the segments of a finished k-means run.
+    fn split(&self, preparation: &Preparation, prepared: &Prepared, keys: &RowKeys, run: &KMeansFit) -> Result<Grown> {
+        let grower = Grower {
+            backend: self.backend,
+            host: self.host,
+            data: &prepared.tiles,
+            keys,
+            params: &self.options.params(self.init(preparation)?),
+            inertia_unit: inertia_unit(preparation, prepared),
+            row_weight: prepared.weight_step.map_or(1.0, |step| 1.0 / step),
+            observer: self.observer,
+        };
+        grower.grow(&run.nearest.labels, run.centroids.n_clusters(), &self.options.levels)
     }
 
     /// The figures of a run, but for the seconds.

@@ -38,6 +38,7 @@ pub mod grid;
 pub mod kmeans;
 pub mod metrics;
 pub mod model;
+pub mod nested;
 pub mod num;
 pub mod partial;
 pub mod report;

@@ -8,6 +8,8 @@ use crate::backend::Backend;
 use crate::data::{BatchSource, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{self, Preparation};
+use crate::nested::{Paths, Split, descend};
+use crate::partial::ClusterPartial;
 use crate::segments::{Assignment, Confidence, labels_hash};
 use crate::tiles::{Centroids, RowKeys};
 
@@ -26,6 +28,11 @@ pub struct Model {
     pub segment_counts: Vec<u64>,
     /// From where on a row sits on a boundary or is an outlier.
     pub confidence: Confidence,
+    /// Exact sums and weights of the rows of each segment, from which coarser groups come; none in a model of a version
+    /// that did not keep them, or where they are too heavy for [`crate::segments::adds_up`].
+    pub sums: Option<ClusterPartial>,
+    /// Segments that are split again, each before its own parts; none on most models.
+    pub splits: Vec<Split>,
 }
 
 /// Rows held against a model.
@@ -39,6 +46,8 @@ pub struct Scored {
     pub id_columns: Vec<usize>,
     /// Over keys and segments, see [`labels_hash`].
     pub labels_hash: String,
+    /// The leaf of every row, where the model has segments of segments.
+    pub paths: Option<Paths>,
     /// Values beyond the model's grid, moved to its edge: far outside anything in the training data.
     pub n_clipped: u64,
     /// Rows that needed exact arithmetic; diagnostic.
@@ -75,13 +84,28 @@ impl Model {
         let prepared = features::prepare(source, &self.preparation, None, chunk_bytes)?;
         let mut session = backend.open(&prepared.tiles, self.n_segments())?;
         let nearest = session.two_nearest(&self.centroids)?;
-        let notices = session.notices();
-        let n_doubtful = nearest.n_doubtful;
+        let mut notices = session.notices();
+        let mut n_doubtful = nearest.n_doubtful;
+        drop(session);
+        let mut paths = None;
+        if !self.splits.is_empty() {
+            let down = descend(
+                &self.splits,
+                self.n_segments(),
+                &prepared.tiles,
+                &nearest.labels,
+                backend,
+            )?;
+            paths = Some(down.0);
+            n_doubtful += down.1.n_doubtful;
+            notices.extend(down.1.notices);
+        }
         let grid = self.preparation.grid;
         let assignment = Assignment::new(&prepared.tiles, &self.centroids, grid, nearest, prepared.share_missing);
         Ok(Scored {
             labels_hash: labels_hash(&keys, &assignment.labels),
             assignment,
+            paths,
             keys,
             id_columns,
             n_clipped: prepared.n_clipped,

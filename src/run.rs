@@ -9,15 +9,17 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::artifact::{
-    ConfigRecord, DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord,
-    SegmentRecord, Selection, StageRecord, TimeRecord, model_file, names, write_assignments_carrying, write_profile,
+    ConfigRecord, DeviceRecord, InitRecord, InputRecord, LevelsRecord, OptionsRecord, PartRecord, RunDir, RunRecord,
+    SeedingRecord, SegmentRecord, Selection, SplitRecord, StageRecord, TimeRecord, model_file, names,
+    write_assignments_carrying, write_profile,
 };
 use crate::backend::cpu::CpuBackend;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::features::Preparation;
-use crate::fit::{Fit, FitOptions, InitCentroids, InitChoice};
+use crate::fit::{Fit, FitOptions, InitCentroids, InitChoice, Nested};
 use crate::model::Model;
+use crate::nested::{Node, Tried};
 use crate::report::Report;
 use crate::segments::draft_names;
 use crate::tiles::MAX_CHUNK_BYTES;
@@ -62,9 +64,22 @@ pub fn write(
     dir.write(names::ASSIGNMENTS, |out| {
         let carried = &fit.carried_columns;
         let confidence = &fit.model.confidence;
-        host.install(|| write_assignments_carrying(out, source, &fit.id_columns, carried, &fit.assignment, confidence))
+        let paths = fit.nested.as_ref().map(|nested| &nested.paths);
+        host.install(|| {
+            write_assignments_carrying(
+                out,
+                source,
+                &fit.id_columns,
+                carried,
+                &fit.assignment,
+                confidence,
+                paths,
+            )
+        })
     })?;
-    dir.write(names::PROFILE, |out| write_profile(out, &fit.profile))?;
+    dir.write(names::PROFILE, |out| {
+        write_profile(out, &fit.profile, fit.nested.as_ref().map(|nested| &nested.nodes[..]))
+    })?;
     let mut record = record(fit, options, context, started.elapsed().as_secs_f64())?;
     record.selection = selection;
     let report = Report::new(fit, &record);
@@ -135,7 +150,41 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         outcomes: fit.outcomes.clone(),
         boundary: fit.boundary.clone(),
         n_outliers: fit.n_outliers.clone(),
+        levels: fit.nested.as_ref().map(levels_record),
     })
+}
+
+fn levels_record(nested: &Nested) -> LevelsRecord {
+    let [inertia_unit, weight_step] = nested.units;
+    let split = |tried: &Tried| {
+        let parts = nested
+            .nodes
+            .iter()
+            .filter(|node| node.path.parent().as_ref() == Some(&tried.path));
+        let part = |(node, &weight): (&Node, &u64)| PartRecord {
+            path: node.path.clone(),
+            name: node.name.clone(),
+            n_rows: node.profile.count,
+            share: node.profile.share,
+            weight: weight as f64 * weight_step,
+            outcomes: node.outcomes.clone(),
+        };
+        SplitRecord {
+            path: tried.path.clone(),
+            strength: tried.strength,
+            reasons: tried.reasons.clone(),
+            share_explained: tried.share_explained,
+            inertia: tried.inertia.map(|inertia| inertia as f64 * inertia_unit),
+            inertia_exact: tried.inertia.map(|inertia| inertia.to_string()),
+            n_iter: tried.n_iter,
+            parts: parts.zip(&tried.weights).map(part).collect(),
+        }
+    };
+    LevelsRecord {
+        paths_hash: nested.paths_hash.clone(),
+        n_leaves: nested.paths.leaves.len(),
+        splits: nested.tried.iter().map(split).collect(),
+    }
 }
 
 fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<OptionsRecord> {
@@ -157,6 +206,7 @@ fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<Opt
         seed: options.seed,
         trim: options.trim,
         unassign_outliers: options.unassign_outliers,
+        levels: options.levels.clone(),
     })
 }
 
@@ -188,6 +238,7 @@ pub fn options(record: &RunRecord) -> FitOptions {
         seed,
         trim,
         unassign_outliers,
+        levels,
     } = record.options.clone();
     FitOptions {
         features,
@@ -207,6 +258,7 @@ pub fn options(record: &RunRecord) -> FitOptions {
         seed,
         trim,
         unassign_outliers,
+        levels,
         chunk_bytes: MAX_CHUNK_BYTES,
         threads: 0,
     }
@@ -244,7 +296,7 @@ pub fn compare(record: &RunRecord, model: &Model, fit: &Fit) -> Vec<Check> {
             centroids_hash(centroids)
         )
     };
-    vec![
+    let mut checks = vec![
         check("labels_hash", record.labels_hash.clone(), summary.labels_hash.clone()),
         check(
             "inertia",
@@ -258,7 +310,45 @@ pub fn compare(record: &RunRecord, model: &Model, fit: &Fit) -> Vec<Check> {
             found: shape(new),
         },
         check("iterations", record.n_iter.to_string(), summary.n_iter.to_string()),
-    ]
+    ];
+    if let (Some(levels), Some(nested)) = (&record.levels, &fit.nested) {
+        let inertia = |inertia: u128| {
+            if inertia == 0 {
+                String::new()
+            } else {
+                inertia.to_string()
+            }
+        };
+        let then = levels
+            .splits
+            .iter()
+            .filter_map(|split| split.inertia_exact.as_ref()?.parse::<u128>().ok());
+        let now = nested.tried.iter().filter_map(|tried| tried.inertia);
+        let splits = |model: &Model| format!("{} splits, hash {}", model.splits.len(), splits_hash(model));
+        checks.extend([
+            check("paths_hash", levels.paths_hash.clone(), nested.paths_hash.clone()),
+            check("inertia of parts", inertia(then.sum()), inertia(now.sum())),
+            Check {
+                what: "parts",
+                matches: model.splits == fit.model.splits,
+                expected: splits(model),
+                found: splits(&fit.model),
+            },
+        ]);
+    }
+    checks
+}
+
+/// As [`centroids_hash`], of all splits.
+fn splits_hash(model: &Model) -> String {
+    let hashes = model
+        .splits
+        .iter()
+        .map(|split| format!("{} {}\n", split.path, centroids_hash(&split.centroids)));
+    format!(
+        "{:08x}",
+        xxhash_rust::xxh3::xxh3_64(hashes.collect::<String>().as_bytes()) >> 32
+    )
 }
 
 /// Eight hexadecimal digits that tell centroids apart for people; what counts is their equality.

@@ -3,6 +3,7 @@
 mod accounts;
 mod atomic;
 pub(crate) mod json;
+mod levels_record;
 pub mod model_file;
 mod reasons;
 mod run_record;
@@ -13,6 +14,7 @@ pub use accounts::{AccountsOptions, AccountsOut, Written, write_accounts};
 pub use atomic::{
     OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_sweep, write_atomic,
 };
+pub use levels_record::{LevelsRecord, PartRecord, SplitRecord, Visited};
 pub use reasons::{check_reasons, write_reasons};
 pub use run_record::{
     ConfigRecord, DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord,
@@ -20,7 +22,8 @@ pub use run_record::{
 };
 pub use sweep_record::{Selection, SweepRecord};
 pub use tables::{
-    check_carried_columns, check_id_columns, write_assignments, write_assignments_carrying, write_profile, write_sweep,
+    check_carried_columns, check_id_columns, check_path_column, write_assignments, write_assignments_carrying,
+    write_profile, write_sweep,
 };
 
 /// The files of a run directory.

@@ -11,13 +11,17 @@ use crate::error::{Error, Result};
 use crate::features::Preparation;
 use crate::grid::{CENTROID_SCALE, MAX_GRID};
 use crate::model::Model;
-use crate::segments::Confidence;
+use crate::nested::{SegmentPath, Split, check_splits};
+use crate::partial::ClusterPartial;
+use crate::segments::{Confidence, adds_up};
 use crate::tiles::Centroids;
 
 const FORMAT: &str = "kohort-model";
 const VERSION: u64 = 1;
 /// What a centroid coordinate takes in the file at most: an `i32`, an `f64` and two separators.
 const COORDINATE_BYTES: u64 = 11 + 24 + 4;
+/// What a sum takes at most: as many digits as [`adds_up`] lets it have, a sign, quotes and separators.
+const SUM_BYTES: u64 = 26 + 5;
 /// What a feature takes in the file besides its coordinates and its name, levels of text included.
 const FEATURE_BYTES: u64 = 1 << 12;
 /// Bytes of a value and its rank, at most.
@@ -40,7 +44,18 @@ struct ModelFile {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     unassign_outliers: bool,
     segments: Vec<SegmentEntry>,
+    /// Segments that are split again, each before its parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    splits: Vec<SplitEntry>,
     checksum: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SplitEntry {
+    /// The segment that is split.
+    path: SegmentPath,
+    segments: Vec<SegmentEntry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +71,12 @@ struct SegmentEntry {
     /// Rows farther away than this are outliers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outlier_distance: Option<f64>,
+    /// The rows' integer weights together; the rows, where there are no weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weight: Option<u64>,
+    /// Per feature, the rows' grid values times their weights, as decimal digits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sums: Vec<String>,
 }
 
 /// Refuses a model too large for its file, before any work is done; `n_ranks` counts the points of all
@@ -64,11 +85,8 @@ struct SegmentEntry {
 /// # Errors
 /// [`Error::InvalidParam`] with both sizes.
 pub fn check_size(n_features: usize, n_clusters: usize, n_ranks: usize) -> Result<()> {
-    let coordinates = (n_features as u64).saturating_mul(n_clusters as u64);
-    let needed = coordinates
-        .saturating_mul(COORDINATE_BYTES)
-        .saturating_add((n_features as u64).saturating_mul(FEATURE_BYTES))
-        .saturating_add((n_ranks as u64).saturating_mul(RANK_BYTES));
+    let needed =
+        size(n_features, n_clusters, COORDINATE_BYTES).saturating_add((n_ranks as u64).saturating_mul(RANK_BYTES));
     if needed > MAX_BYTES {
         return Err(Error::InvalidParam {
             param: "n_clusters",
@@ -81,20 +99,36 @@ pub fn check_size(n_features: usize, n_clusters: usize, n_ranks: usize) -> Resul
     Ok(())
 }
 
-/// Writes a model.
+fn size(n_features: usize, n_clusters: usize, coordinate_bytes: u64) -> u64 {
+    let coordinates = (n_features as u64).saturating_mul(n_clusters as u64);
+    coordinates
+        .saturating_mul(coordinate_bytes)
+        .saturating_add((n_features as u64).saturating_mul(FEATURE_BYTES))
+}
+
+/// Writes a model; without the sums of its segments, where they would make the file too large.
 ///
 /// # Errors
 /// Those of [`check_size`] and of writing; [`Error::Internal`] where the model contradicts itself.
 pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
     let ranks = { model.preparation.features.iter() }.filter_map(|feature| feature.ranks.as_ref());
     let n_ranks = ranks.map(crate::features::Ranks::n_points).sum();
-    check_size(model.centroids.n_features(), model.n_segments(), n_ranks)?;
+    let n_centroids = { model.splits.iter() }
+        .map(|split| split.centroids.n_clusters())
+        .fold(model.n_segments(), usize::saturating_add);
+    check_size(model.centroids.n_features(), n_centroids, n_ranks)?;
+    let with_sums = size(model.centroids.n_features(), n_centroids, COORDINATE_BYTES + SUM_BYTES);
+    let keeps_sums = with_sums <= MAX_BYTES;
+    let sums = model.sums.as_ref().filter(|_| keeps_sums);
     let segments = (0..model.n_segments()).map(|cluster| SegmentEntry {
-        segment: cluster as u64 + 1,
-        n_rows: model.segment_counts[cluster],
-        centroid: model.centroids.row(cluster).to_vec(),
-        centroid_in_original_units: model.preparation.centroid_in_original_units(&model.centroids, cluster),
         outlier_distance: model.confidence.outlier_distances.get(cluster).copied().flatten(),
+        ..SegmentEntry::new(
+            &model.preparation,
+            &model.centroids,
+            model.segment_counts[cluster],
+            sums,
+            cluster,
+        )
     });
     let mut file = ModelFile {
         format: FORMAT.into(),
@@ -106,6 +140,9 @@ pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
         boundary_margin: model.confidence.boundary_margin,
         unassign_outliers: model.confidence.unassign_outliers,
         segments: segments.collect(),
+        splits: { model.splits.iter() }
+            .map(|split| SplitEntry::new(&model.preparation, split, keeps_sums))
+            .collect(),
         checksum: String::new(),
     };
     check(&file).map_err(|reason| Error::Internal(format!("the model to be written is wrong: {reason}")))?;
@@ -129,7 +166,14 @@ pub fn load(path: &Path) -> Result<Model> {
     if checksum(&mut file)? != stated {
         return Err(invalid("the checksum does not match the content".into()));
     }
-    let segment_counts = file.segments.iter().map(|segment| segment.n_rows).collect();
+    let n_features = file.preparation.n_features();
+    let segment_counts: Vec<u64> = file.segments.iter().map(|segment| segment.n_rows).collect();
+    let sums = sums_of(&file.segments, n_features).map_err(invalid)?;
+    let splits = { file.splits.into_iter() }
+        .map(|split| split.split(n_features))
+        .collect::<Result<Vec<Split>, String>>()
+        .map_err(invalid)?;
+    check_splits(&splits, &segment_counts).map_err(invalid)?;
     let confidence = Confidence {
         boundary_margin: file.boundary_margin,
         outlier_distances: file.segments.iter().map(|segment| segment.outlier_distance).collect(),
@@ -137,13 +181,93 @@ pub fn load(path: &Path) -> Result<Model> {
     };
     let values = file.segments.into_iter().flat_map(|segment| segment.centroid).collect();
     Ok(Model {
-        centroids: Centroids::new(file.preparation.n_features(), values),
+        centroids: Centroids::new(n_features, values),
         preparation: file.preparation,
         id_columns: file.id_columns,
         weight_column: file.weight_column,
         segment_counts,
         confidence,
+        sums,
+        splits,
     })
+}
+
+impl SplitEntry {
+    fn new(preparation: &Preparation, split: &Split, keeps_sums: bool) -> Self {
+        let sums = split.sums.as_ref().filter(|_| keeps_sums);
+        let counts = split.segment_counts.iter().enumerate();
+        Self {
+            path: split.path.clone(),
+            segments: counts
+                .map(|(part, &n_rows)| SegmentEntry::new(preparation, &split.centroids, n_rows, sums, part))
+                .collect(),
+        }
+    }
+
+    fn split(self, n_features: usize) -> Result<Split, String> {
+        let sums = sums_of(&self.segments, n_features)?;
+        let segment_counts = self.segments.iter().map(|segment| segment.n_rows).collect();
+        let values = self.segments.into_iter().flat_map(|segment| segment.centroid).collect();
+        Ok(Split {
+            path: self.path,
+            centroids: Centroids::new(n_features, values),
+            segment_counts,
+            sums,
+        })
+    }
+}
+
+impl SegmentEntry {
+    /// A segment without the figures that only some have.
+    fn new(
+        preparation: &Preparation,
+        centroids: &Centroids,
+        n_rows: u64,
+        sums: Option<&ClusterPartial>,
+        cluster: usize,
+    ) -> Self {
+        let digits = |sums: &ClusterPartial| sums.sums_of(cluster).iter().map(i128::to_string).collect();
+        Self {
+            segment: cluster as u64 + 1,
+            n_rows,
+            centroid: centroids.row(cluster).to_vec(),
+            centroid_in_original_units: preparation.centroid_in_original_units(centroids, cluster),
+            outlier_distance: None,
+            weight: sums.map(|sums| sums.cluster_weights[cluster]),
+            sums: sums.map_or_else(Vec::new, digits),
+        }
+    }
+}
+
+/// The sums of segments, where all have them.
+fn sums_of(segments: &[SegmentEntry], n_features: usize) -> Result<Option<ClusterPartial>, String> {
+    let n_with = { segments.iter() }
+        .filter(|segment| segment.weight.is_some() || !segment.sums.is_empty())
+        .count();
+    if n_with == 0 {
+        return Ok(None);
+    }
+    let mut partial = ClusterPartial::zero(segments.len(), n_features);
+    partial.counts = segments.iter().map(|segment| segment.n_rows).collect();
+    for (cluster, segment) in segments.iter().enumerate() {
+        let wrong = |what: &str| format!("segment {}: {what}", segment.segment);
+        let weight = segment.weight.filter(|&weight| weight > 0);
+        let weight = weight.ok_or_else(|| wrong("sums without a weight"))?;
+        if segment.sums.len() != n_features {
+            let n = segment.sums.len();
+            return Err(wrong(&format!("sums has {n} values for {n_features} features")));
+        }
+        let most = u128::from(weight) * u128::from(MAX_GRID.unsigned_abs());
+        partial.cluster_weights[cluster] = weight;
+        for (sum, digits) in partial.sums[cluster * n_features..].iter_mut().zip(&segment.sums) {
+            let read = digits.parse().ok().filter(|sum: &i128| sum.unsigned_abs() <= most);
+            *sum = read.ok_or_else(|| wrong("a sum is not that of values on the grid"))?;
+        }
+    }
+    match adds_up(&partial) {
+        true => Ok(Some(partial)),
+        false => Err("the weights of the segments are too large".into()),
+    }
 }
 
 /// 32 hexadecimal digits over everything but the checksum itself, which is emptied.
@@ -160,7 +284,12 @@ fn check(file: &ModelFile) -> Result<(), String> {
     if !file.boundary_margin.is_none_or(|margin| (0.0..=1.0).contains(&margin)) {
         return Err("the margin of the boundary is not between 0 and 1".into());
     }
-    check_segments(&file.segments, file.preparation.n_features())
+    check_segments(&file.segments, file.preparation.n_features())?;
+    for split in &file.splits {
+        check_segments(&split.segments, file.preparation.n_features())
+            .map_err(|reason| format!("the parts of segment {}: {reason}", split.path))?;
+    }
+    Ok(())
 }
 
 /// Column names: all there, and each with one role.
@@ -286,14 +415,16 @@ mod tests {
     }
 
     #[test]
-    fn a_model_without_boundary_and_outliers_loads() {
+    fn a_model_of_an_earlier_version_loads() {
         let older = load_forged(|file| {
             file.boundary_margin = None;
-            file.segments
-                .iter_mut()
-                .for_each(|segment| segment.outlier_distance = None);
+            for segment in &mut file.segments {
+                (segment.outlier_distance, segment.weight) = (None, None);
+                segment.sums.clear();
+            }
         });
         let older = older.unwrap();
+        assert_eq!(older.sums, None);
         assert_eq!(older.confidence.boundary_margin, None);
         assert!(older.confidence.outlier_distances.iter().all(Option::is_none));
         assert!(!String::from_utf8(text_of(&older)).unwrap().contains("boundary"));
@@ -318,7 +449,7 @@ mod tests {
         let limit = MAX_GRID * CENTROID_SCALE as i32;
         assert!(load_forged(|file| file.segments[0].centroid[0] = -limit).is_ok());
         type Forgery = (&'static str, fn(&mut ModelFile));
-        let forgeries: [Forgery; 15] = [
+        let forgeries: [Forgery; 20] = [
             ("margin", |file| file.boundary_margin = Some(1.5)),
             ("outliers", |file| file.segments[1].outlier_distance = Some(0.0)),
             ("beyond the grid", |file| {
@@ -342,6 +473,16 @@ mod tests {
                 file.preparation.features[1] = file.preparation.features[0].clone()
             }),
             ("id is a feature", |file| file.id_columns.push("age".into())),
+            ("sums of some", |file| file.segments[1].sums.clear()),
+            ("no weight", |file| file.segments[1].weight = Some(0)),
+            ("a sum beyond the grid", |file| {
+                let weight = i128::from(file.segments[1].weight.unwrap());
+                file.segments[1].sums[0] = (weight * i128::from(MAX_GRID) + 1).to_string();
+            }),
+            ("no number", |file| file.segments[1].sums[0] = "1.5".into()),
+            ("weights overflow", |file| {
+                file.segments.iter_mut().for_each(|s| s.weight = Some(u64::MAX))
+            }),
         ];
         for (what, forgery) in forgeries {
             assert!(is_invalid(&load_forged(forgery)), "{what}");
@@ -351,6 +492,55 @@ mod tests {
         assert!(json.contains(&step_exp));
         assert!(is_invalid(&load_bytes(
             json.replace(&step_exp, "\"step_exp\": 2000000000").as_bytes()
+        )));
+    }
+
+    /// The model with its second segment split in two.
+    fn nested() -> Model {
+        let mut model = model();
+        let row = model.centroids.row(1).to_vec();
+        let halves: Vec<i32> = row
+            .iter()
+            .chain(&row)
+            .copied()
+            .zip([-9, -9, 9, 9])
+            .map(|(c, by)| c + by)
+            .collect();
+        model.splits = vec![Split {
+            path: "2".parse().unwrap(),
+            centroids: Centroids::new(2, halves),
+            segment_counts: vec![20, 10],
+            sums: None,
+        }];
+        model
+    }
+
+    #[test]
+    fn a_model_with_segments_of_segments_reads_back_equal() {
+        let model = nested();
+        assert_eq!(load_bytes(&text_of(&model)).unwrap(), model);
+        let forged = |change: fn(&mut ModelFile)| {
+            let mut file: ModelFile = serde_json::from_slice(&text_of(&nested())).unwrap();
+            change(&mut file);
+            file.checksum = checksum(&mut file).unwrap();
+            load_bytes(&serde_json::to_vec(&file).unwrap())
+        };
+        assert_eq!(forged(|_| {}).unwrap(), model);
+        type Forgery = (&'static str, fn(&mut ModelFile));
+        let forgeries: [Forgery; 6] = [
+            ("no such segment", |file| file.splits[0].path = "4".parse().unwrap()),
+            ("no leaf", |file| file.splits[0].path = "2.1".parse().unwrap()),
+            ("other rows", |file| file.splits[0].segments[0].n_rows = 21),
+            ("no parts", |file| file.splits[0].segments.clear()),
+            ("long centroid", |file| file.splits[0].segments[0].centroid.push(0)),
+            ("order", |file| file.splits[0].segments.swap(0, 1)),
+        ];
+        for (what, forgery) in forgeries {
+            assert!(is_invalid(&forged(forgery)), "{what}");
+        }
+        let json = String::from_utf8(text_of(&model)).unwrap();
+        assert!(is_invalid(&load_bytes(
+            json.replace("\"path\": \"2\"", "\"path\": \"02\"").as_bytes()
         )));
     }
 

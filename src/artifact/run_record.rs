@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::json;
+use super::levels_record::LevelsRecord;
 use super::{OutFile, Selection, names};
 use crate::data::InputFile;
 use crate::error::{Error, Result};
 use crate::features::FeatureOptions;
 use crate::kmeans::StopReason;
+use crate::nested::{SplitRule, check_rules};
 use crate::segments::{BoundaryReport, OutcomeProfile};
 
 const FORMAT: &str = "kohort-run";
@@ -90,6 +92,9 @@ pub struct RunRecord {
     /// Rows of each segment that are outliers.
     #[serde(default)]
     pub n_outliers: Vec<u64>,
+    /// Segments of segments, where those were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<LevelsRecord>,
 }
 
 /// A configuration file: its name, not where it lies.
@@ -154,6 +159,9 @@ pub struct OptionsRecord {
     /// Whether outliers got no segment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unassign_outliers: bool,
+    /// Which segments are split again, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<SplitRule>,
 }
 
 fn is_none_trimmed(trim: &f64) -> bool {
@@ -356,6 +364,10 @@ impl RunRecord {
         if n_rows != Some(self.n_rows) {
             return Err(format!("its segments do not hold {} rows together", self.n_rows));
         }
+        check_rules(&self.options.levels)?;
+        if let Some(levels) = &self.levels {
+            levels.check(&self.segments, self.outcomes.len())?;
+        }
         self.options.init.check(self.n_features, self.options.n_clusters)
     }
 }
@@ -396,6 +408,7 @@ mod tests {
             seed: u64::MAX,
             trim: 0.125,
             unassign_outliers: true,
+            levels: Vec::new(),
         }
     }
 
@@ -482,6 +495,7 @@ mod tests {
             outcomes: Vec::new(),
             boundary: Some(boundary()),
             n_outliers: vec![1, 0],
+            levels: None,
         }
     }
 

@@ -23,6 +23,7 @@ use super::OutFile;
 use crate::backend::NO_CLUSTER;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
+use crate::nested::{Node, Paths, SegmentPath};
 use crate::segments::{Assignment, Confidence, Profile};
 use crate::select::{Candidate, Sweep};
 
@@ -47,6 +48,22 @@ pub fn check_id_columns(schema: &Schema, id_columns: &[usize]) -> Result<()> {
 /// Those of [`check_id_columns`].
 pub fn check_carried_columns(schema: &Schema, carried: &[usize]) -> Result<()> {
     check_fields(&plain_fields(schema, carried), "a column to carry", &result_fields())
+}
+
+/// Refuses ids and columns to be carried along that the table could not hold beside its column of paths.
+///
+/// # Errors
+/// Those of [`check_id_columns`].
+pub fn check_path_column(schema: &Schema, columns: &[usize]) -> Result<()> {
+    check_fields(
+        &plain_fields(schema, columns),
+        "a column beside the paths",
+        &[path_field()],
+    )
+}
+
+fn path_field() -> Field {
+    Field::new("path", DataType::Utf8, false)
 }
 
 /// Refuses columns that a table with the columns `own` could not hold beside them.
@@ -87,10 +104,11 @@ pub fn write_assignments(
     assignment: &Assignment,
     confidence: &Confidence,
 ) -> Result<()> {
-    write_assignments_carrying(out, source, id_columns, &[], assignment, confidence)
+    write_assignments_carrying(out, source, id_columns, &[], assignment, confidence, None)
 }
 
-/// [`write_assignments`], with more columns of the data after the ids, as they came.
+/// [`write_assignments`], with more columns of the data after the ids, as they came, and, with `paths`, `path` (text)
+/// after `segment`: the row's leaf among segments of segments.
 ///
 /// # Errors
 /// Those of [`write_assignments`].
@@ -101,12 +119,30 @@ pub fn write_assignments_carrying(
     carried: &[usize],
     assignment: &Assignment,
     confidence: &Confidence,
+    paths: Option<&Paths>,
 ) -> Result<()> {
     check_id_columns(source.schema(), id_columns)?;
     check_carried_columns(source.schema(), carried)?;
     let mut fields: Vec<FieldRef> = id_fields(source.schema(), id_columns);
     fields.extend(plain_fields(source.schema(), carried));
+    let n_copied = fields.len();
     fields.extend(result_fields().into_iter().map(Arc::new));
+    if paths.is_some() {
+        check_path_column(source.schema(), &[id_columns, carried].concat())?;
+        fields.insert(n_copied + 1, Arc::new(path_field()));
+    }
+    let names: Vec<String> = { paths.iter() }
+        .flat_map(|paths| paths.leaves.iter().map(ToString::to_string))
+        .collect();
+    let results = |first_row: usize, n_rows: usize| {
+        let mut columns = results(assignment, confidence, first_row, n_rows);
+        if let Some(paths) = paths {
+            let leaves = &paths.of_row[first_row..first_row + n_rows];
+            let leaves = leaves.iter().map(|&leaf| names[leaf as usize].as_str());
+            columns.insert(1, Arc::new(StringArray::from_iter_values(leaves)));
+        }
+        columns
+    };
     let mut distinct = vec!["distance", "distance_2", "margin", "outlier_score"];
     let id = fields[0].name().clone();
     if id_columns.len() <= 1 {
@@ -119,10 +155,7 @@ pub fn write_assignments_carrying(
         for first_row in (0..assignment.n_rows()).step_by(BATCH_ROWS) {
             let end = (first_row + BATCH_ROWS).min(assignment.n_rows());
             let rows: Int64Array = (first_row..end).map(|row| row as i64).collect();
-            table.push(
-                vec![Arc::new(rows)],
-                results(assignment, confidence, first_row, end - first_row),
-            )?;
+            table.push(vec![Arc::new(rows)], results(first_row, end - first_row))?;
             n_written = end;
         }
     } else {
@@ -137,7 +170,7 @@ pub fn write_assignments_carrying(
                 let rows: Int64Array = (first_row..end).map(|row| row as i64).collect();
                 columns.insert(0, Arc::new(rows));
             }
-            table.push(columns, results(assignment, confidence, first_row, batch.num_rows()))
+            table.push(columns, results(first_row, batch.num_rows()))
         })?;
     }
     if n_written != assignment.n_rows() {
@@ -147,13 +180,13 @@ pub fn write_assignments_carrying(
 }
 
 /// Writes one row per segment and feature: what [`crate::segments::FeatureProfile`] holds, and `n_rows`, the size of
-/// the segment.
+/// the segment. With `nodes`, those follow, and `path` (text) tells them apart: `segment` is then that of the first level.
 ///
 /// # Errors
 /// Those of writing.
-pub fn write_profile(out: &mut OutFile, profile: &Profile) -> Result<()> {
+pub fn write_profile(out: &mut OutFile, profile: &Profile, nodes: Option<&[Node]>) -> Result<()> {
     let nullable = |name| Field::new(name, DataType::Float64, true);
-    let schema = Arc::new(Schema::new(vec![
+    let mut fields = vec![
         Field::new("segment", DataType::Int32, false),
         Field::new("feature", DataType::Utf8, false),
         Field::new("n_rows", DataType::Int64, false),
@@ -164,9 +197,17 @@ pub fn write_profile(out: &mut OutFile, profile: &Profile) -> Result<()> {
         nullable("p90"),
         Field::new("share_missing", DataType::Float32, false),
         nullable("difference_sd"),
-    ]));
-    let mut table = Table::new(out, schema, &[])?;
-    for segment in &profile.segments {
+    ];
+    if nodes.is_some() {
+        fields.insert(1, path_field());
+    }
+    let mut table = Table::new(out, Arc::new(Schema::new(fields)), &[])?;
+    let tops = { profile.segments.iter() }.map(|segment| (SegmentPath::top(segment.segment.unsigned_abs()), segment));
+    let below = nodes
+        .into_iter()
+        .flatten()
+        .map(|node| (node.path.clone(), &node.profile));
+    for (path, segment) in tops.chain(below) {
         let features = &segment.features;
         let n = features.len();
         let column = |value: &dyn Fn(usize) -> Option<f64>| -> ArrayRef {
@@ -174,8 +215,8 @@ pub fn write_profile(out: &mut OutFile, profile: &Profile) -> Result<()> {
         };
         let counts: Int64Array = features.iter().map(|f| f.count as i64).collect();
         let shares: Float32Array = features.iter().map(|f| Some(f.share_missing)).collect();
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int32Array::from_value(segment.segment, n)),
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from_value(path.segment() as i32, n)),
             Arc::new(StringArray::from_iter_values(features.iter().map(|f| &f.feature))),
             Arc::new(Int64Array::from_value(segment.count as i64, n)),
             Arc::new(counts),
@@ -186,6 +227,13 @@ pub fn write_profile(out: &mut OutFile, profile: &Profile) -> Result<()> {
             Arc::new(shares),
             column(&|i| features[i].difference_sd),
         ];
+        if nodes.is_some() {
+            let path = path.to_string();
+            columns.insert(
+                1,
+                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&path, n))),
+            );
+        }
         table.push(columns, Vec::new())?;
     }
     table.finish()
@@ -561,6 +609,31 @@ mod tests {
     }
 
     #[test]
+    fn the_path_of_a_row_stands_beside_its_segment() {
+        let n = BATCH_ROWS + 7;
+        let data = table(vec![("path", Arc::new(Int32Array::from_iter_values(0..n as i32)))]);
+        let paths = Paths {
+            leaves: ["1", "2.1", "2.2", "3"].map(|path| path.parse().unwrap()).to_vec(),
+            of_row: (0..n as u32).map(|row| row % 4).collect(),
+        };
+        let write = |ids: &[usize]| {
+            let (cut, assignment) = (Cut(data.clone(), 1000), assignment(n));
+            written(|out| write_assignments_carrying(out, &cut, ids, &[], &assignment, &confidence(), Some(&paths)))
+        };
+        let back = read_back(&write(&[]).unwrap());
+        assert_eq!(
+            (back.schema().field(2).name().as_str(), back.num_columns()),
+            ("path", 10)
+        );
+        assert_eq!(
+            back.column(2).as_string::<i32>().value(n - 1),
+            ["1", "2.1", "2.2", "3"][(n - 1) % 4]
+        );
+        let refused = write(&[0]);
+        assert!(matches!(refused, Err(Error::ColumnUnusable { column, .. }) if column == "path"));
+    }
+
+    #[test]
     fn a_dictionary_becomes_its_values() {
         let ids: DictionaryArray<Int8Type> = (0..100)
             .map(|i| format!("c{i}"))
@@ -617,8 +690,8 @@ mod tests {
             segments: vec![segment(1), segment(2)],
             overall: Vec::new(),
         };
-        let bytes = written(|out| write_profile(out, &profile)).unwrap();
-        assert_eq!(bytes, written(|out| write_profile(out, &profile)).unwrap());
+        let bytes = written(|out| write_profile(out, &profile, None)).unwrap();
+        assert_eq!(bytes, written(|out| write_profile(out, &profile, None)).unwrap());
         let back = read_back(&bytes);
         assert_eq!(back.column(0).as_ref(), &Int32Array::from(vec![1, 1, 2, 2]));
         assert_eq!(back.column(1).as_string::<i32>().value(3), "visits");
@@ -628,5 +701,15 @@ mod tests {
             &Float64Array::from(vec![Some(1.0), None, Some(2.0), None])
         );
         assert_eq!(back.num_columns(), 10);
+        let node = Node {
+            path: "2.1".parse().unwrap(),
+            name: String::new(),
+            profile: segment(1),
+            outcomes: Vec::new(),
+        };
+        let nested = read_back(&written(|out| write_profile(out, &profile, Some(&[node]))).unwrap());
+        assert_eq!(nested.column(0).as_ref(), &Int32Array::from(vec![1, 1, 2, 2, 2, 2]));
+        let paths: Vec<_> = nested.column(1).as_string::<i32>().iter().flatten().collect();
+        assert_eq!(paths, ["1", "1", "2", "2", "2.1", "2.1"]);
     }
 }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use kohort::backend::choice::DeviceRequest;
 use kohort::features::Instant;
 use kohort::kmeans::MAX_CLUSTERS;
+use kohort::nested::SegmentPath;
 
 use super::completions::CompletionsArgs;
 use super::config::{ConfigArgs, ConfigCommand, SourceArgs};
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Score(ScoreArgs),
     /// Say why a row is in its segment, and the smallest change that would move it
     Explain(ExplainArgs),
+    /// Show which segments of a run are alike, as a tree, and join them to coarser groups
+    Tree(TreeArgs),
     /// List the devices, what they can do, and which one would be taken
     Devices(DevicesArgs),
     /// Fit a run again and check that every bit is the same
@@ -67,6 +70,7 @@ impl Command {
             Self::Sweep(args) => &args.talk,
             Self::Score(args) => &args.talk,
             Self::Explain(args) => &args.talk,
+            Self::Tree(args) => &args.talk,
             Self::Devices(args) => &args.talk,
             Self::Verify(args) => &args.talk,
             Self::Bench(args) => &args.talk,
@@ -85,7 +89,7 @@ Lists are separated by commas, and every list option may be repeated. A comma in
 and patterns take * and ? and [...].";
 
 #[derive(Debug, Args)]
-#[command(after_help = FIT_EXAMPLE)]
+#[command(after_help = FIT_EXAMPLE, group = ArgGroup::new("number").args(["n_clusters", "levels"]).required(true))]
 pub(crate) struct FitArgs {
     /// Parquet files, folders of them, and globs such as 'data/*.parquet'
     #[arg(required = true, value_name = "DATA")]
@@ -93,7 +97,12 @@ pub(crate) struct FitArgs {
 
     /// Number of segments; auto or a range such as 2..8 tries them all and takes the one that `kohort sweep` would
     #[arg(short = 'k', long = "n-clusters", visible_alias = "k", value_name = "N|auto|A..B")]
-    pub(crate) n_clusters: NumberArg,
+    pub(crate) n_clusters: Option<NumberArg>,
+
+    /// Segments of segments, as numbers from the first level down, such as 4,3 or auto,auto: every segment is split again
+    /// on its own rows, with auto or a range only where the data speaks for it; 2,2,2 halves and halves again
+    #[arg(long, value_name = "N|auto|A..B,...", value_delimiter = ',')]
+    pub(crate) levels: Vec<NumberArg>,
 
     /// Write the run to this directory: run.json, model.json, assignments.parquet, profile.parquet
     #[arg(long, value_name = "DIR", default_value = "kohort-run")]
@@ -400,6 +409,56 @@ pub(crate) struct ExplainArgs {
     /// Threads of the CPU [default: all]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     pub(crate) threads: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+const TREE_EXAMPLE: &str = "Examples:
+  kohort tree segments
+  kohort tree segments --cut 3
+  kohort tree segments --drill 2 -k 3 --out deeper
+
+Ward's criterion: those two groups are joined whose union gives up least of the scatter that lies between them, from the \
+exact sums of all rows. With --drill the run is made again from its data, with one segment more that is split, and \
+written to --out; its other segments stay as they are.";
+
+#[derive(Debug, Args)]
+#[command(after_help = TREE_EXAMPLE)]
+pub(crate) struct TreeArgs {
+    /// A run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+
+    /// Tell the groups there are where the tree has so many branches
+    #[arg(long, value_name = "N", value_parser = n_clusters)]
+    pub(crate) cut: Option<usize>,
+
+    /// Split this segment on its own rows: 2, or 2.1 in a run with several levels
+    #[arg(long, value_name = "PATH", requires_all = ["n_clusters", "out"], conflicts_with = "cut", help_heading = "Drill")]
+    pub(crate) drill: Option<SegmentPath>,
+
+    /// Number of its segments; auto or a range leaves it whole unless the data speaks for one of them
+    #[arg(
+        short = 'k',
+        long = "n-clusters",
+        visible_alias = "k",
+        value_name = "N|auto|A..B",
+        requires = "drill",
+        help_heading = "Drill"
+    )]
+    pub(crate) n_clusters: Option<NumberArg>,
+
+    /// Write the deeper run to this directory
+    #[arg(long, value_name = "DIR", requires = "drill", help_heading = "Drill")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Replace the run directory if it is there already
+    #[arg(long, requires = "out", help_heading = "Drill")]
+    pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
 
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
@@ -865,10 +924,8 @@ mod tests {
     #[test]
     fn k_has_three_spellings() {
         for k in ["-k 5", "-k5", "--k 5", "--n-clusters=5"] {
-            assert_eq!(
-                fit(&format!("kohort fit a.parquet {k}")).n_clusters,
-                NumberArg::Fixed(5)
-            );
+            let args = fit(&format!("kohort fit a.parquet {k}"));
+            assert_eq!(args.n_clusters, Some(NumberArg::Fixed(5)));
         }
     }
 
@@ -882,9 +939,11 @@ mod tests {
 
     #[test]
     fn numbers_of_segments_can_be_left_to_a_sweep() {
-        assert_eq!(fit("kohort fit a -k auto").n_clusters, NumberArg::Auto);
+        assert_eq!(fit("kohort fit a -k auto").n_clusters, Some(NumberArg::Auto));
+        let levels = [NumberArg::Fixed(4), NumberArg::Auto, NumberArg::Within(2..=3)];
+        assert_eq!(fit("kohort fit a --levels 4,auto,2..3").levels, levels);
         let args = fit("kohort fit a -k 3..7 --prefer 4 --min-share 2.5%");
-        assert_eq!(args.n_clusters, NumberArg::Within(3..=7));
+        assert_eq!(args.n_clusters, Some(NumberArg::Within(3..=7)));
         assert_eq!((args.choice.prefer, args.choice.min_share), (Some(4..=4), Some(0.025)));
         assert_eq!((a_share("0.1"), a_share("100%")), (Ok(0.1), Ok(1.0)));
         for wrong in ["1.5", "101%", "-1%", "nan", "%", ""] {
@@ -948,6 +1007,12 @@ mod tests {
             "kohort fit -k 2",
             "kohort fit a",
             "kohort fit a -k many",
+            "kohort fit a -k 2 --levels 2,3",
+            "kohort fit a --levels 2,,3",
+            "kohort tree r --drill 2 --out o",
+            "kohort tree r --drill 2 -k 3",
+            "kohort tree r --drill 02 -k 3 --out o",
+            "kohort tree r -k 3",
             "kohort fit a -k 0",
             "kohort fit a -k 65537",
             "kohort fit a -k 4..2",

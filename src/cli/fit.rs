@@ -1,5 +1,6 @@
 //! `kohort fit`: data in, a run directory and a short table of segments out.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use kohort::{Error, Result};
 use super::args::{ComputeArgs, FitArgs};
 use super::columns;
 use super::config;
+use super::levels;
 use super::output::{
     Align, Output, Table, count, number, percent, plural, seconds, shorten, show_stages, stderr_width, stdout_width,
 };
@@ -40,6 +42,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     options.check(source.n_rows())?;
     check_columns(source.schema(), &options.features)?;
     check_carried_columns(source.schema(), &carried_columns(source.schema(), &options.features)?)?;
+    levels::check_columns(&source, &options)?;
     let Device {
         backend,
         record: device,
@@ -69,7 +72,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     let dir = RunDir::create(&args.out, args.overwrite)?;
     let record = run::write(dir, &observed, &fitted, &options, selection, &context, check_interrupt);
     progress.clear();
-    show(&fitted, &record?, args, output)?;
+    show(&fitted, &record?, &args.out, output)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -104,7 +107,8 @@ pub(super) fn inputs(source: &ParquetSource) -> Result<Vec<InputRecord>> {
     Ok(files.iter().map(InputRecord::new).collect())
 }
 
-fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result<()> {
+/// What a finished run is like.
+pub(super) fn show(fit: &Fit, record: &RunRecord, out: &Path, output: Output) -> Result<()> {
     if let Some(selection) = &record.selection {
         output.note(&sweep::in_short(selection));
     }
@@ -119,14 +123,20 @@ fn show(fit: &Fit, record: &RunRecord, args: &FitArgs, output: Output) -> Result
     if let Some(text) = confidence_text(record) {
         output.note(&text);
     }
+    if let Some(levels) = &record.levels {
+        output.data(&format!(
+            "\n{}",
+            levels::table(levels, &record.segments, &record.outcomes).render(width)
+        ))?;
+    }
     if !fit.outcomes.is_empty() {
         output.data(&format!("\n{}", outcome_table(fit).render(width)))?;
     }
     output.note(&format!(
         "run written to {}",
-        kohort::error::escape(&args.out.to_string_lossy())
+        kohort::error::escape(&out.to_string_lossy())
     ));
-    output.object(&object(fit, record, args)?)
+    output.object(&object(fit, record, out)?)
 }
 
 fn summary_line(record: &RunRecord) -> String {
@@ -267,10 +277,10 @@ fn most_apart<'f>(fit: &'f Fit, segment: &'f SegmentProfile) -> impl Iterator<It
 }
 
 /// The record of the run, the directory, and what sets each segment apart.
-fn object(fit: &Fit, record: &RunRecord, args: &FitArgs) -> Result<Value> {
+fn object(fit: &Fit, record: &RunRecord, out: &Path) -> Result<Value> {
     let mut object = serde_json::to_value(record)
         .map_err(|error| Error::Internal(format!("the record cannot be written as JSON: {error}")))?;
-    object["out"] = args.out.to_string_lossy().into();
+    object["out"] = out.to_string_lossy().into();
     for (n, segment) in fit.profile.segments.iter().enumerate() {
         object["segments"][n]["set_apart_by"] = most_apart(fit, segment)
             .map(|(name, told)| json!({ "feature": name, "mean": told.mean, "difference_sd": told.sd }))

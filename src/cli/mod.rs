@@ -11,17 +11,20 @@ mod bench;
 mod columns;
 mod completions;
 mod config;
+mod dendrogram;
 mod devices;
 mod explain;
 mod fit;
 mod generate;
 mod init;
 mod inspect;
+mod levels;
 mod output;
 mod plan;
 mod progress;
 mod score;
 mod sweep;
+mod tree;
 mod verify;
 
 use args::{Cli, Command};
@@ -73,6 +76,7 @@ fn run(cli: &Cli, output: Output) -> Result<ExitCode> {
         Command::Sweep(args) => sweep::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Explain(args) => explain::run(args, output).map_err(|error| error.about(&args.data)),
+        Command::Tree(args) => tree::run(args, output),
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
         Command::Init(args) => init::run(args, &cli.source, output).map_err(|error| error.about(&args.look.data)),

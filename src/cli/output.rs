@@ -147,6 +147,8 @@ fn in_flags(error: &Error) -> String {
         "exclude" => "--exclude",
         "prefer" => "--prefer",
         "min_share" => "--min-share",
+        "drill" => "--drill",
+        "levels" => "--levels",
         "init" => "--init",
         other => other,
     };

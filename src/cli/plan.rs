@@ -19,6 +19,7 @@ use kohort::data::ParquetSource;
 use kohort::data::expand;
 use kohort::features::{Block, FeatureOptions, LogChoice, MissingRule, Scale};
 use kohort::fit::{FitOptions, InitCentroids, InitChoice};
+use kohort::nested::{AUTO, SegmentPath, SplitRule};
 use kohort::select::SweepOptions;
 use kohort::tiles::MAX_CHUNK_BYTES;
 use kohort::{Error, Result};
@@ -100,13 +101,14 @@ pub(crate) fn work(source: &dyn BatchSource, options: &FitOptions) -> u64 {
 /// # Errors
 /// Ranges that make no sense; wishes for a choice that is not left open.
 pub(crate) fn select_options(args: &FitArgs) -> Result<Option<SweepOptions>> {
-    let k = match &args.n_clusters {
+    let k = match top(args)? {
         NumberArg::Within(range) => range.clone(),
         NumberArg::Auto => SweepOptions::default().k,
         NumberArg::Fixed(n) => {
+            let is_open_below = args.levels.iter().any(|level| !matches!(level, NumberArg::Fixed(_)));
             let given = [
                 ("prefer", args.choice.prefer.is_some()),
-                ("min_share", args.choice.min_share.is_some()),
+                ("min_share", args.choice.min_share.is_some() && !is_open_below),
             ];
             let given = given.into_iter().find(|&(_, given)| given);
             return given.map_or(Ok(None), |(param, _)| {
@@ -119,6 +121,36 @@ pub(crate) fn select_options(args: &FitArgs) -> Result<Option<SweepOptions>> {
         }
     };
     sweep_options(k, &args.choice).map(Some)
+}
+
+/// The number of segments of the first level.
+fn top(args: &FitArgs) -> Result<&NumberArg> {
+    let top = args.n_clusters.as_ref().or(args.levels.first());
+    top.ok_or_else(|| Error::Internal("neither -k nor --levels".into()))
+}
+
+/// How a segment is to be split.
+pub(crate) fn split_rule(path: Option<SegmentPath>, k: &NumberArg, min_share: Option<f64>) -> Result<SplitRule> {
+    let [least, most] = match k {
+        NumberArg::Fixed(n) => [*n, *n],
+        NumberArg::Auto => [*AUTO.start(), *AUTO.end()],
+        NumberArg::Within(range) => [*range.start(), *range.end()],
+    };
+    let rule = SplitRule {
+        path,
+        k: [least, most],
+        min_share: min_share.unwrap_or(SweepOptions::default().min_share),
+    };
+    rule.check().map_err(|reason| Error::InvalidParam {
+        param: if rule.path.is_some() { "n_clusters" } else { "--levels" },
+        value: if least == most {
+            least.to_string()
+        } else {
+            format!("{least}..{most}")
+        },
+        reason,
+    })?;
+    Ok(rule)
 }
 
 /// Which numbers of clusters are tried, and what is wished.
@@ -136,13 +168,16 @@ pub(crate) fn sweep_options(k: RangeInclusive<usize>, choice: &ChoiceArgs) -> Re
 
 /// What a fit is asked to do. Where the number of clusters is left to a sweep, it is the largest of it.
 pub(crate) fn fit_options(args: &FitArgs, select: Option<&SweepOptions>) -> Result<FitOptions> {
-    let n_clusters = match (&args.n_clusters, select) {
+    let n_clusters = match (top(args)?, select) {
         (_, Some(select)) => *select.k.end(),
         (NumberArg::Fixed(n), None) => *n,
         _ => return Err(Error::Internal("a number of clusters to be found, and no sweep".into())),
     };
+    let below = args.levels.iter().skip(1);
+    let levels = below.map(|level| split_rule(None, level, args.choice.min_share));
     let options = job_options(n_clusters, select.is_some(), &args.columns, &args.kmeans, &args.compute)?;
     Ok(FitOptions {
+        levels: levels.collect::<Result<_>>()?,
         trim: args.trim.unwrap_or(options.trim),
         unassign_outliers: args.outliers == OutliersArg::Unassign,
         ..options
@@ -176,6 +211,7 @@ pub(crate) fn job_options(
         unassign_outliers: false,
         chunk_bytes: chunk_bytes(compute),
         threads: threads(compute),
+        levels: Vec::new(),
     })
 }
 

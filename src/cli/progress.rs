@@ -126,6 +126,7 @@ impl Progress {
             Event::Rows { done, of } => state.bar_or_new().set(*done, *of, "rows"),
             Event::Restart { done, of } => state.bar_or_new().set(*done, *of, "restarts"),
             Event::Candidate { done, of, .. } => state.bar_or_new().set(*done, *of, "numbers of segments"),
+            Event::Segment { done, of } => state.bar_or_new().set(*done, *of, "segments"),
             Event::Iteration { .. } => state.bar_or_new().set_message(iteration_text(event)),
             _ => {}
         }
@@ -150,6 +151,7 @@ impl Progress {
             Event::Candidate { n_clusters, done, of } if done < of => {
                 err_lines(&format!("{}: {n_clusters} segments", state.stage));
             }
+            Event::Segment { done, of } => err_lines(&format!("{}: segment {} of {of}", state.stage, done + 1)),
             Event::Iteration { .. } => err_lines(&format!("{}: {}", state.stage, iteration_text(event))),
             _ => {}
         }
@@ -278,6 +280,7 @@ fn event_object(event: &Event) -> Option<Value> {
         Event::Candidate { n_clusters, done, of } => {
             json!({ "event": "candidate", "n_clusters": n_clusters, "done": done, "of": of })
         }
+        Event::Segment { done, of } => json!({ "event": "segment", "done": done, "of": of }),
         Event::Iteration {
             iteration,
             max_iter,

@@ -7,11 +7,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use kohort::Result;
-use kohort::artifact::{check_output_file, model_file, write_assignments, write_atomic};
+use kohort::artifact::{check_output_file, check_path_column, model_file, write_assignments_carrying, write_atomic};
 use kohort::data::BatchSource;
 use kohort::fit::Observed;
 use kohort::kmeans::{Event, Observer};
-use kohort::model::Scored;
+use kohort::model::{Model, Scored};
+use kohort::nested::{Paths, SegmentPath};
 
 use super::args::ScoreArgs;
 use super::output::{Align, Output, Table, count, percent, plural, seconds, stdout_width};
@@ -26,6 +27,12 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let model = model_file::load(&args.model)?;
     let source = plan::open(&args.data, &args.compute)?;
     model.check_columns(&source)?;
+    if !model.splits.is_empty() {
+        let ids: Vec<usize> = { model.id_columns.iter() }
+            .filter_map(|id| source.schema().index_of(id).ok())
+            .collect();
+        check_path_column(source.schema(), &ids)?;
+    }
     let shape = [source.n_rows(), model.centroids.n_features(), model.n_segments()];
     let work = shape.iter().fold(1, |work, &n| u64::saturating_mul(work, n as u64));
     let Device {
@@ -45,12 +52,14 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     warnings.iter().for_each(|warning| output.warning(warning));
     progress.event(Event::Stage("write"));
     let written = write_atomic(&args.out, args.overwrite, |out| {
-        write_assignments(
+        write_assignments_carrying(
             out,
             &observed,
             &scored.id_columns,
+            &[],
             &scored.assignment,
             &model.confidence,
+            scored.paths.as_ref(),
         )?;
         check_interrupt()
     });
@@ -68,6 +77,10 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     }
     let segments = Segment::all(&sizes, &model.segment_counts);
     output.data(&count_table(&segments).render(stdout_width()))?;
+    let leaves = scored.paths.as_ref().map(|paths| leaves(&model, paths));
+    if let Some(leaves) = &leaves {
+        output.data(&format!("\n{}", leaf_table(leaves).render(stdout_width())))?;
+    }
     let n_boundary = model
         .confidence
         .boundary_margin
@@ -103,6 +116,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         "device": device,
         "elapsed_s": elapsed_s,
         "segments": segments,
+        "leaves": leaves,
         "warnings": warnings,
     }))?;
     Ok(ExitCode::SUCCESS)
@@ -140,6 +154,58 @@ impl Segment {
         })
         .collect()
     }
+}
+
+/// A leaf in these rows and in those of the fit.
+#[derive(Debug, Serialize)]
+struct Leaf {
+    path: SegmentPath,
+    n_rows: u64,
+    share: f64,
+    share_at_fit: f64,
+}
+
+fn leaves(model: &Model, paths: &Paths) -> Vec<Leaf> {
+    let at_fit = |path: &SegmentPath| match path.parent() {
+        None => model.segment_counts.get(path.segment() as usize - 1).copied(),
+        Some(parent) => {
+            let split = model.splits.iter().find(|split| split.path == parent)?;
+            split.segment_counts.get(path.number() as usize - 1).copied()
+        }
+    };
+    let at_fit: Vec<u64> = paths
+        .leaves
+        .iter()
+        .map(|path| at_fit(path).unwrap_or_default())
+        .collect();
+    let segments = Segment::all(&paths.counts(), &at_fit);
+    let leaf = |(path, segment): (&SegmentPath, Segment)| Leaf {
+        path: path.clone(),
+        n_rows: segment.n_rows,
+        share: segment.share,
+        share_at_fit: segment.share_at_fit,
+    };
+    paths.leaves.iter().zip(segments).map(leaf).collect()
+}
+
+fn leaf_table(leaves: &[Leaf]) -> Table {
+    let heads = [
+        ("path", Align::Left),
+        ("size", Align::Right),
+        ("share", Align::Right),
+        ("at the fit", Align::Right),
+    ];
+    let mut table = Table::new(&heads, None);
+    for leaf in leaves {
+        let cells = [
+            leaf.path.to_string(),
+            count(leaf.n_rows),
+            percent(leaf.share),
+            percent(leaf.share_at_fit),
+        ];
+        table.row(&cells, &[]);
+    }
+    table
 }
 
 fn count_table(segments: &[Segment]) -> Table {

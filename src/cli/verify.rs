@@ -13,7 +13,7 @@ use kohort::fit::{FitOptions, fit};
 use kohort::run;
 use kohort::{Error, ErrorKind, Result};
 
-use super::args::VerifyArgs;
+use super::args::{ComputeArgs, VerifyArgs};
 use super::output::{Align, Output, Table, plural, seconds, show_stages, some_of, stdout_width};
 use super::plan::{self, Device};
 use super::progress::Progress;
@@ -22,8 +22,7 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
     let started = Instant::now();
     let record = RunRecord::load(&args.run)?;
     let model = model_file::load(&args.run)?;
-    let source = open(args, &record)?;
-    check_inputs(&record.inputs, &super::fit::inputs(&source)?)?;
+    let source = open(&args.data, &args.compute, &record)?;
     let threads = plan::threads(&args.compute);
     let options = FitOptions {
         threads,
@@ -67,16 +66,19 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
     Ok(super::exit_code(ErrorKind::Mismatch).into())
 }
 
-/// The data of the run: where DATA says, or where the run found it.
-fn open(args: &VerifyArgs, record: &RunRecord) -> Result<ParquetSource> {
-    if !args.data.is_empty() {
-        return plan::open(&args.data, &args.compute);
-    }
-    let paths: Vec<_> = record.inputs.iter().map(InputRecord::locate).collect();
-    match paths.iter().find(|path| !path.exists()) {
-        Some(gone) => Err(Error::InputGone { path: gone.clone() }),
-        None => ParquetSource::open(&paths, plan::threads(&args.compute)),
-    }
+/// The data of the run, byte for byte: where DATA says, or where the run found it.
+pub(super) fn open(data: &[String], compute: &ComputeArgs, record: &RunRecord) -> Result<ParquetSource> {
+    let source = if data.is_empty() {
+        let paths: Vec<_> = record.inputs.iter().map(InputRecord::locate).collect();
+        match paths.iter().find(|path| !path.exists()) {
+            Some(gone) => return Err(Error::InputGone { path: gone.clone() }),
+            None => ParquetSource::open(&paths, plan::threads(compute))?,
+        }
+    } else {
+        plan::open(data, compute)?
+    };
+    check_inputs(&record.inputs, &super::fit::inputs(&source)?)?;
+    Ok(source)
 }
 
 /// Refuses data that is not byte for byte what the run read.

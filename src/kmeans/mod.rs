@@ -53,6 +53,13 @@ pub enum Event {
         /// Numbers in all.
         of: usize,
     },
+    /// A segment is split next, or stays whole.
+    Segment {
+        /// Segments of its level done so far.
+        done: usize,
+        /// Segments of its level.
+        of: usize,
+    },
     /// Something the user should know now: a device was lost and the CPU goes on, for example.
     Notice(String),
 }

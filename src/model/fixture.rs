@@ -10,6 +10,7 @@ use super::Model;
 use crate::data::{BatchSource, Consume};
 use crate::error::Result;
 use crate::features::{self, FeatureOptions, Preparation};
+use crate::partial::ClusterPartial;
 use crate::segments::{Confidence, outlier_distances};
 use crate::tiles::Centroids;
 
@@ -69,7 +70,13 @@ pub(crate) fn model(customers: &RecordBatch) -> Model {
         weight_column: None,
         segment_counts: Vec::new(),
         confidence: Confidence::default(),
+        sums: None,
+        splits: Vec::new(),
     };
+    let source = Cut(customers.clone(), n);
+    let tiles = features::prepare(&source, &model.preparation, None, usize::MAX)
+        .unwrap()
+        .tiles;
     let scored = model.score(
         &Cut(customers.clone(), n),
         &crate::backend::scalar::ScalarBackend,
@@ -77,6 +84,7 @@ pub(crate) fn model(customers: &RecordBatch) -> Model {
     );
     let assignment = scored.unwrap().assignment;
     model.segment_counts = assignment.counts(3);
+    model.sums = Some(ClusterPartial::of_labels(&tiles, &assignment.labels, 3));
     model.confidence = Confidence {
         boundary_margin: Some(0.125),
         outlier_distances: outlier_distances(&assignment, 3, grid),

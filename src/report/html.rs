@@ -29,7 +29,7 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// A name from outside: its direction of writing is its own matter.
-fn name(text: &str) -> String {
+pub(super) fn name(text: &str) -> String {
     format!("<bdi>{}</bdi>", breakable(&shortened(text, NAME_CHARS)))
 }
 
@@ -39,11 +39,11 @@ fn breakable(text: &str) -> String {
 }
 
 /// A drafted name, which may hold several names.
-fn title(text: &str) -> String {
+pub(super) fn title(text: &str) -> String {
     format!("<bdi>{}</bdi>", breakable(&shortened(text, 3 * NAME_CHARS)))
 }
 
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     escaped(&shortened(text, SENTENCE_CHARS))
 }
 
@@ -52,6 +52,7 @@ pub(super) fn page(report: &Report) -> String {
         ("segments", "The segments", segments(report)),
         ("k", "How many segments", decision(report)),
         ("map", "Map", map(report)),
+        ("tree", "How they hang together", tree::section(report)),
         ("outcomes", "Outcomes", outcomes(report)),
         ("features", "Feature by feature", features(report)),
         ("columns", "The data, and what was done to it", columns(report)),

@@ -4,7 +4,7 @@ use super::*;
 use crate::error::escape;
 
 /// A text from outside as plain text in Markdown: nothing in it is markup, a link, a mention or the border of a cell.
-fn plain(text: &str, most: usize) -> String {
+pub(super) fn plain(text: &str, most: usize) -> String {
     let mut out = String::with_capacity(text.len());
     let text = escape(&shortened(text, most));
     let mut before = ' ';
@@ -66,6 +66,7 @@ pub(super) fn text(report: &Report) -> String {
     if report.n_untold() > 0 {
         text += &format!("\nand {} smaller ones.\n", report.n_untold());
     }
+    text += &tree::markdown(report);
     for warning in record.warnings.iter().take(3) {
         text += &format!("\nNote: {}\n", plain(warning, SENTENCE_CHARS));
     }

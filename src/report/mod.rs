@@ -8,8 +8,10 @@ mod markdown;
 mod svg;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use figures::{count, number, percent};
+pub use tree::{centre, split_text};
 
 use crate::artifact::RunRecord;
 use crate::features::FeaturePreparation;

@@ -35,8 +35,11 @@ fn table(names: &[String]) -> RecordBatch {
 
 /// Both reports of a fit of some columns, as the run directory holds them.
 fn reports(names: &[String], k: usize) -> [String; 2] {
+    reports_of(names, FitOptions::new(k))
+}
+
+fn reports_of(names: &[String], mut options: FitOptions) -> [String; 2] {
     let source = MemorySource::new(vec![table(names)]).unwrap();
-    let mut options = FitOptions::new(k);
     options.features.outcomes = names.iter().take(1).cloned().collect();
     let fitted = fit(&source, &CpuBackend::new(1).unwrap(), &options, &()).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -120,6 +123,37 @@ fn hostile_names_are_text() {
     let planted = html.replacen("&lt;script&gt;", "<script>", 1);
     let (found, in_order) = tags(&planted);
     assert!(!found.is_subset(&known) && !in_order);
+}
+
+#[test]
+fn trees_hold_every_segment_and_nothing_is_obeyed() {
+    let names: Vec<String> = HOSTILE.iter().map(|name| name.to_string()).collect();
+    let rule = |k| crate::nested::SplitRule {
+        path: None,
+        k,
+        min_share: 0.01,
+    };
+    let mut options = FitOptions::new(3);
+    options.levels = vec![rule([2, 2]), rule([2, 2])];
+    let [html, markdown] = reports_of(&names, options);
+    let known = TAGS.split_whitespace().map(str::to_owned).collect();
+    let (found, in_order) = tags(&html);
+    assert!(found.is_subset(&known) && in_order, "{found:?}");
+    let tree = &html[html.find("<section id=\"tree\">").unwrap()..];
+    let tree = &tree[..tree.find("</section>").unwrap()];
+    // Two joins of three segments and the root, and an elbow for each of 6 and 12 parts.
+    assert_eq!(tree.matches(r#"class="curve one""#).count(), 3);
+    assert_eq!(tree.matches(r#"class="curve two""#).count(), 18);
+    for path in ["1.1", "3.2.2"] {
+        assert!(
+            tree.contains(&format!("{path}</th>")) && markdown.contains(&format!("| {path} |")),
+            "{path}"
+        );
+    }
+    let one = reports_of(&names, FitOptions::new(1));
+    assert!(!one[0].contains("id=\"tree\""), "one segment is no tree");
+    let [many, _] = reports(&names, 30);
+    assert!(many.contains("Leaves with several numbers"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod map;
 mod naming;
 mod outcomes;
 mod profile;
+mod tree;
 
 pub use crate::features::MIN_CELL;
 pub use assignment::{Assignment, labels_hash};
@@ -16,3 +17,4 @@ pub use map::{MOST_MAPPED, SegmentMap, segment_map};
 pub use naming::{Difference, draft_names, is_share, is_small_cell, set_apart};
 pub use outcomes::{OutcomeFigures, OutcomeProfile, outcomes};
 pub use profile::{FeatureProfile, Profile, SegmentProfile, profile};
+pub use tree::{Fork, Merge, Told, WardTree, adds_up, told_apart};

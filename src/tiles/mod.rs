@@ -6,6 +6,7 @@
 
 mod centroids;
 mod keys;
+mod subset;
 
 pub use centroids::Centroids;
 pub use keys::RowKeys;

@@ -143,12 +143,26 @@ fn no_output_holds_a_canary() {
     everything += &said(&sandbox, "config show --origin fit", 0);
     everything += &said(&sandbox, "fit -k 3 --device cpu --out configured", 0);
     everything += &as_text(&sandbox.path("configured/run.json"), |_| true);
-    for name in ["run.json", "model.json", "profile.parquet", "report.html", "report.md"] {
-        everything += &as_text(&sandbox.path("run").join(name), |_| true);
-    }
+    let levels = "fit people.parquet --levels 3,2..3 --id customer --carry branch --device cpu -v --out levels";
+    everything += &said(&sandbox, levels, 0);
+    everything += &said(&sandbox, "tree levels --cut 2 -v", 0);
+    everything += &said(&sandbox, "tree levels --json", 0);
+    everything += &said(&sandbox, "tree run --drill 2 -k 2 --out deeper --device cpu", 0);
+    everything += &said(
+        &sandbox,
+        "score deeper people.parquet --device cpu --out paths.parquet -v",
+        0,
+    );
+    everything += &said(&sandbox, "verify deeper", 0);
     let own = |name: &str| !matches!(name, "customer" | "branch");
-    everything += &as_text(&sandbox.path("run/assignments.parquet"), own);
+    for run in ["run", "levels", "deeper"] {
+        for name in ["run.json", "model.json", "profile.parquet", "report.html", "report.md"] {
+            everything += &as_text(&sandbox.path(run).join(name), |_| true);
+        }
+        everything += &as_text(&sandbox.path(run).join("assignments.parquet"), own);
+    }
     everything += &as_text(&sandbox.path("scored.parquet"), own);
+    everything += &as_text(&sandbox.path("paths.parquet"), own);
     everything += &as_text(&sandbox.path("reasons.parquet"), own);
     assert_eq!(found_in(&everything), BTreeSet::new());
     assert!(

@@ -15,3 +15,4 @@ mod interrupt;
 mod preparation;
 mod sandbox;
 mod sweep;
+mod tree;

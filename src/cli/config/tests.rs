@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, ArgGroup, CommandFactory};
+use clap::{Arg, ArgAction, CommandFactory};
 use proptest::prelude::*;
 
 use super::catalog::{COLUMNS, CommandOptions, Kind, Opt, TOP};
@@ -225,19 +225,13 @@ fn a_new_flag_needs_no_work_and_one_that_does_is_found() {
 
 #[test]
 fn one_of_a_group_puts_aside_the_others_and_chains_of_needs_are_followed() {
-    let group = ArgGroup::new("number").args(["n_clusters", "levels"]).required(true);
-    let levels = Arg::new("levels")
-        .long("levels")
-        .action(ArgAction::Append)
-        .value_delimiter(',');
     let deeper = Arg::new("deeper").long("deeper").requires("seed_of_it");
     let deepest = Arg::new("deepest")
         .long("deepest")
         .requires_all(["deeper", "seed_of_it"]);
     let cli = Cli::command().mut_subcommand("fit", |fit| {
-        let fit = fit.mut_arg("n_clusters", |arg| arg.required(false));
         let needed = Arg::new("seed_of_it").long("seed-of-it");
-        fit.args([levels, deeper, deepest, needed]).group(group)
+        fit.args([deeper, deepest, needed])
     });
     assert_eq!(unsettable(cli.clone(), |name| name == "fit"), Vec::<String>::new());
     let lines = Lines::of(cli);
