@@ -6,10 +6,12 @@
 //! boundary ends where it falls below [`FLIPPED`]. Everything is counted in integers over rows sorted by margin, so that
 //! neither their order nor threads show.
 //!
-//! Where the data has `n` rows and the sample `m` fewer, borders move less than the draws say. To first order the
-//! variance of a centroid is one over the number of rows: `1 / n` for all of them, but `1 / m` for a draw of the sample, and
-//! `1 / m - 1 / n` more for the sample itself. Margins on the boundary are in proportion to the deviation, so that the one
-//! found on draws is taken times `sqrt(m / (2 n - m))`.
+//! Borders move by another measure in a fresh draw of as many rows as the data has, and that is what a boundary is to
+//! tell. To first order the variance of a centroid is one over the number of rows. A fit of `n` fresh rows and the fit at
+//! hand are apart by `1 / n + 1 / n`; a draw of the sample's `m` rows and the fit by `1 / m`, and, as the sample is not all
+//! rows, `1 / m - 1 / n` more. Margins on the boundary are in proportion to the deviation, so that the one found on draws is
+//! taken times `sqrt(2 m / (2 n - m))`: 1.41 for up to [`super::SAMPLE_ROWS`] rows, and less for more.
+//! `benches/peers/boundary.py` holds that against fresh draws.
 
 use super::stability::Resampler;
 use crate::backend::Backend;
@@ -18,16 +20,16 @@ use crate::kmeans::Observer;
 use crate::segments::{Assignment, BoundaryDecile, BoundaryReport, Confidence};
 use crate::tiles::{Centroids, RowKeys, TileSet};
 
-/// From this share of resamples that move it on, a row sits on a boundary.
+/// From this share of draws that move it on, a row sits on a boundary.
 pub const FLIPPED: f64 = 0.1;
 /// One in so many: the same.
 const ONE_IN: u64 = 10;
 /// Most iterations on a resample, which starts from where it will nearly end.
 const MAX_ITER: usize = 30;
 
-/// By how much less borders move for all `n_rows` than for draws of a sample of `n_sample` of them.
-fn steadier(n_sample: usize, n_rows: usize) -> f64 {
-    (n_sample as f64 / (2 * n_rows - n_sample) as f64).sqrt()
+/// How far borders move in a fresh draw of `n_rows` rows, over how far they move in draws of a sample of `n_sample`.
+fn fresh_over_drawn(n_sample: usize, n_rows: usize) -> f64 {
+    (2.0 * n_sample as f64 / (2 * n_rows - n_sample) as f64).sqrt()
 }
 
 /// How often each row of a sample changed its cluster when the sample was drawn again.
@@ -89,7 +91,7 @@ impl Flips {
         let blocks = falling(self.by_margin(assignment), self.n_resamples as u64);
         let on_boundary = blocks.iter().take_while(|block| ONE_IN * block.flipped >= block.trials);
         let margin = on_boundary.last().map_or(0.0, |block| block.margin);
-        margin * steadier(self.rows.len(), assignment.labels.len())
+        (margin * fresh_over_drawn(self.rows.len(), assignment.labels.len())).min(1.0)
     }
 
     /// What the record says, with the shares of all rows that `confidence` puts on a boundary.
@@ -191,7 +193,8 @@ mod tests {
     use super::*;
     use crate::backend::cpu::CpuBackend;
     use crate::grid::Grid;
-    use crate::kmeans::{self, KMeansParams};
+    use crate::kmeans::{self, Init, KMeansParams};
+    use crate::metrics::Contingency;
     use crate::rng::Rng;
 
     #[test]
@@ -208,7 +211,11 @@ mod tests {
 
     /// Three overlapping bells on a plane.
     fn crowd(n: usize) -> TileSet {
-        let mut rng = Rng::new(8, 3);
+        another_crowd(n, 8)
+    }
+
+    fn another_crowd(n: usize, seed: u64) -> TileSet {
+        let mut rng = Rng::new(seed, 3);
         let mut bell = || (0..12).map(|_| rng.below(2000) as f32).sum::<f32>() - 12_000.0;
         let centre = [[0.0, 0.0], [6000.0, 0.0], [0.0, 6000.0]];
         let rows: Vec<f32> = (0..n).flat_map(|row| centre[row % 3].map(|c| c + bell())).collect();
@@ -262,6 +269,52 @@ mod tests {
         assert_eq!(report.share, n_flagged as f64 / 3000.0);
     }
 
+    /// The share of fresh draws, fitted from the same start, that move the rows whose margin is about `margin`.
+    fn moved_about(margin: f64, data: &TileSet, threads: usize) -> f64 {
+        let (host, centroids, assignment) = clustered(data, &RowKeys::RowNumber, threads);
+        let there = |row: &usize| (0.8..1.25).contains(&(assignment.margin(*row).unwrap() / margin));
+        let rows: Vec<usize> = (0..data.n_rows()).filter(there).collect();
+        let params = KMeansParams {
+            init: Init::Centroids(centroids),
+            tol: 0.0,
+            ..KMeansParams::new(3)
+        };
+        let n_draws = 24;
+        let moved = |seed: u64| {
+            let fresh = another_crowd(data.n_rows(), 100 + seed);
+            let fit = kmeans::fit(&host, &host, &fresh, &RowKeys::RowNumber, &params, 1.0, &()).unwrap();
+            let labels = labels_like(data, &fit.centroids, &host, &assignment.labels);
+            rows.iter()
+                .filter(|&&row| labels[row] != assignment.labels[row])
+                .count()
+        };
+        (0..n_draws).map(moved).sum::<usize>() as f64 / (rows.len() * n_draws as usize) as f64
+    }
+
+    /// Labels under other centroids, numbered like `own`.
+    fn labels_like(data: &TileSet, centroids: &Centroids, host: &CpuBackend, own: &[u32]) -> Vec<u32> {
+        let labels = host.open(data, 3).unwrap().two_nearest(centroids).unwrap().labels;
+        let table = Contingency::new(&labels, 3, own, 3);
+        let name = |cluster: usize| (0..3).max_by_key(|&of| table.count(cluster, of)).unwrap() as u32;
+        labels.iter().map(|&label| name(label as usize)).collect()
+    }
+
+    #[test]
+    fn a_tenth_of_fresh_draws_moves_rows_where_the_boundary_ends() {
+        let [mut at_end, mut at_that_of_draws] = [0.0, 0.0];
+        let n_tables = 4;
+        for seed in 0..n_tables {
+            let data = another_crowd(3000, seed);
+            let (found, assignment) = flips(&data, &RowKeys::RowNumber, 2, 0, 32);
+            let margin = found.boundary_margin(&assignment);
+            at_end += moved_about(margin, &data, 2) / n_tables as f64;
+            // Where draws of the rows themselves stop to move them, fresh ones go on.
+            at_that_of_draws += moved_about(margin / fresh_over_drawn(3000, 3000), &data, 2) / n_tables as f64;
+        }
+        assert!((0.07..0.13).contains(&at_end), "{at_end}");
+        assert!(at_that_of_draws > 0.16, "{at_that_of_draws}");
+    }
+
     #[test]
     fn order_threads_and_chunks_do_not_show() {
         let data = crowd(1500);
@@ -278,9 +331,9 @@ mod tests {
     }
 
     #[test]
-    fn borders_of_more_rows_are_steadier() {
-        assert_eq!(steadier(500, 500), 1.0);
-        assert_eq!(steadier(100, 1300), 0.2);
+    fn borders_move_more_in_fresh_draws_and_less_with_more_rows() {
+        assert_eq!(fresh_over_drawn(500, 500), 2f64.sqrt());
+        assert_eq!(fresh_over_drawn(100, 2550), 0.2);
     }
 
     #[test]
