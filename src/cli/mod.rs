@@ -11,6 +11,7 @@ use kohort::{Error, ErrorKind, Result};
 mod args;
 mod bench;
 mod columns;
+mod demo;
 mod dendrogram;
 mod devices;
 mod explain;
@@ -58,6 +59,10 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Devices(_) => progress::exit_on_interrupt()?,
         _ => progress::stop_on_interrupt()?,
     }
+    dispatch(command, output)
+}
+
+fn dispatch(command: &Command, output: Output) -> Result<ExitCode> {
     match command {
         Command::Fit(args) => fit::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Sweep(args) => sweep::run(args, output).map_err(|error| error.about(&args.data)),
@@ -66,6 +71,7 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Tree(args) => tree::run(args, output),
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
+        Command::Demo(args) => demo::run(args, output),
         Command::Inspect(args) => inspect::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Bench(args) => bench::run(args, output).map_err(|error| error.about(&args.data)),

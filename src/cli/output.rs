@@ -21,6 +21,8 @@ pub(crate) struct Output {
     json: bool,
     quiet: bool,
     verbose: bool,
+    /// Nothing goes to stdout.
+    muted: bool,
 }
 
 impl Output {
@@ -29,6 +31,15 @@ impl Output {
             json: talk.json,
             quiet: talk.quiet,
             verbose: talk.verbose,
+            muted: false,
+        }
+    }
+
+    /// For a command within a command, whose own object is the one on stdout.
+    pub(crate) fn muted_where_json(self) -> Self {
+        Self {
+            muted: self.json,
+            ..self
         }
     }
 
@@ -38,6 +49,7 @@ impl Output {
             json,
             quiet: false,
             verbose: false,
+            muted: false,
         }
     }
 
@@ -73,7 +85,7 @@ impl Output {
     /// # Errors
     /// As [`Output::data`].
     pub(crate) fn object(self, object: &impl Serialize) -> Result<()> {
-        if !self.json {
+        if !self.json || self.muted {
             return Ok(());
         }
         let text = serde_json::to_string_pretty(object)

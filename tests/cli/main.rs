@@ -5,6 +5,7 @@
 mod bench;
 mod canaries;
 mod commands;
+mod demo;
 mod errors;
 mod exit_codes;
 mod explain;
