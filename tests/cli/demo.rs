@@ -7,7 +7,7 @@ use crate::sandbox::{Sandbox, names};
 #[test]
 fn the_commands_of_the_demo_can_be_typed() {
     let sandbox = Sandbox::new();
-    let output = sandbox.output("demo --rows 900 --out try");
+    let output = sandbox.output("demo --rows 400 --out try");
     let talk = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{talk}");
     assert_eq!(names(&sandbox.path("try")), ["accounts.parquet", "choice", "segments"]);
