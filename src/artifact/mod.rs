@@ -23,7 +23,7 @@ pub use run_record::{
 pub use sweep_record::{Selection, SweepRecord};
 pub use tables::{
     check_carried_columns, check_id_columns, check_path_column, write_assignments, write_assignments_carrying,
-    write_profile, write_sweep,
+    write_profile, write_rows, write_sweep,
 };
 
 /// The files of a run directory.

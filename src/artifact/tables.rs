@@ -295,6 +295,19 @@ pub fn write_sweep(out: &mut OutFile, sweep: &Sweep) -> Result<()> {
     table.finish()
 }
 
+/// Writes all rows of a source as they are; no value of the columns `distinct` is expected to stand twice.
+///
+/// # Errors
+/// Those of reading and of writing.
+pub fn write_rows(out: &mut OutFile, source: &dyn BatchSource, distinct: &[&str]) -> Result<()> {
+    let columns: Vec<usize> = (0..source.schema().fields().len()).collect();
+    let mut table = Table::new(out, source.schema().clone(), distinct)?;
+    source.scan(&columns, &mut |_, batch| {
+        table.push(batch.columns().to_vec(), Vec::new())
+    })?;
+    table.finish()
+}
+
 /// The columns of the assignment table after the ids.
 fn result_fields() -> [Field; 8] {
     [

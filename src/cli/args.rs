@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Print a script that completes commands and flags in your shell
     Completions(CompletionsArgs),
+    /// Try it all on accounts of a made-up vendor: inspect, sweep, fit, tree and report
+    Demo(DemoArgs),
 }
 
 impl Command {
@@ -79,6 +81,7 @@ impl Command {
             Self::Config(args) => match &args.what {
                 ConfigCommand::Show(args) => &args.talk,
             },
+            Self::Demo(args) => &args.talk,
         }
     }
 }
@@ -643,6 +646,31 @@ pub(crate) struct GenerateArgs {
     /// Threads of the CPU [default: all]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024), help_heading = "Files")]
     pub(crate) threads: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: kohort demo --out try
+
+Accounts depend on seed and row number alone. Every command is shown as you would type it.")]
+pub(crate) struct DemoArgs {
+    /// Write accounts, choice and segments to this directory
+    #[arg(long, value_name = "DIR", default_value = "kohort-demo")]
+    pub(crate) out: PathBuf,
+
+    /// Replace what an earlier demo wrote there
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    /// Number of accounts
+    #[arg(long, value_name = "N", default_value = "10k", value_parser = some_rows)]
+    pub(crate) rows: usize,
+
+    /// Seed of the accounts
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
 
     #[command(flatten)]
     pub(crate) talk: TalkArgs,

@@ -11,6 +11,7 @@ mod bench;
 mod columns;
 mod completions;
 mod config;
+mod demo;
 mod dendrogram;
 mod devices;
 mod explain;
@@ -65,13 +66,16 @@ fn refused(refusal: &Refusal, output: Output) -> ExitCode {
 }
 
 fn run(cli: &Cli, output: Output) -> Result<ExitCode> {
-    let command = &cli.command;
-    match command {
+    match cli.command {
         // Nothing is half done there, and a self-test has no safe points.
         Command::Devices(_) => progress::exit_on_interrupt()?,
         _ => progress::stop_on_interrupt()?,
     }
-    match command {
+    dispatch(cli, output)
+}
+
+fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode> {
+    match &cli.command {
         Command::Fit(args) => fit::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Sweep(args) => sweep::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
@@ -82,6 +86,7 @@ fn run(cli: &Cli, output: Output) -> Result<ExitCode> {
         Command::Init(args) => init::run(args, &cli.source, output).map_err(|error| error.about(&args.look.data)),
         Command::Completions(args) => completions::run(args, output),
         Command::Config(args) => config::run(args, &cli.source, output),
+        Command::Demo(args) => demo::run(args, output),
         Command::Inspect(args) => inspect::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Bench(args) => bench::run(args, output).map_err(|error| error.about(&args.data)),

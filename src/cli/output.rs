@@ -22,6 +22,8 @@ pub(crate) struct Output {
     json: bool,
     quiet: bool,
     verbose: bool,
+    /// Nothing goes to stdout.
+    muted: bool,
 }
 
 impl Output {
@@ -30,6 +32,15 @@ impl Output {
             json: talk.json,
             quiet: talk.quiet,
             verbose: talk.verbose,
+            muted: false,
+        }
+    }
+
+    /// For a command within a command, whose own object is the one on stdout.
+    pub(crate) fn muted_where_json(self) -> Self {
+        Self {
+            muted: self.json,
+            ..self
         }
     }
 
@@ -39,6 +50,7 @@ impl Output {
             json,
             quiet: false,
             verbose: false,
+            muted: false,
         }
     }
 
@@ -74,7 +86,7 @@ impl Output {
     /// # Errors
     /// As [`Output::data`].
     pub(crate) fn object(self, object: &impl Serialize) -> Result<()> {
-        if !self.json {
+        if !self.json || self.muted {
             return Ok(());
         }
         let text = serde_json::to_string_pretty(object)

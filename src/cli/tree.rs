@@ -31,6 +31,8 @@ const TOLD: usize = 3;
 const LINES: usize = 36;
 /// Forks that are told of.
 const MOST_FORKS: usize = 30;
+/// Runs of segments that are listed.
+const MOST_RUNS: usize = 12;
 
 pub(crate) fn run(args: &TreeArgs, output: Output) -> Result<ExitCode> {
     if let (Some(path), Some(k), Some(out)) = (&args.drill, &args.n_clusters, &args.out) {
@@ -43,6 +45,9 @@ pub(crate) fn run(args: &TreeArgs, output: Output) -> Result<ExitCode> {
     output.data(&tree.dendrogram(width).render(width))?;
     if tree.ward.n_segments() > 1 {
         output.data(&format!("\n{}", tree.fork_table().render(width)))?;
+    }
+    if tree.ward.n_segments() > MOST_FORKS + 1 {
+        output.note(&format!("the first {MOST_FORKS} forks; --json has them all"));
     }
     if let Some(levels) = &tree.record.levels {
         let table = levels::table(levels, &tree.record.segments, &tree.record.outcomes);
@@ -334,7 +339,7 @@ impl Tree {
     }
 }
 
-/// Segments by their numbers, neighbours as `3-5`.
+/// Segments by their numbers, neighbours as `3-5`; of many the first, and how many there are.
 fn listed(segments: &[usize]) -> String {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for &segment in segments {
@@ -348,7 +353,11 @@ fn listed(segments: &[usize]) -> String {
         1 => format!("{} {}", first + 1, last + 1),
         _ => format!("{}-{}", first + 1, last + 1),
     };
-    runs.iter().map(text).collect::<Vec<_>>().join(" ")
+    let told = runs.iter().take(MOST_RUNS).map(text).collect::<Vec<_>>().join(" ");
+    match runs.len() > MOST_RUNS {
+        true => format!("{told} ... ({} in all)", segments.len()),
+        false => told,
+    }
 }
 
 #[cfg(test)]
@@ -359,5 +368,7 @@ mod tests {
     fn segments_are_listed_in_runs() {
         assert_eq!(listed(&[0, 1, 3, 5, 6, 7]), "1 2 4 6-8");
         assert_eq!(listed(&[9]), "10");
+        let odd: Vec<usize> = (0..50).map(|n| 2 * n).collect();
+        assert_eq!(listed(&odd), "1 3 5 7 9 11 13 15 17 19 21 23 ... (50 in all)");
     }
 }

@@ -9,10 +9,12 @@
 //! is log-normal like revenue, and single rows are thrown far off.
 
 mod accounts;
+mod b2b;
 mod noise;
 mod shapes;
 
 pub use accounts::Accounts;
+pub use b2b::B2bAccounts;
 pub use shapes::{ANCHORS, Shape, gpu_grid};
 
 use crate::error::{Error, Result};

@@ -7,6 +7,7 @@ mod canaries;
 mod commands;
 mod completions;
 mod config;
+mod demo;
 mod errors;
 mod exit_codes;
 mod explain;
