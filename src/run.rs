@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::artifact::{
     DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord, SegmentRecord, Selection,
-    StageRecord, TimeRecord, model_file, names, write_assignments_carrying, write_profile,
+    SourceRecord, StageRecord, TimeRecord, model_file, names, write_assignments_carrying, write_profile,
 };
 use crate::backend::cpu::CpuBackend;
 use crate::data::BatchSource;
@@ -33,6 +33,8 @@ pub struct RunContext {
     pub data: Vec<String>,
     /// The files that were read.
     pub inputs: Vec<InputRecord>,
+    /// How they became a table.
+    pub source: SourceRecord,
     /// What the fit ran on.
     pub device: DeviceRecord,
     /// Threads of the CPU.
@@ -98,6 +100,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         labels_hash: summary.labels_hash.clone(),
         data: context.data.clone(),
         inputs: context.inputs.clone(),
+        source: context.source.clone(),
         n_rows: summary.n_rows as u64,
         n_features: summary.n_features,
         n_clusters: summary.n_clusters,

@@ -6,6 +6,7 @@ pub(crate) mod json;
 pub mod model_file;
 mod reasons;
 mod run_record;
+mod source_record;
 mod sweep_record;
 mod tables;
 
@@ -18,6 +19,7 @@ pub use run_record::{
     DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
     TimeRecord,
 };
+pub use source_record::SourceRecord;
 pub use sweep_record::{Selection, SweepRecord};
 pub use tables::{
     check_carried_columns, check_id_columns, write_assignments, write_assignments_carrying, write_profile, write_sweep,

@@ -146,6 +146,7 @@ fn in_flags(error: &Error) -> String {
         "prefer" => "--prefer",
         "min_share" => "--min-share",
         "init" => "--init",
+        "schema" => "--schema",
         other => other,
     };
     format!("{flag} {}: {}", escape(value), escape(reason))

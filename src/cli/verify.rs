@@ -8,7 +8,7 @@ use serde_json::json;
 
 use kohort::artifact::{InputRecord, RunRecord, model_file};
 use kohort::data::BatchSource;
-use kohort::data::ParquetSource;
+use kohort::data::FileSource;
 use kohort::fit::{FitOptions, fit};
 use kohort::run;
 use kohort::{Error, ErrorKind, Result};
@@ -17,12 +17,13 @@ use super::args::VerifyArgs;
 use super::output::{Align, Output, Table, plural, seconds, show_stages, some_of, stdout_width};
 use super::plan::{self, Device};
 use super::progress::Progress;
+use super::reading;
 
 pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
     let started = Instant::now();
     let record = RunRecord::load(&args.run)?;
     let model = model_file::load(&args.run)?;
-    let source = open(args, &record)?;
+    let source = open(args, &record, output)?;
     check_inputs(&record.inputs, &super::fit::inputs(&source)?)?;
     let threads = plan::threads(&args.compute);
     let options = FitOptions {
@@ -68,14 +69,16 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
 }
 
 /// The data of the run: where DATA says, or where the run found it.
-fn open(args: &VerifyArgs, record: &RunRecord) -> Result<ParquetSource> {
+fn open(args: &VerifyArgs, record: &RunRecord, output: Output) -> Result<FileSource> {
+    let options = reading::recorded_options(record, args.filter.as_deref())?;
+    let threads = plan::threads(&args.compute);
     if !args.data.is_empty() {
-        return plan::open(&args.data, &args.compute);
+        return reading::open(&args.data, options, threads, output);
     }
     let paths: Vec<_> = record.inputs.iter().map(InputRecord::locate).collect();
     match paths.iter().find(|path| !path.exists()) {
         Some(gone) => Err(Error::InputGone { path: gone.clone() }),
-        None => ParquetSource::open(&paths, plan::threads(&args.compute)),
+        None => reading::open_files(&paths, options, threads, output),
     }
 }
 

@@ -11,5 +11,6 @@ mod explain;
 mod generate;
 mod interrupt;
 mod preparation;
+mod reading;
 mod sandbox;
 mod sweep;
