@@ -204,8 +204,12 @@ impl FileSource {
             self.kept.n_without_id = null_rows.len();
             self.leave_out(&null_rows);
         }
-        if keeps_first {
-            let repeated = repeated_rows(&keys_and_nulls(self, &columns, &names)?.keys)?;
+        let keys = keeps_first
+            .then(|| keys_and_nulls(self, &columns, &names))
+            .transpose()?;
+        // Rows without an id do not repeat one: where they are not left out, all of them are told of later.
+        if let Some(keys) = keys.filter(|keys| keys.null_rows.is_empty()) {
+            let repeated = repeated_rows(&keys.keys)?;
             self.kept.n_repeated = repeated.len();
             self.leave_out(&repeated);
         }
@@ -319,11 +323,11 @@ impl FileSource {
             if counts[column_name.as_str()] > 1 {
                 return Err(Error::ColumnAmbiguous { column: column_name });
             }
-            let nested = |(part, origins): (&Box<dyn Part>, &Vec<Origin>)| match origins[column] {
-                Origin::Column(place) => !part.is_readable(place),
+            let nested = |at: usize| match self.origins[at][column] {
+                Origin::Column(place) => !self.parts[at].is_readable(place),
                 Origin::Value(_) | Origin::Absent => false,
             };
-            if self.parts.iter().zip(&self.origins).any(nested) {
+            if (0..self.parts.len()).any(nested) {
                 return Err(Error::ColumnUnusable {
                     column: column_name,
                     role: "a column",

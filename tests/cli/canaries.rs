@@ -217,8 +217,16 @@ fn a_filter_and_a_text_file_leave_values_untold() {
     let wanted = "customer != 739018400007 and login != 'canary.mail.3@example.org' and code != 'CODE-CANARY7' \
                   and plan != 'RARE-CANARY' and manager != 'keeper@zoo1.org' and line not like '+49 555 01%9' \
                   and full_name <> 'Ann Canaria3' and visits >= 1 and plan in ('plan 0', 'plan 1', 'plan 2')";
-    run("fit people.parquet -k 3 --id customer --out run -v", wanted, 0);
-    run("sweep people.parquet -k 2..3 --id customer --out sweep", wanted, 0);
+    run(
+        "fit people.parquet -k 3 --id customer --carry branch --out run -v",
+        wanted,
+        0,
+    );
+    run(
+        "sweep people.parquet -k 2..3 --id customer --carry branch --out sweep",
+        wanted,
+        0,
+    );
     run(
         "fit people.parquet -k 3 --id customer",
         &wanted.replace("code", "coda"),

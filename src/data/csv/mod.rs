@@ -88,7 +88,9 @@ impl CsvFile {
     /// Looks at every cell.
     fn guess(&mut self, source: &FileBytes, threads: usize, options: &SourceOptions) -> Result<()> {
         let next = AtomicUsize::new(0);
-        let found: Mutex<(Vec<Guess>, Option<(usize, Error)>)> = Mutex::new((self.guesses.clone(), None));
+        // And the first piece that is broken.
+        let mut broken: Option<(usize, Error)> = None;
+        let found = Mutex::new((self.guesses.clone(), &mut broken));
         let file = &*self;
         let work = || {
             let mut guesses = file.guesses.clone();
@@ -106,7 +108,7 @@ impl CsvFile {
                     // The first piece that is broken is told of, whichever thread finds one first.
                     let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     if found.1.as_ref().is_none_or(|(other, _)| at < *other) {
-                        found.1 = Some((at, error));
+                        *found.1 = Some((at, error));
                     }
                     break;
                 }
@@ -124,7 +126,7 @@ impl CsvFile {
             });
             work();
         });
-        let (guesses, broken) = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (guesses, _) = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.guesses = guesses;
         broken.map_or(Ok(()), |(_, error)| Err(error))
     }
@@ -564,7 +566,7 @@ mod tests {
         let line = |i: usize| {
             format!(
                 "{i},\"{quoted}{i}\",{}",
-                if i % 3 == 0 {
+                if i.is_multiple_of(3) {
                     String::new()
                 } else {
                     format!("{}.5", i % 9)
@@ -598,11 +600,11 @@ mod tests {
             .find(|&at| {
                 at > 5_000_000
                     && text[at..].starts_with(|c: char| c.is_ascii_digit())
-                    && text[..at - 1].ends_with(|c: char| c == '5' || c == ',')
+                    && text[..at - 1].ends_with(['5', ','])
             })
             .unwrap();
         let second = format!("id,text,x\n{}", &text[cut..]);
-        let files = [text[..cut].as_bytes(), second.as_bytes()];
+        let files = [&text.as_bytes()[..cut], second.as_bytes()];
         assert_eq!(read_with(&files, SourceOptions::default(), 3).unwrap(), expected);
     }
 

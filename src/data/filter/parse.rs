@@ -209,7 +209,7 @@ fn number(text: &str) -> Result<(Kind, usize), (String, usize)> {
     if text[..len].ends_with(['e', 'E']) && text[len..].starts_with(['-', '+']) {
         len += 1 + text[len + 1..].find(|c| !is_part(c)).unwrap_or(text.len() - len - 1);
     }
-    let after = text[len..].as_bytes();
+    let after = &text.as_bytes()[len..];
     if matches!(after, [b'-' | b':' | b'/', b'0'..=b'9', ..]) {
         let rest = text[len..].find(|c: char| !(c.is_ascii_digit() || matches!(c, '-' | ':' | '/')));
         let what = "dates and times stand between single quotes: '2026-01-31'".into();

@@ -338,10 +338,10 @@ fn open_ranges<T: Clone>(compare: Compare, value: &T) -> Vec<Ends<T>> {
 }
 
 impl<T: PartialOrd> Ends<T> {
-    pub(super) fn holds<Q: ?Sized>(&self, value: &Q) -> bool
+    pub(super) fn holds<Q>(&self, value: &Q) -> bool
     where
         T: std::borrow::Borrow<Q>,
-        Q: PartialOrd,
+        Q: PartialOrd + ?Sized,
     {
         let low = self
             .low
