@@ -44,8 +44,8 @@ pub enum Error {
         /// What was named.
         path: PathBuf,
     },
-    /// A folder or glob holds no Parquet file.
-    #[error("no Parquet file matches {pattern}", pattern = escape(pattern))]
+    /// A folder or glob holds no data file.
+    #[error("no data file matches {pattern}", pattern = escape(pattern))]
     NoFiles {
         /// The folder or glob.
         pattern: String,
@@ -235,6 +235,28 @@ pub enum Error {
         /// What is wrong.
         error: Box<Error>,
     },
+    /// A filter of rows that cannot be read, or that does not fit the data.
+    #[error("--where: {what}\n{shown}")]
+    FilterInvalid {
+        /// What is wrong.
+        what: String,
+        /// The filter around the place, without its values, and a line below with carets.
+        shown: String,
+        /// A column that is not there, and those that are.
+        column: Option<(String, Vec<String>)>,
+    },
+    /// A filter of rows that none passes.
+    #[error("--where keeps none of the {n_rows} rows")]
+    NoRowsKept {
+        /// All rows.
+        n_rows: usize,
+    },
+    /// Data that is not what it has to be for a command to go on.
+    #[error("{}", failed.join("\n"))]
+    GatesNotMet {
+        /// Each gate that was not passed, with the numbers.
+        failed: Vec<String>,
+    },
     /// The data has no rows.
     #[error("the data has no rows")]
     NoRows,
@@ -373,6 +395,7 @@ impl Error {
             | Self::DeviceLimit { .. }
             | Self::DeviceLost { .. }
             | Self::OutOfMemory { .. } => ErrorKind::Device,
+            Self::GatesNotMet { .. } => ErrorKind::Gate,
             Self::Mismatch { .. } => ErrorKind::Mismatch,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::InData { error, .. } => error.kind(),
@@ -385,14 +408,32 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NoFiles { .. } => {
-                "DATA takes Parquet files, folders that hold them, and globs such as 'data/*.parquet'".into()
+                "DATA takes Parquet, Arrow and CSV files, folders that hold them, globs such as 'data/*.parquet', and - \
+                 for stdin"
+                    .into()
+            }
+            Self::FilterInvalid {
+                column: Some((column, available)),
+                ..
+            } => near_names(column, available),
+            Self::FileRefused { reason, .. } if reason == NOT_REGULAR => {
+                "data from a pipe is read as -: `... | kohort fit - -k 5`".into()
+            }
+            Self::InputGone { path } if path.as_os_str() == "-" => {
+                "the data came from stdin: name a file with it after the run, or - to pipe it in again".into()
             }
             Self::FileChanged { .. } => "wait until the file is complete, then run again".into(),
             Self::InputChanged { .. } => {
                 "a run can only be made again from the same bytes: restore the file, or name its copy as DATA".into()
             }
+            Self::SchemaMismatch { problem, .. } if problem == IS_MISSING || problem == NOT_IN_FIRST => {
+                "with --absent-columns null it has no values where it is not there; else name only the files that belong \
+                 together"
+                    .into()
+            }
             Self::SchemaMismatch { .. } => {
-                "all files of one data set need the same columns and types; name only the files that belong together"
+                "files of one data set need the same columns, of types that can be widened to one; name only the files \
+                 that belong together"
                     .into()
             }
             Self::InputGone { .. } => "name the data after the run, where it is now".into(),
@@ -424,9 +465,13 @@ impl Error {
                 "repair the value, make it null (nulls are filled), or leave the column out with --exclude {column:?}"
             ),
             Self::BadWeight { .. } => "every row needs a weight of 0 or more: repair it, or drop those rows".into(),
-            Self::NullIds { .. } => "every row needs an id: drop those rows, or choose another --id".into(),
+            Self::NullIds { .. } => {
+                "every row needs an id: leave those rows out with --on-null-id drop, or choose another --id".into()
+            }
             Self::DuplicateIds { .. } => {
-                "one row per id is needed: aggregate the rows first, or name further id columns with --id".into()
+                "one row per id is needed: aggregate the rows first, take the first of each with --on-duplicate-id first, \
+                 or name further id columns with --id"
+                    .into()
             }
             Self::IdNotFound { columns, .. } if columns.is_empty() => "rows are numbered from 0".into(),
             Self::IdNotFound { .. } => "give the id as it stands in the data, or name the data that has it".into(),
@@ -473,7 +518,9 @@ impl Error {
             | Self::NoFeatures { .. }
             | Self::NullIds { .. }
             | Self::DuplicateIds { .. }
+            | Self::GatesNotMet { .. }
             | Self::NoRows
+            | Self::NoRowsKept { .. }
             | Self::TooFewRows { .. }
                 if !data.is_empty() =>
             {
@@ -492,6 +539,13 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 }
+
+/// Why files with other columns do not belong together.
+pub(crate) const IS_MISSING: &str = "is missing";
+pub(crate) const NOT_IN_FIRST: &str = "is not in the first file";
+
+/// Why a file that is none is refused.
+pub(crate) const NOT_REGULAR: &str = "is not a regular file";
 
 /// Why a column whose name another one has too is no feature.
 pub(crate) const NAME_TWICE: &str = "its name stands twice";

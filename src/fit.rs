@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::backend::cpu::CpuBackend;
-use crate::data::{BatchSource, Consume, read_keys};
+use crate::data::{BatchSource, Consume, DuplicateIds, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{
     ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, carried_columns, learn_and_keep,
@@ -641,6 +641,10 @@ impl BatchSource for Observed<'_> {
             });
             Ok(())
         })
+    }
+
+    fn duplicate_ids(&self) -> DuplicateIds {
+        self.source.duplicate_ids()
     }
 
     fn locate(&self, row: usize) -> (Option<PathBuf>, usize) {

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Tables can also be Arrow record batches ([`data::MemorySource::new`]) or Parquet files
-//! ([`data::ParquetSource`]). The modules are layers, see `ARCHITECTURE.md`; imports go downwards only:
+//! ([`data::FileSource`]). The modules are layers, see `ARCHITECTURE.md`; imports go downwards only:
 //!
 //! [`fit`], [`run`], [`report`], [`mod@bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`], [`metrics`] → [`backend`] → [`features`],
 //! [`data`], [`workload`] → [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`].

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::artifact::{
     ConfigRecord, DeviceRecord, InitRecord, InputRecord, LevelsRecord, OptionsRecord, PartRecord, RunDir, RunRecord,
-    SeedingRecord, SegmentRecord, Selection, SplitRecord, StageRecord, TimeRecord, model_file, names,
+    SeedingRecord, SegmentRecord, Selection, SourceRecord, SplitRecord, StageRecord, TimeRecord, model_file, names,
     write_assignments_carrying, write_profile,
 };
 use crate::backend::cpu::CpuBackend;
@@ -37,6 +37,8 @@ pub struct RunContext {
     pub config: Option<ConfigRecord>,
     /// The files that were read.
     pub inputs: Vec<InputRecord>,
+    /// How they became a table.
+    pub source: SourceRecord,
     /// What the fit ran on.
     pub device: DeviceRecord,
     /// Threads of the CPU.
@@ -115,6 +117,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         labels_hash: summary.labels_hash.clone(),
         data: context.data.clone(),
         inputs: context.inputs.clone(),
+        source: context.source.clone(),
         n_rows: summary.n_rows as u64,
         n_features: summary.n_features,
         n_clusters: summary.n_clusters,

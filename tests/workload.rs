@@ -2,7 +2,7 @@
 
 use kohort::artifact::{AccountsOptions, AccountsOut, write_accounts};
 use kohort::backend::cpu::CpuBackend;
-use kohort::data::{BatchSource, ParquetSource};
+use kohort::data::{BatchSource, FileSource};
 use kohort::features::FeatureOptions;
 use kohort::fit::{FitOptions, fit};
 use kohort::kmeans::{self, Init, KMeansParams, StopReason};
@@ -46,7 +46,7 @@ fn a_fit_of_generated_rows_is_that_of_their_file() {
     };
     let in_memory = labels_hash(&accounts, 1);
     assert_eq!(in_memory, labels_hash(&accounts, 3));
-    assert_eq!(in_memory, labels_hash(&ParquetSource::open(&[file], 2).unwrap(), 2));
+    assert_eq!(in_memory, labels_hash(&FileSource::open(&[file], 2).unwrap(), 2));
 }
 
 #[test]

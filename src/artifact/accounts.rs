@@ -318,7 +318,7 @@ mod tests {
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     use super::*;
-    use crate::data::ParquetSource;
+    use crate::data::FileSource;
     use crate::workload::Workload;
 
     const N_ROWS: usize = 50_000;
@@ -342,7 +342,7 @@ mod tests {
     }
 
     fn read(files: &[PathBuf]) -> RecordBatch {
-        let source = ParquetSource::open(files, 1).unwrap();
+        let source = FileSource::open(files, 1).unwrap();
         let mut batches = Vec::new();
         let mut push = |_, batch: &RecordBatch| {
             batches.push(batch.clone());

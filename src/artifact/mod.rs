@@ -7,6 +7,7 @@ mod levels_record;
 pub mod model_file;
 mod reasons;
 mod run_record;
+mod source_record;
 mod sweep_record;
 mod tables;
 
@@ -20,6 +21,7 @@ pub use run_record::{
     ConfigRecord, DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord,
     StageRecord, TimeRecord,
 };
+pub use source_record::SourceRecord;
 pub use sweep_record::{Selection, SweepRecord};
 pub use tables::{
     check_carried_columns, check_id_columns, check_path_column, write_assignments, write_assignments_carrying,

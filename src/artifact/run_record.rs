@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::json;
 use super::levels_record::LevelsRecord;
-use super::{OutFile, Selection, names};
+use super::{OutFile, Selection, SourceRecord, names};
 use crate::data::InputFile;
 use crate::error::{Error, Result};
 use crate::features::FeatureOptions;
@@ -33,6 +33,9 @@ pub struct RunRecord {
     pub data: Vec<String>,
     /// The files behind it, in the order read.
     pub inputs: Vec<InputRecord>,
+    /// How they became a table, where they were not read as they are.
+    #[serde(default, skip_serializing_if = "SourceRecord::is_plain")]
+    pub source: SourceRecord,
     /// Rows.
     pub n_rows: u64,
     /// Features used.
@@ -261,7 +264,13 @@ impl InputRecord {
     /// The record of an input file.
     #[must_use]
     pub fn new(file: &InputFile) -> Self {
-        let absolute = std::path::absolute(&file.path).unwrap_or_else(|_| PathBuf::from(&file.path));
+        let given = PathBuf::from(&file.path);
+        // What stdin gave is nowhere.
+        let is_file = file.path != "-";
+        let absolute = is_file
+            .then(|| std::path::absolute(&given).ok())
+            .flatten()
+            .unwrap_or(given);
         Self {
             path: file.path.clone(),
             absolute_path: absolute.to_string_lossy().into_owned(),
@@ -368,6 +377,7 @@ impl RunRecord {
         if let Some(levels) = &self.levels {
             levels.check(&self.segments, self.outcomes.len())?;
         }
+        self.source.check()?;
         self.options.init.check(self.n_features, self.options.n_clusters)
     }
 }
@@ -452,6 +462,7 @@ mod tests {
             labels_hash: "0123456789abcdef".repeat(2),
             data: vec!["data/*.parquet".into()],
             inputs: vec![InputRecord::new(&input("data/a.parquet"))],
+            source: SourceRecord::default(),
             n_rows: 10,
             n_features: 3,
             n_clusters: 2,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::json;
 use super::run_record::{ConfigRecord, DeviceRecord, InputRecord, OptionsRecord, TimeRecord};
-use super::{OutFile, names};
+use super::{OutFile, SourceRecord, names};
 use crate::error::Result;
 use crate::select::{Sweep, SweepOptions};
 
@@ -29,6 +29,9 @@ pub struct SweepRecord {
     pub data: Vec<String>,
     /// The files behind it, in the order read.
     pub inputs: Vec<InputRecord>,
+    /// How they became a table, where they were not read as they are.
+    #[serde(default, skip_serializing_if = "SourceRecord::is_plain")]
+    pub source: SourceRecord,
     /// Rows.
     pub n_rows: u64,
     /// Features used.

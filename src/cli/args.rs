@@ -16,12 +16,15 @@ use super::completions::CompletionsArgs;
 use super::config::{ConfigArgs, ConfigCommand, SourceArgs};
 use super::init::InitArgs;
 
+use super::gates::{ClipGateArgs, GateArgs};
+use super::reading::ReadArgs;
+
 /// Customer segmentation with exact k-means: Parquet in, segments out, the same bits on every CPU and GPU.
 #[derive(Debug, Parser)]
 #[command(name = "kohort", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 no device or memory, \
-                        4 a bench is too slow, 5 a verification differs, 130 interrupted."
+                        4 a gate is not passed, 5 a verification differs, 130 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -94,7 +97,7 @@ and patterns take * and ? and [...].";
 #[derive(Debug, Args)]
 #[command(after_help = FIT_EXAMPLE, group = ArgGroup::new("number").args(["n_clusters", "levels"]).required(true))]
 pub(crate) struct FitArgs {
-    /// Parquet files, folders of them, and globs such as 'data/*.parquet'
+    /// Parquet, Arrow or CSV files, folders of them, globs such as 'data/*.parquet', and - for stdin
     #[arg(required = true, value_name = "DATA")]
     pub(crate) data: Vec<String>,
 
@@ -119,6 +122,9 @@ pub(crate) struct FitArgs {
     pub(crate) choice: ChoiceArgs,
 
     #[command(flatten)]
+    pub(crate) read: ReadArgs,
+
+    #[command(flatten)]
     pub(crate) columns: ColumnArgs,
 
     #[command(flatten)]
@@ -139,6 +145,9 @@ pub(crate) struct FitArgs {
     pub(crate) outliers: OutliersArg,
 
     #[command(flatten)]
+    pub(crate) gates: GateArgs,
+
+    #[command(flatten)]
     pub(crate) compute: ComputeArgs,
 
     #[command(flatten)]
@@ -155,7 +164,7 @@ rows are fewer on the way to every other segment.";
 #[derive(Debug, Args)]
 #[command(after_help = SWEEP_EXAMPLE)]
 pub(crate) struct SweepArgs {
-    /// Parquet files, folders of them, and globs such as 'data/*.parquet'
+    /// Parquet, Arrow or CSV files, folders of them, globs such as 'data/*.parquet', and - for stdin
     #[arg(required = true, value_name = "DATA")]
     pub(crate) data: Vec<String>,
 
@@ -175,10 +184,16 @@ pub(crate) struct SweepArgs {
     pub(crate) choice: ChoiceArgs,
 
     #[command(flatten)]
+    pub(crate) read: ReadArgs,
+
+    #[command(flatten)]
     pub(crate) columns: ColumnArgs,
 
     #[command(flatten)]
     pub(crate) kmeans: KMeansArgs,
+
+    #[command(flatten)]
+    pub(crate) gates: GateArgs,
 
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
@@ -328,9 +343,12 @@ pub(crate) struct TalkArgs {
 
 Medians, skewness and far values are good to 3 %, numbers of different values to 2 %, whatever the number of rows.")]
 pub(crate) struct InspectArgs {
-    /// Parquet files, folders of them, and globs such as 'data/*.parquet'
+    /// Parquet, Arrow or CSV files, folders of them, globs such as 'data/*.parquet', and - for stdin
     #[arg(required = true, value_name = "DATA")]
     pub(crate) data: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
 
     #[command(flatten)]
     pub(crate) columns: ColumnArgs,
@@ -350,7 +368,7 @@ pub(crate) struct ScoreArgs {
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
 
-    /// Parquet files, folders of them, and globs, with the columns that the model was fitted on
+    /// Files, folders, globs, and - for stdin, with the columns that the model was fitted on
     #[arg(required = true, value_name = "DATA")]
     pub(crate) data: Vec<String>,
 
@@ -361,6 +379,15 @@ pub(crate) struct ScoreArgs {
     /// Replace the file if it is there already
     #[arg(long)]
     pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+
+    #[command(flatten)]
+    pub(crate) gates: GateArgs,
+
+    #[command(flatten)]
+    pub(crate) clip_gate: ClipGateArgs,
 
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
@@ -384,7 +411,7 @@ pub(crate) struct ExplainArgs {
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
 
-    /// Parquet files, folders of them, and globs that hold the row [default: the files of the run, if unchanged]
+    /// Files, folders, globs, and - for stdin that hold the row [default: the files of the run, if unchanged]
     #[arg(value_name = "DATA")]
     pub(crate) data: Vec<String>,
 
@@ -408,6 +435,9 @@ pub(crate) struct ExplainArgs {
     /// Replace the file if it is there already
     #[arg(long, requires = "out")]
     pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
 
     /// Threads of the CPU [default: all]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
@@ -452,6 +482,10 @@ pub(crate) struct TreeArgs {
     )]
     pub(crate) n_clusters: Option<NumberArg>,
 
+    /// The filter of the run, where its record leaves values out
+    #[arg(long = "where", value_name = "EXPR", requires = "drill", help_heading = "Drill")]
+    pub(crate) filter: Option<String>,
+
     /// Write the deeper run to this directory
     #[arg(long, value_name = "DIR", requires = "drill", help_heading = "Drill")]
     pub(crate) out: Option<PathBuf>,
@@ -484,6 +518,10 @@ pub(crate) struct VerifyArgs {
     /// Where the data is now [default: where the run read it]
     #[arg(value_name = "DATA")]
     pub(crate) data: Vec<String>,
+
+    /// The filter of the run, where its record leaves values out
+    #[arg(long = "where", value_name = "EXPR")]
+    pub(crate) filter: Option<String>,
 
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
@@ -815,7 +853,7 @@ fn a_range(text: &str) -> Result<RangeInclusive<usize>, String> {
 }
 
 /// `5%` or `0.05`.
-fn a_share(text: &str) -> Result<f64, String> {
+pub(super) fn a_share(text: &str) -> Result<f64, String> {
     let share = match text.strip_suffix('%') {
         Some(percent) => percent.parse().map(|percent: f64| percent / 100.0),
         None => text.parse(),

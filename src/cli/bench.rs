@@ -10,7 +10,7 @@ use kohort::bench::{
     BY_DEVICE, Bench, BenchOptions, Case, CaseReport, Ceilings, Comparison, Device, DeviceReport, Generated, Origin,
     Report, Settings, Stage, Start,
 };
-use kohort::data::{BatchSource, ParquetSource, expand};
+use kohort::data::{BatchSource, FileSource, expand};
 use kohort::features::FeatureOptions;
 use kohort::kmeans::StopReason;
 use kohort::tiles::MAX_CHUNK_BYTES;
@@ -143,7 +143,7 @@ impl Bencher<'_> {
     fn run_files(&mut self) -> Result<()> {
         let args = self.args;
         let paths = expand(&args.data)?;
-        let source = ParquetSource::open(&paths, self.host.threads())?;
+        let source = FileSource::open(&paths, self.host.threads())?;
         let largest = args.clusters.iter().max().copied().unwrap_or(1);
         self.open_devices(work(source.n_rows(), source.schema().fields().len(), largest))?;
         for &n_clusters in &args.clusters {

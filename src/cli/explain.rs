@@ -8,7 +8,7 @@ use serde_json::json;
 use kohort::artifact::{
     InputRecord, RunRecord, check_output_file, check_reasons, model_file, write_atomic, write_reasons,
 };
-use kohort::data::{BatchSource, ParquetSource};
+use kohort::data::{BatchSource, FileSource};
 use kohort::error::escape;
 use kohort::fit::Observed;
 use kohort::kmeans::{Event, Observer};
@@ -20,6 +20,7 @@ use super::args::ExplainArgs;
 use super::output::{Align, Output, Table, number, percent, plural, seconds, shorten, stdout_width};
 use super::plan;
 use super::progress::{Progress, check_interrupt};
+use super::reading;
 use super::verify::check_inputs;
 
 /// Columns told of a row.
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &ExplainArgs, output: Output) -> Result<ExitCode> {
         }
     }
     let model = model_file::load(&args.run)?;
-    let source = open(args)?;
+    let source = open(args, &model, output)?;
     model.check_columns(&source)?;
     let progress = Progress::new(&args.talk, output);
     let observed = Observed {
@@ -56,10 +57,10 @@ pub(crate) fn run(args: &ExplainArgs, output: Output) -> Result<ExitCode> {
 }
 
 /// The data: where DATA says, or the files of the run, if they are still the same.
-fn open(args: &ExplainArgs) -> Result<ParquetSource> {
+fn open(args: &ExplainArgs, model: &Model, output: Output) -> Result<FileSource> {
     let threads = plan::count_threads(args.threads);
     if !args.data.is_empty() {
-        return ParquetSource::open(&kohort::data::expand(&args.data)?, threads);
+        return reading::open(&args.data, args.read.options_for(model)?, threads, output);
     }
     let record = RunRecord::load(&args.run)?;
     let paths: Vec<_> = record.inputs.iter().map(InputRecord::locate).collect();
@@ -70,7 +71,12 @@ fn open(args: &ExplainArgs) -> Result<ParquetSource> {
         let inputs: Vec<String> = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         plan::check_not_input(out, &inputs)?;
     }
-    let source = ParquetSource::open(&paths, threads)?;
+    let source = reading::open_files(
+        &paths,
+        reading::recorded_options(&record, args.read.filter.as_deref())?,
+        threads,
+        output,
+    )?;
     check_inputs(&record.inputs, &super::fit::inputs(&source)?)?;
     Ok(source)
 }

@@ -7,10 +7,10 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use kohort::artifact::{
-    DeviceRecord, InputRecord, RunDir, RunRecord, Selection, check_carried_columns, check_output_dir,
+    DeviceRecord, InputRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns, check_output_dir,
 };
-use kohort::data::{BatchSource, ParquetSource};
-use kohort::features::{carried_columns, check_columns};
+use kohort::data::{BatchSource, FileSource};
+use kohort::features::{candidate_columns, carried_columns, check_columns};
 use kohort::fit::{Fit, FitOptions, Observed, fit, fit_auto};
 use kohort::kmeans::{Event, Observer, StopReason};
 use kohort::report::mean;
@@ -27,7 +27,7 @@ use super::output::{
 };
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
-use super::sweep;
+use super::{reading, sweep};
 
 /// Features named for each segment.
 const TOLD_FEATURES: usize = 3;
@@ -38,9 +38,16 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     check_output_dir(&args.out, args.overwrite)?;
     let select = plan::select_options(args)?;
     let mut options = plan::fit_options(args, select.as_ref())?;
-    let source = plan::open(&args.data, &args.compute)?;
+    let source = reading::open(
+        &args.data,
+        args.read.options(&options.features.id)?,
+        plan::threads(&args.compute),
+        output,
+    )?;
     options.check(source.n_rows())?;
     check_columns(source.schema(), &options.features)?;
+    args.gates
+        .check(&source, &candidate_columns(source.schema(), &options.features)?)?;
     check_carried_columns(source.schema(), &carried_columns(source.schema(), &options.features)?)?;
     levels::check_columns(&source, &options)?;
     let Device {
@@ -86,7 +93,7 @@ pub(super) fn now() -> (String, Instant) {
 pub(super) fn context(
     (created, started): (String, Instant),
     data: &[String],
-    source: &ParquetSource,
+    source: &FileSource,
     device: DeviceRecord,
     compute: &ComputeArgs,
 ) -> Result<RunContext> {
@@ -96,13 +103,14 @@ pub(super) fn context(
         data: data.to_vec(),
         config: config::record(),
         inputs: inputs(source)?,
+        source: SourceRecord::new(source),
         device,
         threads: plan::threads(compute),
     })
 }
 
 /// What a record keeps of the input files.
-pub(super) fn inputs(source: &ParquetSource) -> Result<Vec<InputRecord>> {
+pub(super) fn inputs(source: &FileSource) -> Result<Vec<InputRecord>> {
     let files = source.fingerprints()?;
     Ok(files.iter().map(InputRecord::new).collect())
 }

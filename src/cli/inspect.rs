@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use kohort::data::{BatchSource, ParquetSource, expand};
+use kohort::data::BatchSource;
 use kohort::features::{ColumnInspection, Role, inspect};
 use kohort::fit::Observed;
 use kohort::kmeans::{Event, Observer};
@@ -15,6 +15,7 @@ use super::columns::short_type;
 use super::output::{Align, Output, Table, count, number, percent, plural, stdout_width};
 use super::plan;
 use super::progress::Progress;
+use super::reading;
 
 /// A terminal narrower than this is shown fewer figures.
 const WIDE: usize = 110;
@@ -41,7 +42,12 @@ pub(crate) fn run(args: &InspectArgs, output: Output) -> Result<ExitCode> {
 /// The number of rows, and what is in every column.
 pub(super) fn look(args: &InspectArgs, output: Output) -> Result<(usize, Vec<ColumnInspection>)> {
     let options = plan::feature_options(&args.columns)?;
-    let source = ParquetSource::open(&expand(&args.data)?, plan::count_threads(args.threads))?;
+    let source = reading::open(
+        &args.data,
+        args.read.options(&options.id)?,
+        plan::count_threads(args.threads),
+        output,
+    )?;
     let progress = Progress::new(&args.talk, output);
     progress.event(Event::Stage("inspect"));
     let observed = Observed {

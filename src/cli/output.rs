@@ -162,6 +162,7 @@ fn in_flags(error: &Error) -> String {
         "drill" => "--drill",
         "levels" => "--levels",
         "init" => "--init",
+        "schema" => "--schema",
         other => other,
     };
     format!("{flag} {}: {}", escape(value), escape(reason))

@@ -15,7 +15,7 @@ use kohort::backend::cpu::CpuBackend;
 use kohort::backend::fallback::FallbackBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions};
 use kohort::data::BatchSource;
-use kohort::data::ParquetSource;
+use kohort::data::FileSource;
 use kohort::data::expand;
 use kohort::features::{Block, FeatureOptions, LogChoice, MissingRule, Scale};
 use kohort::fit::{FitOptions, InitCentroids, InitChoice};
@@ -28,11 +28,6 @@ use super::args::{
     ChoiceArgs, ColumnArgs, ComputeArgs, FitArgs, InitArg, KMeansArgs, Names, NumberArg, OutliersArg, ScaleArg,
 };
 use super::output::{Output, plural};
-
-/// The files that DATA names, as one table.
-pub(crate) fn open(data: &[String], compute: &ComputeArgs) -> Result<ParquetSource> {
-    ParquetSource::open(&expand(data)?, threads(compute))
-}
 
 /// Threads to use: those asked for, or all.
 pub(crate) fn threads(compute: &ComputeArgs) -> usize {
@@ -305,7 +300,7 @@ pub(crate) fn chunk_bytes(compute: &ComputeArgs) -> usize {
 /// The rows of a Parquet file as centroids: its columns of numbers and booleans. What is null becomes NaN, which is
 /// refused only in a column that is a feature.
 fn read_centroids(path: &Path, n_clusters: usize) -> Result<InitCentroids> {
-    let source = ParquetSource::open(&[path.to_owned()], 1)?;
+    let source = FileSource::open(&[path.to_owned()], 1)?;
     if source.n_rows() != n_clusters {
         let n_rows = plural(source.n_rows() as u64, "row");
         return Err(Error::InitInvalid {
@@ -350,7 +345,7 @@ pub(crate) fn explain_init(error: Error, args: &FitArgs) -> Error {
     let (Error::InitColumnNotFound { column, .. }, InitArg::File(path)) = (&error, &args.kmeans.init) else {
         return error;
     };
-    let Ok(source) = ParquetSource::open(std::slice::from_ref(path), 1) else {
+    let Ok(source) = FileSource::open(std::slice::from_ref(path), 1) else {
         return error;
     };
     let Ok(field) = source.schema().field_with_name(column) else {

@@ -18,6 +18,7 @@ use super::args::ScoreArgs;
 use super::output::{Align, Output, Table, count, percent, plural, seconds, stdout_width};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
+use super::reading;
 
 pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let started = Instant::now();
@@ -25,7 +26,12 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     check_output_file(&args.out, args.overwrite)?;
     plan::check_not_input(&args.out, &args.data)?;
     let model = model_file::load(&args.model)?;
-    let source = plan::open(&args.data, &args.compute)?;
+    let source = reading::open(
+        &args.data,
+        args.read.options_for(&model)?,
+        plan::threads(&args.compute),
+        output,
+    )?;
     model.check_columns(&source)?;
     if !model.splits.is_empty() {
         let ids: Vec<usize> = { model.id_columns.iter() }
@@ -33,6 +39,8 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
             .collect();
         check_path_column(source.schema(), &ids)?;
     }
+    args.gates
+        .check(&source, &model.preparation.distinct_columns_in(source.schema())?)?;
     let shape = [source.n_rows(), model.centroids.n_features(), model.n_segments()];
     let work = shape.iter().fold(1, |work, &n| u64::saturating_mul(work, n as u64));
     let Device {
@@ -48,6 +56,8 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let scored = model.score(&observed, &*backend, plan::chunk_bytes(&args.compute));
     progress.clear();
     let scored = scored?;
+    let n_values = source.n_rows() as u64 * model.centroids.n_features() as u64;
+    args.clip_gate.check(scored.n_clipped, n_values)?;
     let warnings = warnings(&scored);
     warnings.iter().for_each(|warning| output.warning(warning));
     progress.event(Event::Stage("write"));

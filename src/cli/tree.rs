@@ -72,7 +72,7 @@ fn drill(args: &TreeArgs, path: &SegmentPath, k: &NumberArg, out: &Path, output:
     options.levels.push(plan::split_rule(Some(path.clone()), k, None)?);
     options.threads = plan::threads(&args.compute);
     options.chunk_bytes = plan::chunk_bytes(&args.compute);
-    let source = super::verify::open(&[], &args.compute, &record)?;
+    let source = super::verify::open(&[], args.filter.as_deref(), &args.compute, &record, output)?;
     options.check(source.n_rows())?;
     levels::check_columns(&source, &options)?;
     let Device {

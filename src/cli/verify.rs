@@ -8,7 +8,7 @@ use serde_json::json;
 
 use kohort::artifact::{InputRecord, RunRecord, model_file};
 use kohort::data::BatchSource;
-use kohort::data::ParquetSource;
+use kohort::data::FileSource;
 use kohort::fit::{FitOptions, fit};
 use kohort::run;
 use kohort::{Error, ErrorKind, Result};
@@ -17,12 +17,13 @@ use super::args::{ComputeArgs, VerifyArgs};
 use super::output::{Align, Output, Table, plural, seconds, show_stages, some_of, stdout_width};
 use super::plan::{self, Device};
 use super::progress::Progress;
+use super::reading;
 
 pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
     let started = Instant::now();
     let record = RunRecord::load(&args.run)?;
     let model = model_file::load(&args.run)?;
-    let source = open(&args.data, &args.compute, &record)?;
+    let source = open(&args.data, args.filter.as_deref(), &args.compute, &record, output)?;
     let threads = plan::threads(&args.compute);
     let options = FitOptions {
         threads,
@@ -67,15 +68,23 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
 }
 
 /// The data of the run, byte for byte: where DATA says, or where the run found it.
-pub(super) fn open(data: &[String], compute: &ComputeArgs, record: &RunRecord) -> Result<ParquetSource> {
+pub(super) fn open(
+    data: &[String],
+    filter: Option<&str>,
+    compute: &ComputeArgs,
+    record: &RunRecord,
+    output: Output,
+) -> Result<FileSource> {
+    let options = reading::recorded_options(record, filter)?;
+    let threads = plan::threads(compute);
     let source = if data.is_empty() {
         let paths: Vec<_> = record.inputs.iter().map(InputRecord::locate).collect();
         match paths.iter().find(|path| !path.exists()) {
             Some(gone) => return Err(Error::InputGone { path: gone.clone() }),
-            None => ParquetSource::open(&paths, plan::threads(compute))?,
+            None => reading::open_files(&paths, options, threads, output)?,
         }
     } else {
-        plan::open(data, compute)?
+        reading::open(data, options, threads, output)?
     };
     check_inputs(&record.inputs, &super::fit::inputs(&source)?)?;
     Ok(source)

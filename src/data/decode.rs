@@ -1,10 +1,6 @@
 //! Decoding of one row group's columns, in batches of bounded size.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Fields, SchemaRef};
+use arrow::datatypes::DataType;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::Type;
@@ -12,38 +8,25 @@ use parquet::column::page::PageIterator;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
-use super::file::{self, FileBytes, Identity};
+use super::file::FileBytes;
 use super::gate::{check_decodable, column_name, corrupt};
 use super::guard::{guarded, short};
 use super::pages::{GuardedPages, Limits, OneChunk};
+use super::parquet::ParquetPart;
+use super::part::Take;
 use crate::error::{Error, Result};
 
 /// Most rows of a batch.
 pub(crate) const MAX_BATCH_ROWS: usize = 1 << 14;
 /// Bytes a batch should take; rows that are wider come in batches of fewer rows.
-const BATCH_BYTES: u64 = 16 << 20;
-
-/// A file of a data set, with what the gate found out.
-pub(crate) struct InputPart {
-    pub(crate) path: PathBuf,
-    pub(crate) identity: Identity,
-    pub(crate) metadata: Arc<ParquetMetaData>,
-    /// Top-level columns of this file, in its own order.
-    pub(crate) fields: Fields,
-    /// For each of them its leaf, or `None` where it is nested.
-    pub(crate) leaves: Vec<Option<usize>>,
-    /// For each column of the data set its place among `fields`.
-    pub(crate) places: Vec<usize>,
-}
+pub(crate) const BATCH_BYTES: u64 = 16 << 20;
 
 /// One row group to decode, and which of the file's columns.
 pub(crate) struct Task<'a> {
-    pub(crate) part: &'a InputPart,
+    pub(crate) part: &'a ParquetPart,
     pub(crate) group: usize,
-    /// Columns of the data set, in the order they are handed on.
+    /// Columns of the file, in the order they are handed on.
     pub(crate) columns: &'a [usize],
-    /// What the batches look like.
-    pub(crate) schema: &'a SchemaRef,
     /// Bytes of one page, and of one batch's strings.
     pub(crate) page_bytes: u64,
 }
@@ -80,14 +63,14 @@ impl Task<'_> {
         usize::try_from(self.metadata().num_rows()).unwrap_or(0)
     }
 
-    /// The leaf of a column of the data set in this file.
+    /// The leaf of a column.
     fn leaf(&self, column: usize) -> Option<usize> {
-        self.part.leaves[self.part.places[column]]
+        self.part.leaves[column]
     }
 
     fn corrupt(&self, column: Option<usize>, reason: impl Into<String>) -> Error {
-        let name = column.map(|column| self.part.fields[self.part.places[column]].name().clone());
-        corrupt(&self.part.path, self.group, name, reason)
+        let name = column.map(|column| self.part.fields[column].name().clone());
+        corrupt(&self.part.input.path, self.group, name, reason)
     }
 
     /// Decodes the row group and hands its batches to `take`, until that gives `false`.
@@ -95,48 +78,28 @@ impl Task<'_> {
     /// # Errors
     /// [`Error::Corrupt`] with the column where one column alone fails too; [`Error::FileChanged`] if the file is not
     /// what it was when it was opened.
-    pub(crate) fn run(&self, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<()> {
-        if self.columns.is_empty() {
-            return self.count_rows(take);
-        }
-        let file = file::reopen(&self.part.path, self.part.identity)?;
-        let source = FileBytes::new(file, self.part.identity.bytes);
+    pub(crate) fn run(&self, take: &mut Take<'_>) -> Result<()> {
+        let source = self.part.input.reopen()?;
         let mut wanted = true;
         let outcome = guarded(|| {
-            self.decode(&source, self.columns, &mut |batch| {
-                wanted = take(batch);
+            self.decode(&source, self.columns, &mut |rows, arrays| {
+                wanted = take(rows, arrays);
                 wanted
             })
         });
         match outcome {
             Err(reason) if wanted => {
-                file::unchanged(&self.part.path, self.part.identity)?;
+                self.part.input.unchanged()?;
                 Err(self.blame(&source, &reason))
             }
             _ => Ok(()),
         }
     }
 
-    /// Batches without columns: the rows are those declared.
-    fn count_rows(&self, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<()> {
-        let mut left = self.n_rows();
-        while left > 0 {
-            let rows = left.min(MAX_BATCH_ROWS);
-            let options = RecordBatchOptions::new().with_row_count(Some(rows));
-            let batch = RecordBatch::try_new_with_options(self.schema.clone(), Vec::new(), &options)
-                .map_err(|error| Error::Internal(error.to_string()))?;
-            if !take(batch) {
-                break;
-            }
-            left -= rows;
-        }
-        Ok(())
-    }
-
     /// Finds the column that cannot be decoded, by decoding each alone.
     fn blame(&self, source: &FileBytes, reason: &str) -> Error {
         for &column in self.columns {
-            if let Err(reason) = guarded(|| self.decode(source, &[column], &mut |_| true)) {
+            if let Err(reason) = guarded(|| self.decode(source, &[column], &mut |_, _| true)) {
                 return self.corrupt(Some(column), reason);
             }
         }
@@ -144,12 +107,7 @@ impl Task<'_> {
     }
 
     /// Decodes some columns of the row group.
-    fn decode(
-        &self,
-        source: &FileBytes,
-        columns: &[usize],
-        take: &mut dyn FnMut(RecordBatch) -> bool,
-    ) -> Result<(), Stop> {
+    fn decode(&self, source: &FileBytes, columns: &[usize], take: &mut Take<'_>) -> Result<(), Stop> {
         let mut leaves = Vec::with_capacity(columns.len());
         for &column in columns {
             leaves.push(self.leaf(column).ok_or_else(|| Stop::Broken("is nested".into()))?);
@@ -173,19 +131,13 @@ impl Task<'_> {
             .iter()
             .map(|leaf| sorted.partition_point(|other| other < leaf))
             .collect();
-        let schema = match columns == self.columns {
-            true => self.schema.clone(),
-            false => Arc::new(self.schema_of(columns)),
-        };
         let mut rows = 0;
         for batch in reader {
             let batch = batch.map_err(|error| Stop::Broken(short(&error.to_string())))?;
             rows += batch.num_rows();
             self.check_rows(rows, false)?;
             let arrays = order.iter().map(|&i| batch.column(i).clone()).collect();
-            let batch = RecordBatch::try_new(schema.clone(), arrays)
-                .map_err(|error| Stop::Broken(short(&error.to_string())))?;
-            if !take(batch) {
+            if !take(batch.num_rows(), arrays) {
                 return Err(Stop::Unwanted);
             }
         }
@@ -198,14 +150,6 @@ impl Task<'_> {
             return Err(Stop::Broken(format!("{rows} rows decoded, {declared} declared")));
         }
         Ok(())
-    }
-
-    fn schema_of(&self, columns: &[usize]) -> arrow::datatypes::Schema {
-        let fields = columns.iter().map(|column| {
-            let at = self.columns.iter().position(|other| other == column).unwrap_or(0);
-            self.schema.field(at).clone()
-        });
-        arrow::datatypes::Schema::new(fields.collect::<Vec<_>>())
     }
 
     fn levels(&self, leaves: &[usize]) -> Result<FieldLevels, ParquetError> {
@@ -251,7 +195,7 @@ impl Task<'_> {
     }
 
     fn keeps_dictionary(&self, column: usize) -> bool {
-        let field = &self.part.fields[self.part.places[column]];
+        let field = &self.part.fields[column];
         matches!(field.data_type(), DataType::Dictionary(..))
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, NOT_REGULAR, Result};
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) fn metadata(path: &Path) -> Result<Metadata> {
 }
 
 /// Opens a regular file; a FIFO, a device or a folder is refused, and nothing blocks on one.
-pub(crate) fn open(path: &Path) -> Result<(File, Identity)> {
+fn open(path: &Path) -> Result<(File, Identity)> {
     let before = metadata(path)?;
     require_regular(path, &before)?;
     let mut options = OpenOptions::new();
@@ -85,7 +85,7 @@ fn require_regular(path: &Path, metadata: &Metadata) -> Result<()> {
     }
     Err(Error::FileRefused {
         path: path.into(),
-        reason: "is not a regular file".into(),
+        reason: NOT_REGULAR.into(),
     })
 }
 
@@ -93,7 +93,7 @@ fn require_regular(path: &Path, metadata: &Metadata) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::FileChanged`] if it is another file now, or the same one with other contents, or gone.
-pub(crate) fn reopen(path: &Path, expected: Identity) -> Result<File> {
+fn reopen(path: &Path, expected: Identity) -> Result<File> {
     match open(path) {
         Ok((file, found)) if found == expected => Ok(file),
         Ok(_) | Err(Error::NotFound { .. } | Error::FileRefused { .. }) => {
@@ -107,10 +107,74 @@ pub(crate) fn reopen(path: &Path, expected: Identity) -> Result<File> {
 ///
 /// # Errors
 /// [`Error::FileChanged`] as in [`reopen`].
-pub(crate) fn unchanged(path: &Path, expected: Identity) -> Result<()> {
+fn unchanged(path: &Path, expected: Identity) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(metadata) if Identity::of(&metadata) == expected => Ok(()),
         _ => Err(Error::FileChanged { path: path.into() }),
+    }
+}
+
+/// One input: a file as it was when it was first seen, or what stdin gave, kept in a file without a name.
+#[derive(Clone)]
+pub(crate) struct Input {
+    /// The path as it was given; [`STDIN`] for what stdin gave.
+    pub(crate) path: PathBuf,
+    pub(crate) identity: Identity,
+    spool: Option<Arc<File>>,
+}
+
+/// What stands for stdin among the names of files.
+pub(crate) const STDIN: &str = "-";
+
+impl Input {
+    /// Opens a file for the first time.
+    ///
+    /// # Errors
+    /// Those of [`open`].
+    pub(crate) fn open(path: &Path) -> Result<(Self, FileBytes)> {
+        let (file, identity) = open(path)?;
+        let input = Self {
+            path: path.into(),
+            identity,
+            spool: None,
+        };
+        Ok((input, FileBytes::new(file, identity.bytes)))
+    }
+
+    /// What stdin gave, as it was written to `spool`.
+    pub(crate) fn of_spool(spool: File) -> Result<Self> {
+        let metadata = spool.metadata().map_err(Error::io("read", STDIN))?;
+        Ok(Self {
+            path: STDIN.into(),
+            identity: Identity::of(&metadata),
+            spool: Some(Arc::new(spool)),
+        })
+    }
+
+    /// Opens it again.
+    ///
+    /// # Errors
+    /// Those of [`reopen`].
+    pub(crate) fn reopen(&self) -> Result<FileBytes> {
+        let bytes = self.identity.bytes;
+        match &self.spool {
+            Some(spool) => Ok(FileBytes {
+                file: Arc::clone(spool),
+                bytes,
+            }),
+            None => reopen(&self.path, self.identity).map(|file| FileBytes::new(file, bytes)),
+        }
+    }
+
+    /// Compares it with what it was.
+    ///
+    /// # Errors
+    /// [`Error::FileChanged`].
+    pub(crate) fn unchanged(&self) -> Result<()> {
+        match self.spool {
+            Some(_) => Ok(()),
+            None => unchanged(&self.path, self.identity),
+        }
     }
 }
 
@@ -130,6 +194,11 @@ impl FileBytes {
             file: Arc::new(file),
             bytes,
         }
+    }
+
+    /// Bytes in the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Fills `buffer` from `offset`, or as much of it as the file holds; returns the bytes read.

@@ -1,11 +1,9 @@
 //! What a run remembers of its input files.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::file::{self, FileBytes, Identity};
+use super::file::{Input, path_text};
 use crate::error::{Error, Result};
 
 /// Bytes read at a time.
@@ -26,23 +24,25 @@ pub struct InputFile {
 
 impl InputFile {
     /// Reads the whole file for its hash.
-    pub(crate) fn of(path: &Path, identity: Identity, n_rows: u64) -> Result<Self> {
-        let source = FileBytes::new(file::reopen(path, identity)?, identity.bytes);
+    pub(crate) fn of(input: &Input, n_rows: u64) -> Result<Self> {
+        let source = input.reopen()?;
         let mut hash = Xxh3::new();
         let mut buffer = vec![0; STEP];
         let mut offset = 0;
         loop {
-            let n = source.read_at(offset, &mut buffer).map_err(Error::io("read", path))?;
+            let n = source
+                .read_at(offset, &mut buffer)
+                .map_err(Error::io("read", &input.path))?;
             if n == 0 {
                 break;
             }
             hash.update(&buffer[..n]);
             offset += n as u64;
         }
-        file::unchanged(path, identity)?;
+        input.unchanged()?;
         Ok(Self {
-            path: file::path_text(path),
-            bytes: identity.bytes,
+            path: path_text(&input.path),
+            bytes: input.identity.bytes,
             n_rows,
             xxh3_128: format!("{:032x}", hash.digest128()),
         })
@@ -58,17 +58,14 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let bytes: Vec<u8> = (0..3 * STEP + 17).map(|i| (i * i % 251) as u8).collect();
         std::fs::write(file.path(), &bytes).unwrap();
-        let (_, identity) = file::open(file.path()).unwrap();
-        let found = InputFile::of(file.path(), identity, 5).unwrap();
+        let (input, _) = Input::open(file.path()).unwrap();
+        let found = InputFile::of(&input, 5).unwrap();
         let whole = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&bytes));
         assert_eq!(
             (found.xxh3_128.as_str(), found.bytes),
             (whole.as_str(), bytes.len() as u64)
         );
         std::fs::write(file.path(), &bytes[1..]).unwrap();
-        assert!(matches!(
-            InputFile::of(file.path(), identity, 5),
-            Err(Error::FileChanged { .. })
-        ));
+        assert!(matches!(InputFile::of(&input, 5), Err(Error::FileChanged { .. })));
     }
 }

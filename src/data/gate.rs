@@ -14,7 +14,7 @@ use parquet::file::metadata::{
     RowGroupMetaData,
 };
 
-use super::file::{self, FileBytes, Identity, refused};
+use super::file::{self, FileBytes, refused};
 use super::guard::guarded;
 use super::limits::available_memory;
 use super::thrift::{Field, Walk, Walker};
@@ -39,7 +39,6 @@ const MAX_ROWS_PER_BYTE: u64 = 1 << 20;
 
 /// A file whose frame and metadata hold together.
 pub(crate) struct Admitted {
-    pub(crate) identity: Identity,
     pub(crate) metadata: Arc<ParquetMetaData>,
     /// Top-level columns as Arrow sees them.
     pub(crate) fields: Fields,
@@ -47,14 +46,12 @@ pub(crate) struct Admitted {
     pub(crate) leaves: Vec<Option<usize>>,
 }
 
-/// Lets a file in, or says why not.
+/// Lets a file in, or says why not. Statistics of its columns are left aside where nobody asks for them.
 ///
 /// # Errors
-/// [`Error::FileRefused`], [`Error::Corrupt`], [`Error::OutOfMemory`], and those of opening it.
-pub(crate) fn admit(path: &Path) -> Result<Admitted> {
-    let (file, identity) = file::open(path)?;
-    let source = FileBytes::new(file, identity.bytes);
-    let footer = read_footer(path, &source, identity.bytes)?;
+/// [`Error::FileRefused`], [`Error::Corrupt`], [`Error::OutOfMemory`], and those of reading.
+pub(crate) fn admit(path: &Path, source: &FileBytes, with_statistics: bool) -> Result<Admitted> {
+    let footer = read_footer(path, source, source.bytes())?;
     let summary = walk_footer(&footer).map_err(|problem| refused(path, format!("the footer {problem}")))?;
     let needed = summary.structs.saturating_mul(STRUCT_BYTES);
     if needed > available_memory() / 2 {
@@ -63,13 +60,12 @@ pub(crate) fn admit(path: &Path) -> Result<Admitted> {
             bytes: needed,
         });
     }
-    let metadata = Arc::new(parse_metadata(path, &footer)?);
-    let data_end = identity.bytes - 8 - footer.len() as u64;
+    let metadata = Arc::new(parse_metadata(path, &footer, with_statistics)?);
+    let data_end = source.bytes() - 8 - footer.len() as u64;
     check_metadata(path, &metadata, data_end)?;
     let fields = arrow_fields(path, &metadata)?;
     let leaves = flat_leaves(&metadata, fields.len());
     Ok(Admitted {
-        identity,
         metadata,
         fields,
         leaves,
@@ -217,9 +213,13 @@ fn walk_chunk(walker: &mut Walker<'_>, schema_type: Option<i64>) -> Walk<()> {
     })
 }
 
-fn parse_metadata(path: &Path, footer: &[u8]) -> Result<ParquetMetaData> {
+fn parse_metadata(path: &Path, footer: &[u8], with_statistics: bool) -> Result<ParquetMetaData> {
+    let statistics = match with_statistics {
+        true => ParquetStatisticsPolicy::KeepAll,
+        false => ParquetStatisticsPolicy::SkipAll,
+    };
     let options = ParquetMetaDataOptions::new()
-        .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_column_stats_policy(statistics)
         .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
         .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
     guarded(|| ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options)))
@@ -266,6 +266,14 @@ fn check_metadata(path: &Path, metadata: &ParquetMetaData, data_end: u64) -> Res
         let reason = format!("declares {declared} rows, but its row groups {sum}: it is damaged");
         return Err(refused(path, reason));
     }
+    check_rows(path, declared, data_end)
+}
+
+/// Refuses so many rows where there are too few bytes for them, or too little memory.
+///
+/// # Errors
+/// [`Error::FileRefused`], [`Error::OutOfMemory`].
+pub(crate) fn check_rows(path: &Path, declared: i64, data_end: u64) -> Result<()> {
     if declared as u64 / MAX_ROWS_PER_BYTE > data_end {
         let reason = format!("declares {declared} rows in {data_end} bytes, more than any data has: it is damaged");
         return Err(refused(path, reason));

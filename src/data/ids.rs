@@ -1,5 +1,6 @@
 //! Ids as 128-bit keys: equal ids give equal keys whatever type a writer chose for them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -15,7 +16,8 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::BatchSource;
-use super::parquet::type_name;
+use super::options::DuplicateIds;
+use super::schema::type_name;
 use crate::error::{Error, Result};
 use crate::tiles::RowKeys;
 
@@ -46,10 +48,39 @@ type Append = Box<dyn Fn(usize, &mut Vec<u8>) + Send + Sync>;
 /// Ids are equal if their values are: whatever the width of an integer, the scale of a decimal, the unit of a time,
 /// or the layout of a text. A key is the XXH3-128 of all id columns, each tagged with its kind and length.
 ///
+/// Where the source keeps rows of one id ([`DuplicateIds::Keep`]), the second, third and so on have keys of their own.
+///
 /// # Errors
 /// [`Error::ColumnUnusable`] for types that are no ids (floats among them), [`Error::NullIds`],
 /// [`Error::DuplicateIds`], [`Error::OutOfMemory`], and those of reading.
 pub fn read_keys(source: &dyn BatchSource, columns: &[usize], names: &[String]) -> Result<RowKeys> {
+    let Keys { mut keys, nulls, .. } = keys_and_nulls(source, columns, names)?;
+    if let Some(i) = nulls.iter().position(|&(count, _)| count > 0) {
+        return Err(Error::NullIds {
+            column: names[i].clone(),
+            count: nulls[i].0,
+            n_rows: keys.len(),
+            first_row: nulls[i].1 + 1,
+        });
+    }
+    match source.duplicate_ids() {
+        DuplicateIds::Keep => tell_apart(&mut keys)?,
+        DuplicateIds::Error | DuplicateIds::First => refuse_duplicates(&keys, names)?,
+    }
+    Ok(RowKeys::Ids(keys))
+}
+
+/// The keys of all rows, and what is missing.
+pub(crate) struct Keys {
+    pub(crate) keys: Vec<u128>,
+    /// Rows in which an id column is null, in order.
+    pub(crate) null_rows: Vec<usize>,
+    /// For each column how many nulls it has, and the row of the first.
+    nulls: Vec<(usize, usize)>,
+}
+
+/// Reads ids, whatever they are.
+pub(crate) fn keys_and_nulls(source: &dyn BatchSource, columns: &[usize], names: &[String]) -> Result<Keys> {
     let schema = source.schema();
     for (&column, name) in columns.iter().zip(names) {
         check_type(name, schema.field(column).data_type())?;
@@ -57,8 +88,10 @@ pub fn read_keys(source: &dyn BatchSource, columns: &[usize], names: &[String]) 
     let n_rows = source.n_rows();
     let mut keys = with_room(n_rows)?;
     let mut nulls = vec![(0usize, 0usize); columns.len()];
+    let mut null_rows = Vec::new();
     source.scan(columns, &mut |first_row, batch| {
         count_nulls(first_row, batch, &mut nulls);
+        add_null_rows(first_row, batch, &mut null_rows);
         let appends = appends(batch, names)?;
         if first_row != keys.len() || batch.num_rows() > n_rows - first_row {
             return Err(Error::Internal(format!(
@@ -76,16 +109,51 @@ pub fn read_keys(source: &dyn BatchSource, columns: &[usize], names: &[String]) 
         });
         Ok(())
     })?;
-    if let Some(i) = nulls.iter().position(|&(count, _)| count > 0) {
-        return Err(Error::NullIds {
-            column: names[i].clone(),
-            count: nulls[i].0,
-            n_rows,
-            first_row: nulls[i].1 + 1,
-        });
+    Ok(Keys { keys, null_rows, nulls })
+}
+
+/// Rows whose id an earlier row has, in order.
+pub(crate) fn repeated_rows(keys: &[u128]) -> Result<Vec<usize>> {
+    let mut seen = repeated(keys)?;
+    let is_later = |key: &u128| {
+        seen.get_mut(key).is_some_and(|count| {
+            *count += 1;
+            *count > 1
+        })
+    };
+    Ok(positions(keys, is_later))
+}
+
+fn positions(keys: &[u128], mut of: impl FnMut(&u128) -> bool) -> Vec<usize> {
+    let rows = keys.iter().enumerate().filter(|(_, key)| of(key));
+    rows.map(|(row, _)| row).collect()
+}
+
+/// Gives rows of one id keys of their own: the first keeps that of the id, others have their number in it.
+fn tell_apart(keys: &mut [u128]) -> Result<()> {
+    let mut seen = repeated(keys)?;
+    for key in keys {
+        if let Some(count) = seen.get_mut(key) {
+            *count += 1;
+            if *count > 1 {
+                *key = xxh3_128(&[key.to_le_bytes(), u128::from(*count).to_le_bytes()].concat());
+            }
+        }
     }
-    refuse_duplicates(&keys, names)?;
-    Ok(RowKeys::Ids(keys))
+    Ok(())
+}
+
+/// The keys that stand more than once, each with a count of 0.
+fn repeated(keys: &[u128]) -> Result<HashMap<u128, u64>> {
+    let mut repeated = HashMap::new();
+    if share_a_head(keys)? {
+        let mut sorted = with_room(keys.len())?;
+        sorted.extend_from_slice(keys);
+        sorted.sort_unstable();
+        let pairs = sorted.windows(2).filter(|pair| pair[0] == pair[1]);
+        repeated.extend(pairs.map(|pair| (pair[0], 0)));
+    }
+    Ok(repeated)
 }
 
 fn with_room<T>(n_rows: usize) -> Result<Vec<T>> {
@@ -146,6 +214,17 @@ fn share_a_head(keys: &[u128]) -> Result<bool> {
         part.windows(2).any(|pair| pair[0] == pair[1])
     };
     Ok(parts.into_par_iter().any(shares))
+}
+
+/// Adds the rows of a batch in which some column is null.
+fn add_null_rows(first_row: usize, batch: &RecordBatch, rows: &mut Vec<usize>) {
+    let masks: Vec<NullBuffer> = { batch.columns().iter() }
+        .filter_map(|array| array.logical_nulls().filter(|nulls| nulls.null_count() > 0))
+        .collect();
+    if !masks.is_empty() {
+        let is_null = |row: &usize| masks.iter().any(|mask| mask.is_null(*row));
+        rows.extend((0..batch.num_rows()).filter(is_null).map(|row| first_row + row));
+    }
 }
 
 /// Adds a batch's nulls to the count and the first row of each column.

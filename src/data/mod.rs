@@ -1,26 +1,42 @@
 //! Layer 2: where rows come from, as Arrow record batches in a fixed row order.
 
+mod bounds;
+mod csv;
 mod decode;
 mod delta;
 mod file;
+mod files;
+mod filter;
 mod fingerprint;
+mod format;
 mod gate;
 mod guard;
+mod hive;
 mod ids;
+mod ipc;
 mod limits;
 mod memory;
+mod options;
 mod pages;
 mod parquet;
+mod part;
+mod schema;
+mod select;
 mod source;
+mod stdin;
 mod thrift;
+mod values;
 
 pub use self::file::read_small;
+pub use self::files::{FileSource, RowsKept};
+pub use self::filter::{ComparedValue, Filter};
 pub use self::fingerprint::InputFile;
 pub use self::ids::read_keys;
 pub(crate) use self::limits::available_memory;
 pub use self::memory::MemorySource;
-pub use self::parquet::ParquetSource;
+pub use self::options::{AbsentColumns, DuplicateIds, NullIds, SourceOptions, name_of, type_of};
 pub use self::source::expand;
+pub(crate) use self::values::is_time;
 
 use std::path::PathBuf;
 
@@ -43,6 +59,11 @@ pub trait BatchSource: Sync {
     /// # Errors
     /// Those of reading, and whatever `consume` returns; nothing is handed on after the first one.
     fn scan(&self, columns: &[usize], consume: &mut Consume<'_>) -> Result<()>;
+
+    /// What becomes of rows whose id an earlier row has.
+    fn duplicate_ids(&self) -> DuplicateIds {
+        DuplicateIds::Error
+    }
 
     /// File (where there is one) and row number in that file, from 0, of a row: for messages.
     fn locate(&self, row: usize) -> (Option<PathBuf>, usize);

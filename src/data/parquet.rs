@@ -1,284 +1,98 @@
-//! Parquet files as one table: row groups are decoded ahead by a few threads and handed on in row order.
+//! A Parquet file as a part of a table: its row groups are the pieces.
 
-use std::collections::{HashMap, VecDeque};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::Fields;
+use parquet::file::metadata::ParquetMetaData;
 
-use super::decode::{InputPart, Task};
-use super::fingerprint::InputFile;
-use super::limits::available_memory;
-use super::{BatchSource, Consume, file, gate};
-use crate::error::{Error, Result, escape};
+use super::bounds::bounds_of;
+use super::decode::Task;
+use super::file::{FileBytes, Input};
+use super::filter::Bounds;
+use super::gate;
+use super::part::{Part, Take};
+use crate::error::Result;
 
-/// Batches that a thread may be ahead of the consumer.
-const BATCHES_AHEAD: usize = 2;
-/// Smallest and largest room for one page or one batch's strings.
-const MIN_PAGE_BYTES: u64 = 64 << 20;
-const MAX_PAGE_BYTES: u64 = 1 << 31;
-/// A file that declares more values than fit in memory, and more than this many times its own bytes, is no data.
-const MAX_EXPANSION: u64 = 1000;
-
-/// One or more Parquet files with the same columns, read as one table.
-///
-/// Rows come in order of the files, then of their row groups. The columns are those of the first file; the others may
-/// have them in another order.
-pub struct ParquetSource {
-    parts: Vec<InputPart>,
-    /// First row of each part, and the number of all rows.
-    starts: Vec<usize>,
-    schema: SchemaRef,
-    threads: usize,
+/// A Parquet file, with what the gate found out.
+pub(crate) struct ParquetPart {
+    pub(super) input: Input,
+    pub(super) metadata: Arc<ParquetMetaData>,
+    /// Top-level columns.
+    pub(super) fields: Fields,
+    /// For each of them its leaf, or `None` where it is nested.
+    pub(super) leaves: Vec<Option<usize>>,
 }
 
-impl ParquetSource {
-    /// Opens files and checks their metadata and that they belong together; at most `threads` threads will decode.
+impl ParquetPart {
+    /// A file that the gate lets in; its statistics are read where they are of use.
     ///
     /// # Errors
-    /// [`Error::FileRefused`], [`Error::Corrupt`], [`Error::SchemaMismatch`], [`Error::OutOfMemory`], and those of
-    /// opening a file; [`Error::NoFiles`] without any.
-    pub fn open(paths: &[PathBuf], threads: usize) -> Result<Self> {
-        let mut parts: Vec<InputPart> = Vec::with_capacity(paths.len());
-        let mut starts = vec![0usize];
-        for path in paths {
-            let admitted = gate::admit(path)?;
-            let rows = usize::try_from(admitted.metadata.file_metadata().num_rows()).ok();
-            let next = rows.and_then(|rows| starts.last()?.checked_add(rows));
-            starts.push(next.ok_or_else(|| file::refused(path, "declares more rows than can be counted"))?);
-            let first = parts.first().map_or(&admitted.fields, |part| &part.fields);
-            let places = match_columns(path, first, &admitted.fields)?;
-            parts.push(InputPart {
-                path: path.clone(),
-                identity: admitted.identity,
-                metadata: admitted.metadata,
-                fields: admitted.fields,
-                leaves: admitted.leaves,
-                places,
-            });
-        }
-        let Some(first) = parts.first() else {
-            let pattern = String::new();
-            return Err(Error::NoFiles { pattern });
-        };
-        let schema = Arc::new(Schema::new(first.fields.iter().map(plain_field).collect::<Vec<_>>()));
+    /// Those of [`gate::admit`].
+    pub(crate) fn open(input: Input, source: &FileBytes, with_statistics: bool) -> Result<Self> {
+        let admitted = gate::admit(&input.path, source, with_statistics)?;
         Ok(Self {
-            parts,
-            starts,
-            schema,
-            threads: threads.max(1),
+            input,
+            metadata: admitted.metadata,
+            fields: admitted.fields,
+            leaves: admitted.leaves,
         })
     }
-
-    /// Path, size, rows and hash of each file, in order.
-    ///
-    /// # Errors
-    /// Those of reading; [`Error::FileChanged`].
-    pub fn fingerprints(&self) -> Result<Vec<InputFile>> {
-        let rows = self.starts.windows(2).map(|pair| (pair[1] - pair[0]) as u64);
-        let parts = self.parts.iter().zip(rows);
-        parts
-            .map(|(part, rows)| InputFile::of(&part.path, part.identity, rows))
-            .collect()
-    }
-
-    /// What the batches of a scan look like.
-    ///
-    /// # Errors
-    /// [`Error::ColumnAmbiguous`] and [`Error::ColumnUnusable`] (nested).
-    fn projected(&self, columns: &[usize]) -> Result<SchemaRef> {
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        for field in self.schema.fields() {
-            *counts.entry(field.name()).or_default() += 1;
-        }
-        let mut fields = Vec::with_capacity(columns.len());
-        for &column in columns {
-            let field = &self.schema.fields()[column];
-            let column_name = field.name().clone();
-            if counts[column_name.as_str()] > 1 {
-                return Err(Error::ColumnAmbiguous { column: column_name });
-            }
-            let nested = |part: &InputPart| part.leaves[part.places[column]].is_none();
-            if self.parts.iter().any(nested) {
-                return Err(Error::ColumnUnusable {
-                    column: column_name,
-                    role: "a column",
-                    reason: format!("it is nested ({})", type_name(field.data_type())),
-                });
-            }
-            fields.push(field.clone());
-        }
-        Ok(Arc::new(Schema::new(fields)))
-    }
-
-    /// Refuses files that declare far more values than they and the memory can hold.
-    fn check_plausible(&self, columns: &[usize]) -> Result<()> {
-        let values = (self.n_rows() as u64).saturating_mul(columns.len() as u64);
-        let bytes = values.saturating_mul(4);
-        let held: u64 = self.parts.iter().map(|part| part.identity.bytes).sum();
-        if bytes > available_memory() && bytes / MAX_EXPANSION > held {
-            let what = format!(
-                "{} rows of {} columns in {held} bytes of files",
-                self.n_rows(),
-                columns.len()
-            );
-            return Err(Error::OutOfMemory { what, bytes });
-        }
-        Ok(())
-    }
-
-    fn page_bytes(&self) -> u64 {
-        (available_memory() / (4 * self.threads as u64)).clamp(MIN_PAGE_BYTES, MAX_PAGE_BYTES)
-    }
 }
 
-/// A column by name and type alone: what else a file says of it (field numbers, nullability) may differ.
-fn plain_field(field: &FieldRef) -> Field {
-    Field::new(field.name(), field.data_type().clone(), true)
-}
-
-/// For each column of the first file its place in this one; of columns with one name the n-th goes with the n-th.
-fn match_columns(path: &Path, first: &Fields, fields: &Fields) -> Result<Vec<usize>> {
-    let mismatch = |column: &str, problem: String| Error::SchemaMismatch {
-        path: path.into(),
-        column: column.to_owned(),
-        problem,
-    };
-    let mut by_name: HashMap<&str, VecDeque<usize>> = HashMap::new();
-    for (i, field) in fields.iter().enumerate() {
-        by_name.entry(field.name()).or_default().push_back(i);
+impl Part for ParquetPart {
+    fn input(&self) -> &Input {
+        &self.input
     }
-    let mut places = Vec::with_capacity(first.len());
-    for wanted in first {
-        let place = by_name
-            .get_mut(wanted.name().as_str())
-            .and_then(|places| places.pop_front());
-        let place = place.ok_or_else(|| mismatch(wanted.name(), "is missing".into()))?;
-        let (expected, found) = (wanted.data_type(), fields[place].data_type());
-        if expected != found {
-            let problem = format!("is {}, but {} in the first file", type_name(found), type_name(expected));
-            return Err(mismatch(wanted.name(), problem));
-        }
-        places.push(place);
+
+    fn fields(&self) -> &Fields {
+        &self.fields
     }
-    match by_name.into_values().flatten().min() {
-        Some(extra) => Err(mismatch(fields[extra].name(), "is not in the first file".into())),
-        None => Ok(places),
+
+    fn n_pieces(&self) -> usize {
+        self.metadata.num_row_groups()
     }
-}
 
-/// A type as text, cut short: nested types may be large.
-pub(crate) fn type_name(data_type: &DataType) -> String {
-    escape(&data_type.to_string().chars().take(80).collect::<String>())
-}
+    fn n_rows(&self, piece: usize) -> usize {
+        // The gate has seen that the rows can be counted.
+        usize::try_from(self.metadata.row_group(piece).num_rows()).unwrap_or(0)
+    }
 
-/// What a decoding thread hands on.
-enum Message {
-    Batch(RecordBatch),
-    Done,
-    Failed(Error),
-}
+    fn is_readable(&self, column: usize) -> bool {
+        self.leaves[column].is_some()
+    }
 
-/// Decodes every `threads`-th row group, from the `first`, until one fails or nobody listens.
-fn work(tasks: &[Task<'_>], first: usize, threads: usize, out: &SyncSender<Message>) {
-    for task in tasks.iter().skip(first).step_by(threads) {
-        let result = task.run(&mut |batch| out.send(Message::Batch(batch)).is_ok());
-        let failed = result.is_err();
-        let message = match result {
-            Ok(()) => Message::Done,
-            Err(error) => Message::Failed(error),
+    fn bounds(&self, piece: usize, column: usize) -> Option<Bounds> {
+        let leaf = self.leaves[column]?;
+        let orders = self.metadata.file_metadata().column_orders();
+        let order = orders.and_then(|orders| orders.get(leaf));
+        bounds_of(
+            self.metadata.row_group(piece).column(leaf),
+            order,
+            self.fields[column].data_type(),
+        )
+    }
+
+    fn read(&self, piece: usize, columns: &[usize], room: u64, take: &mut Take<'_>) -> Result<()> {
+        let task = Task {
+            part: self,
+            group: piece,
+            columns,
+            page_bytes: room,
         };
-        if out.send(message).is_err() || failed {
-            return;
-        }
-    }
-}
-
-/// Hands the batches of one row group on; the number of its rows.
-fn drain(from: &Receiver<Message>, first_row: usize, consume: &mut Consume<'_>) -> Result<usize> {
-    let mut rows = 0;
-    loop {
-        match from.recv() {
-            Ok(Message::Batch(batch)) => {
-                consume(first_row + rows, &batch)?;
-                rows += batch.num_rows();
-            }
-            Ok(Message::Done) => return Ok(rows),
-            Ok(Message::Failed(error)) => return Err(error),
-            // A closed channel is no end of data.
-            Err(_) => return Err(Error::Internal("a decoding thread ended early".into())),
-        }
-    }
-}
-
-impl BatchSource for ParquetSource {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn n_rows(&self) -> usize {
-        self.starts.last().copied().unwrap_or(0)
-    }
-
-    fn scan(&self, columns: &[usize], consume: &mut Consume<'_>) -> Result<()> {
-        let schema = self.projected(columns)?;
-        self.check_plausible(columns)?;
-        let page_bytes = self.page_bytes();
-        let tasks: Vec<Task<'_>> = self
-            .parts
-            .iter()
-            .flat_map(|part| (0..part.metadata.num_row_groups()).map(move |group| (part, group)))
-            .map(|(part, group)| Task {
-                part,
-                group,
-                columns,
-                schema: &schema,
-                page_bytes,
-            })
-            .collect();
-        let threads = self.threads.min(tasks.len());
-        std::thread::scope(|scope| -> Result<()> {
-            let mut receivers = Vec::with_capacity(threads);
-            for i in 0..threads {
-                let (out, from) = sync_channel(BATCHES_AHEAD);
-                let tasks = &tasks;
-                std::thread::Builder::new()
-                    .name(format!("kohort-decode-{i}"))
-                    .spawn_scoped(scope, move || work(tasks, i, threads, &out))
-                    .map_err(Error::io("start a thread for", &self.parts[0].path))?;
-                receivers.push(from);
-            }
-            let mut row = 0;
-            for (i, task) in tasks.iter().enumerate() {
-                let rows = drain(&receivers[i % threads], row, consume)?;
-                if rows != task.n_rows() {
-                    return Err(Error::Internal(format!(
-                        "{rows} rows handed on, {} decoded",
-                        task.n_rows()
-                    )));
-                }
-                row += rows;
-            }
-            Ok(())
-        })?;
-        self.parts
-            .iter()
-            .try_for_each(|part| file::unchanged(&part.path, part.identity))
-    }
-
-    fn locate(&self, row: usize) -> (Option<PathBuf>, usize) {
-        let part = self.starts.partition_point(|&start| start <= row).saturating_sub(1);
-        let part = part.min(self.parts.len() - 1);
-        (Some(self.parts[part].path.clone()), row - self.starts[part])
+        task.run(take)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::super::{BatchSource, FileSource};
     use super::*;
+    use crate::error::Error;
+    use arrow::array::RecordBatch;
     use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field};
     use arrow::datatypes::{Float64Type, Int64Type};
     use parquet::arrow::ArrowWriter;
     use parquet::basic::{Compression, Encoding};
@@ -324,7 +138,7 @@ mod tests {
         (folder, paths)
     }
 
-    fn read(source: &ParquetSource, columns: &[usize]) -> Result<Vec<RecordBatch>> {
+    fn read(source: &FileSource, columns: &[usize]) -> Result<Vec<RecordBatch>> {
         let (mut batches, mut next) = (Vec::new(), 0);
         source.scan(columns, &mut |row, batch| {
             assert_eq!(row, next);
@@ -353,7 +167,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         damage(&mut bytes);
         std::fs::write(&path, bytes).unwrap();
-        let source = ParquetSource::open(&[path], 2)?;
+        let source = FileSource::open(&[path], 2)?;
         let all: Vec<usize> = (0..batch.num_columns()).collect();
         Ok(read(&source, &all)?.iter().map(RecordBatch::num_rows).sum())
     }
@@ -364,7 +178,7 @@ mod tests {
         for files in [1, 5] {
             let (_folder, paths) = in_files(files);
             for threads in [1, 2, 7] {
-                let source = ParquetSource::open(&paths, threads).unwrap();
+                let source = FileSource::open(&paths, threads).unwrap();
                 let found = whole(&read(&source, &[0, 1, 2]).unwrap());
                 assert_eq!(found.columns(), expected.columns(), "{files} files, {threads} threads");
             }
@@ -374,7 +188,7 @@ mod tests {
     #[test]
     fn columns_come_in_the_order_asked_for() {
         let (_folder, paths) = in_files(2);
-        let source = ParquetSource::open(&paths, 2).unwrap();
+        let source = FileSource::open(&paths, 2).unwrap();
         let found = whole(&read(&source, &[2, 0, 2]).unwrap());
         let expected = rows(0, ROWS);
         assert_eq!(found.columns(), [2, 0, 2].map(|i| expected.column(i).clone()));
@@ -384,7 +198,7 @@ mod tests {
     #[test]
     fn a_row_is_located_in_its_file() {
         let (_folder, paths) = in_files(5);
-        let source = ParquetSource::open(&paths, 2).unwrap();
+        let source = FileSource::open(&paths, 2).unwrap();
         assert_eq!(source.locate(0), (Some(paths[0].clone()), 0));
         assert_eq!(source.locate(999), (Some(paths[0].clone()), 999));
         assert_eq!(source.locate(1000), (Some(paths[1].clone()), 0));
@@ -399,7 +213,7 @@ mod tests {
         write(&path("b"), &rows(10, 20).project(&[2, 1, 0]).unwrap());
         write(&path("missing"), &rows(0, 10).project(&[0, 1]).unwrap());
         let mut retyped = rows(0, 10).columns().to_vec();
-        retyped[0] = retyped[1].clone();
+        retyped[0] = retyped[2].clone();
         let names = ["id", "x", "city"]
             .into_iter()
             .zip(retyped)
@@ -409,7 +223,7 @@ mod tests {
             &RecordBatch::try_from_iter_with_nullable(names).unwrap(),
         );
 
-        let source = ParquetSource::open(&[path("a"), path("b")], 2).unwrap();
+        let source = FileSource::open(&[path("a"), path("b")], 2).unwrap();
         assert_eq!(
             whole(&read(&source, &[0, 1, 2]).unwrap()).columns(),
             rows(0, 20).columns()
@@ -420,7 +234,7 @@ mod tests {
             ("a", "retyped", "id"),
         ] {
             let Err(Error::SchemaMismatch { path: file, column, .. }) =
-                ParquetSource::open(&[path(first), path(second)], 1)
+                FileSource::open(&[path(first), path(second)], 1)
             else {
                 panic!("{second} passed as a part of {first}");
             };
@@ -435,7 +249,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.parquet");
         write(&path, &RecordBatch::try_from_iter(names).unwrap());
-        let source = ParquetSource::open(&[path], 1).unwrap();
+        let source = FileSource::open(&[path], 1).unwrap();
         assert!(read(&source, &[0]).is_ok());
         assert!(matches!(read(&source, &[1]), Err(Error::ColumnAmbiguous { .. })));
     }
@@ -449,7 +263,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.parquet");
         write(&path, &batch);
-        let source = ParquetSource::open(&[path], 1).unwrap();
+        let source = FileSource::open(&[path], 1).unwrap();
         assert_eq!(whole(&read(&source, &[1]).unwrap()).column(0), batch.column(1));
         assert!(matches!(read(&source, &[0]), Err(Error::ColumnUnusable { .. })));
     }
@@ -575,7 +389,7 @@ mod tests {
                     .set_compression(codec)
                     .set_data_page_row_count_limit(500);
                 write_with(&path, &expected, properties);
-                let source = ParquetSource::open(std::slice::from_ref(&path), 2).unwrap();
+                let source = FileSource::open(std::slice::from_ref(&path), 2).unwrap();
                 assert_eq!(whole(&read(&source, &[0, 1, 2]).unwrap()).columns(), expected.columns());
             }
         }
@@ -589,7 +403,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.parquet");
         write(&path, &batch);
-        let source = ParquetSource::open(&[path], 2).unwrap();
+        let source = FileSource::open(&[path], 2).unwrap();
         let batches = read(&source, &[0]).unwrap();
         assert!(batches.len() > 2 && batches.iter().all(|batch| batch.num_rows() < 200));
         assert_eq!(whole(&batches).column(0).as_string::<i32>().value(598), long);
@@ -598,7 +412,7 @@ mod tests {
     #[test]
     fn an_error_of_the_consumer_ends_the_scan() {
         let (_folder, paths) = in_files(5);
-        let source = ParquetSource::open(&paths, 3).unwrap();
+        let source = FileSource::open(&paths, 3).unwrap();
         let mut seen = 0;
         let found = source.scan(&[0], &mut |_, _| {
             seen += 1;
@@ -610,7 +424,7 @@ mod tests {
     #[test]
     fn a_file_that_changes_while_it_is_read_is_an_error() {
         let (_folder, paths) = in_files(2);
-        let source = ParquetSource::open(&paths, 1).unwrap();
+        let source = FileSource::open(&paths, 1).unwrap();
         let found = source.scan(&[0], &mut |row, _| {
             if row == 0 {
                 write(&paths[0], &rows(0, 10));
@@ -622,17 +436,9 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_channel_is_not_the_end_of_data() {
-        let (out, from) = sync_channel(1);
-        out.send(Message::Batch(rows(0, 10))).unwrap();
-        drop(out);
-        assert!(matches!(drain(&from, 0, &mut |_, _| Ok(())), Err(Error::Internal(_))));
-    }
-
-    #[test]
     fn files_are_fingerprinted() {
         let (_folder, paths) = in_files(2);
-        let found = ParquetSource::open(&paths, 1).unwrap().fingerprints().unwrap();
+        let found = FileSource::open(&paths, 1).unwrap().fingerprints().unwrap();
         let rows: Vec<u64> = found.iter().map(|file| file.n_rows).collect();
         assert_eq!(rows, [2500, 2500]);
         assert_ne!(found[0].xxh3_128, found[1].xxh3_128);
@@ -641,7 +447,7 @@ mod tests {
     #[test]
     fn nulls_and_values_survive() {
         let (_folder, paths) = in_files(1);
-        let source = ParquetSource::open(&paths, 2).unwrap();
+        let source = FileSource::open(&paths, 2).unwrap();
         let all = whole(&read(&source, &[0, 1]).unwrap());
         let x = all.column(1).as_primitive::<Float64Type>();
         assert!(x.is_null(7) && x.value(8) == 8.0 / 3.0);

@@ -2,23 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use super::file::{self, refused};
-use crate::error::{Error, Result};
+use super::file::{self, STDIN, refused};
+use super::format::Format;
+use crate::error::{Error, NOT_REGULAR, Result, escape};
 
-/// Endings of files that are taken from a folder.
-const ENDINGS: [&str; 3] = ["parquet", "parq", "pq"];
 /// Folders nested deeper than this are taken for a loop.
 const MAX_FOLDERS: usize = 64;
 
-/// The files that `inputs` name: files as they are, folders with all Parquet files below them, globs; the files of a
-/// folder or glob in order of their path bytes.
+/// The files that `inputs` name: files as they are, folders with all data files below them, globs, and `-` for stdin;
+/// the files of a folder or glob in order of their path bytes.
 ///
 /// A path that exists is never read as a glob. Inside a folder, names that start with `_` or `.` are left out, and
-/// so is what does not end in `.parquet`, `.parq` or `.pq`; a glob leaves out only the former.
+/// so is what does not end as the names of Parquet, Arrow and CSV files do; a glob leaves out only the former. A folder
+/// with files of several formats is refused, since one may be an export of the other.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::NoFiles`], [`Error::Io`]; [`Error::FileRefused`] for what is no regular file, for a
-/// file that is named twice and for folders that contain themselves.
+/// file that is named twice and for folders that contain themselves or several formats.
 pub fn expand(inputs: &[String]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for input in inputs {
@@ -34,6 +34,10 @@ pub fn expand(inputs: &[String]) -> Result<Vec<PathBuf>> {
 
 fn expand_one(input: &str, files: &mut Vec<PathBuf>) -> Result<()> {
     let path = Path::new(input);
+    if input == STDIN {
+        files.push(path.into());
+        return Ok(());
+    }
     let before = files.len();
     if path.symlink_metadata().is_ok() {
         expand_path(path, files)?;
@@ -58,11 +62,12 @@ fn expand_path(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         let mut below = Vec::new();
         walk(path, &mut Vec::new(), &mut below)?;
         sort_by_bytes(&mut below);
+        refuse_several_formats(path, &below)?;
         files.append(&mut below);
     } else if metadata.is_file() {
         files.push(path.into());
     } else {
-        return Err(refused(path, "is not a regular file"));
+        return Err(refused(path, NOT_REGULAR));
     }
     Ok(())
 }
@@ -94,9 +99,18 @@ fn is_hidden(path: &Path) -> bool {
     matches!(name.first(), Some(b'_' | b'.'))
 }
 
-fn is_parquet(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+fn refuse_several_formats(folder: &Path, files: &[PathBuf]) -> Result<()> {
+    let format = |path: &PathBuf| Format::by_name(path);
+    let Some(first) = files.first() else { return Ok(()) };
+    let Some(other) = files.iter().find(|file| format(file) != format(first)) else {
+        return Ok(());
+    };
+    let told = [first, other].map(|file| {
+        let name = escape(&file::path_text(file.strip_prefix(folder).unwrap_or(file)));
+        format!("{} ({name})", format(file).map_or("", Format::name))
+    });
+    let reason = format!("holds files of several formats: {}", told.join(" and "));
+    Err(refused(folder, reason))
 }
 
 /// All data files below a folder. `above` holds the folders on the way down, by their true path.
@@ -116,9 +130,9 @@ fn walk(folder: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Re
         }
         match file::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => walk(&path, above, files)?,
-            _ if !is_parquet(&path) => {}
+            _ if Format::by_name(&path).is_none() => {}
             Ok(metadata) if metadata.is_file() => files.push(path),
-            Ok(_) => return Err(refused(&path, "is not a regular file")),
+            Ok(_) => return Err(refused(&path, NOT_REGULAR)),
             Err(error) => return Err(error),
         }
     }
@@ -130,7 +144,9 @@ fn walk(folder: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Re
 fn refuse_twice(files: &[PathBuf]) -> Result<()> {
     let mut real = Vec::with_capacity(files.len());
     for (i, path) in files.iter().enumerate() {
-        real.push((path.canonicalize().map_err(Error::io("read", path))?, i));
+        let stdin = (path.as_os_str() == STDIN).then(|| path.clone());
+        let path = stdin.map_or_else(|| path.canonicalize().map_err(Error::io("read", path)), Ok)?;
+        real.push((path, i));
     }
     real.sort();
     match real.windows(2).find(|pair| pair[0].0 == pair[1].0) {

@@ -424,7 +424,7 @@ impl Selection {
 
 /// Whether a name is one that ids have: `id`, `customer_id`, `customerId`, `CustomerID`, `uuid`, `household_key`,
 /// `rowid`, `index`, pandas' `__index_level_0__`. The word must stand alone: `paid`, `valid` and `humid` are no ids.
-fn names_an_id(name: &str) -> bool {
+pub(super) fn names_an_id(name: &str) -> bool {
     let words = words(name);
     let Some(last) = words.last() else { return false };
     match last.as_str() {

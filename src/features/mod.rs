@@ -7,6 +7,7 @@
 mod choices;
 mod columns;
 mod decode;
+mod gaps;
 mod inspect;
 mod kept;
 mod learn;
@@ -24,6 +25,7 @@ mod weights;
 
 pub use columns::{ColumnReport, FeatureColumn, LogReport, OutcomeColumn, Role, carried_columns, outcome_columns};
 pub use decode::{BadCell, Instant, MAX_ABS, ValueKind, decode};
+pub use gaps::{candidate_columns, count_missing, is_private_by_name};
 pub use inspect::{ColumnInspection, NumberFigures, inspect};
 pub use learn::{Learned, learn};
 pub use options::{Block, FeatureOptions, LogChoice, Missing, MissingRule, Scale};

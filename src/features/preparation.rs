@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use arrow::datatypes::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use super::decode::ValueKind;
@@ -60,6 +61,26 @@ pub struct FeaturePreparation {
     pub mean: f64,
     /// The standard deviation of the population, 1 for a single row; positive.
     pub std: f64,
+}
+
+impl Preparation {
+    /// Types that the columns would have in a text file, where their values allow it: that no value stands in a column,
+    /// or only codes that look like numbers, makes it no other column.
+    #[must_use]
+    pub fn likely_types(&self) -> Vec<(String, DataType)> {
+        let likely = |feature: &FeaturePreparation| {
+            let data_type = match feature.kind {
+                ValueKind::Number => DataType::Float64,
+                ValueKind::Bool => DataType::Boolean,
+                ValueKind::DaysBefore(_) => DataType::Timestamp(TimeUnit::Microsecond, None),
+                ValueKind::HoursOfDay => DataType::Time64(TimeUnit::Microsecond),
+                ValueKind::Level(_) | ValueKind::OtherThan(_) => DataType::Utf8,
+                ValueKind::Days | ValueKind::Missing => return None,
+            };
+            Some((feature.column.clone(), data_type))
+        };
+        self.features.iter().filter_map(likely).collect()
+    }
 }
 
 fn one() -> f64 {

@@ -4,7 +4,7 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 
 use super::*;
-use crate::artifact::{DeviceRecord, InputRecord, RunDir};
+use crate::artifact::{DeviceRecord, InputRecord, RunDir, SourceRecord};
 use crate::backend::cpu::CpuBackend;
 use crate::data::MemorySource;
 use crate::fit::{FitOptions, fit};
@@ -55,6 +55,7 @@ fn reports_of(names: &[String], mut options: FitOptions) -> [String; 2] {
             n_rows: 400,
             xxh3_128: "0".repeat(32),
         }],
+        source: SourceRecord::default(),
         device: DeviceRecord {
             asked: "cpu".into(),
             backend: "cpu".into(),

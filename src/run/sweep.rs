@@ -61,6 +61,7 @@ fn record(
         selection: Selection::new(select, swept.sweep.clone()),
         data: context.data.clone(),
         inputs: context.inputs.clone(),
+        source: context.source.clone(),
         n_rows: swept.n_rows as u64,
         n_features: swept.n_features,
         config: context.config.clone(),

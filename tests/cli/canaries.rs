@@ -215,3 +215,80 @@ fn no_error_holds_a_canary() {
     assert_eq!(found_in(&everything), BTreeSet::new());
     assert!(everything.contains("row 10: is infinite"), "{everything}");
 }
+
+/// What rows are looked for with is not told again: not in the record, not where the filter is wrong, and not where a
+/// text file breaks.
+#[test]
+fn a_filter_and_a_text_file_leave_values_untold() {
+    let sandbox = Sandbox::new();
+    sandbox.write("people.parquet", &table(ROWS));
+    let mut everything = String::new();
+    let mut run = |args: &str, filter: &str, code: i32| {
+        let mut command = sandbox.command(args);
+        if !filter.is_empty() {
+            command.args(["--where", filter]);
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args}: {text}");
+        everything += &text;
+    };
+    let wanted = "customer != 739018400007 and login != 'canary.mail.3@example.org' and code != 'CODE-CANARY7' \
+                  and plan != 'RARE-CANARY' and manager != 'keeper@zoo1.org' and line not like '+49 555 01%9' \
+                  and full_name <> 'Ann Canaria3' and visits >= 1 and plan in ('plan 0', 'plan 1', 'plan 2')";
+    run(
+        "fit people.parquet -k 3 --id customer --carry branch --out run -v",
+        wanted,
+        0,
+    );
+    run(
+        "sweep people.parquet -k 2..3 --id customer --carry branch --out sweep",
+        wanted,
+        0,
+    );
+    run(
+        "fit people.parquet -k 3 --id customer",
+        &wanted.replace("code", "coda"),
+        2,
+    );
+    run(
+        "fit people.parquet -k 3 --id customer",
+        &wanted.replace(" != 'CODE", " 'CODE"),
+        2,
+    );
+    run(
+        "fit people.parquet -k 3 --id customer",
+        "login = 'canary.mail.3@example.org",
+        2,
+    );
+    run(
+        "fit people.parquet -k 3 --id customer --json",
+        "customer == 7390184O",
+        2,
+    );
+    run(
+        "fit people.parquet -k 3 --id customer",
+        "customer = 'canary.mail.3@example.org'",
+        2,
+    );
+    std::fs::write(
+        sandbox.path("a.csv"),
+        "customer,code\n7390184,1\nCODE-CANARY,2,RARE-CANARY\n",
+    )
+    .unwrap();
+    run("fit a.csv -k 3 --id customer", "", 2);
+    std::fs::write(sandbox.path("a.csv"), "customer,code\n7390184,1\nCODE-CANARY,2\n").unwrap();
+    run("fit a.csv -k 3 --id customer --schema customer=int64", "", 2);
+    for name in [
+        "run/run.json",
+        "run/report.html",
+        "run/report.md",
+        "run/model.json",
+        "sweep/sweep.json",
+    ] {
+        everything += &as_text(&sandbox.path(name), |_| true);
+    }
+    assert_eq!(found_in(&everything), BTreeSet::new());
+    assert!(everything.contains("login != ? and code != ?"), "the record was read");
+    assert!(everything.contains("visits >= 1 and plan in ('plan 0', 'plan 1', 'plan 2')"));
+}

@@ -14,6 +14,7 @@ mod explain;
 mod generate;
 mod interrupt;
 mod preparation;
+mod reading;
 mod sandbox;
 mod sweep;
 mod tree;

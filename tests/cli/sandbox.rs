@@ -66,7 +66,11 @@ impl Sandbox {
 
     /// Exit code and both streams as one text, with what differs from run to run taken out.
     pub(crate) fn transcript(&self, args: &str) -> String {
-        let output = self.output(args);
+        self.transcript_of(args, self.output(args))
+    }
+
+    /// The same of a command that was run otherwise.
+    pub(crate) fn transcript_of(&self, args: &str, output: Output) -> String {
         let code = output.status.code().map_or("none".to_owned(), |code| code.to_string());
         let folder = self.dir.path().canonicalize().unwrap();
         let told = |bytes| {

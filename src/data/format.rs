@@ -1,0 +1,187 @@
+//! Which format a file is of: its first bytes say it, or else its name.
+
+use std::path::{Path, PathBuf};
+
+use super::csv::{self, CsvFile};
+use super::file::{FileBytes, Input, STDIN, refused};
+use super::ipc::{self, IpcPart};
+use super::options::SourceOptions;
+use super::parquet::ParquetPart;
+use super::part::Part;
+use super::stdin::spool;
+use crate::error::{Error, Result};
+
+/// A format that tables are read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Format {
+    Parquet,
+    Arrow,
+    Csv,
+}
+
+/// Endings of the names of data files.
+const ENDINGS: [(&str, Format); 9] = [
+    ("parquet", Format::Parquet),
+    ("parq", Format::Parquet),
+    ("pq", Format::Parquet),
+    ("arrow", Format::Arrow),
+    ("arrows", Format::Arrow),
+    ("ipc", Format::Arrow),
+    ("feather", Format::Arrow),
+    ("csv", Format::Csv),
+    ("tsv", Format::Csv),
+];
+
+impl Format {
+    /// The format that a name promises.
+    pub(crate) fn by_name(path: &Path) -> Option<Self> {
+        let ending = path.extension()?;
+        let known = ENDINGS.iter().find(|(known, _)| ending.eq_ignore_ascii_case(known));
+        known.map(|&(_, format)| format)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Parquet => "Parquet",
+            Self::Arrow => "Arrow",
+            Self::Csv => "CSV",
+        }
+    }
+}
+
+/// What the first bytes of a file say.
+enum Head {
+    Parquet,
+    ArrowFile,
+    ArrowStream,
+    /// Another format, which is not read, and what to do about it.
+    Foreign(&'static str),
+    Unknown {
+        /// Whether they could be text.
+        is_text: bool,
+    },
+}
+
+fn head_of(bytes: &[u8]) -> Head {
+    const GZIP: &str = "is compressed with gzip: unpack it, or pipe it in with `gzip -dc FILE | kohort ... -`";
+    const ZSTD: &str = "is compressed with zstd: unpack it, or pipe it in with `zstd -dc FILE | kohort ... -`";
+    const ZIP: &str = "is a zip archive or a spreadsheet: unpack it, or export it as CSV";
+    const FEATHER: &str =
+        "is of the first version of Feather, which is not supported: write it again as Arrow or Parquet";
+    let foreign = [
+        (&b"\x1f\x8b"[..], GZIP),
+        (b"\x28\xb5\x2f\xfd", ZSTD),
+        (b"PK\x03\x04", ZIP),
+        (b"FEA1", FEATHER),
+    ];
+    if bytes.starts_with(b"PAR1") || bytes.starts_with(b"PARE") {
+        Head::Parquet
+    } else if bytes.starts_with(ipc::MAGIC) {
+        Head::ArrowFile
+    } else if bytes.starts_with(&ipc::CONTINUATION) {
+        Head::ArrowStream
+    } else if let Some((_, what)) = foreign.into_iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        Head::Foreign(what)
+    } else {
+        Head::Unknown {
+            is_text: !bytes.is_empty() && !bytes.contains(&0),
+        }
+    }
+}
+
+/// A file whose columns are known, or will be once all CSV files were looked at.
+enum Opened {
+    Part(Box<dyn Part>),
+    Csv(CsvFile),
+}
+
+/// Opens files, each in its format.
+///
+/// # Errors
+/// Those of opening a file of its format; [`Error::ColumnNotFound`] for types of columns that no CSV file has, and
+/// [`Error::InvalidParam`] for types where there is no CSV file at all.
+pub(crate) fn open_parts(paths: &[PathBuf], threads: usize, options: &SourceOptions) -> Result<Vec<Box<dyn Part>>> {
+    let mut parts: Vec<Option<Box<dyn Part>>> = Vec::with_capacity(paths.len());
+    let mut csv_files = Vec::new();
+    for path in paths {
+        match open(path, threads, options)? {
+            Opened::Part(part) => parts.push(Some(part)),
+            Opened::Csv(file) => {
+                csv_files.push(file);
+                parts.push(None);
+            }
+        }
+    }
+    if csv_files.is_empty()
+        && let Some((column, _)) = options.types.first()
+    {
+        return Err(Error::InvalidParam {
+            param: "schema",
+            value: column.clone(),
+            reason: "is a type for a column of CSV files, and DATA has none; other formats have types of their own"
+                .into(),
+        });
+    }
+    let mut typed = csv::typed(csv_files, options)?.into_iter();
+    let parts = parts.into_iter().map(|part| match part {
+        Some(part) => Some(part),
+        None => typed.next().map(|part| Box::new(part) as Box<dyn Part>),
+    });
+    let parts: Option<Vec<_>> = parts.collect();
+    parts.ok_or_else(|| Error::Internal("a CSV file was lost".into()))
+}
+
+fn open(path: &Path, threads: usize, options: &SourceOptions) -> Result<Opened> {
+    let is_stdin = path.as_os_str() == STDIN;
+    let (input, source) = match is_stdin {
+        true => {
+            let input = spool(options.stop)?;
+            let source = input.reopen()?;
+            (input, source)
+        }
+        false => Input::open(path)?,
+    };
+    let n = source.bytes().min(512) as usize;
+    let head = source.exactly(0, n).map_err(Error::io("read", path))?;
+    let arrow = |is_file| IpcPart::open(input.clone(), &source, is_file).map(|part| Opened::Part(Box::new(part)));
+    match (head_of(&head), Format::by_name(path)) {
+        (Head::ArrowFile, _) => arrow(true),
+        (Head::ArrowStream, _) => arrow(false),
+        // The gate says best what a Parquet file lacks.
+        (Head::Parquet, _) | (_, Some(Format::Parquet)) => parquet(input, &source, options.filter.is_some()),
+        (Head::Foreign(what), _) => Err(refused(path, what)),
+        (Head::Unknown { .. }, Some(Format::Arrow)) => {
+            let what = "is not an Arrow file: it begins neither with ARROW1 nor as a stream does";
+            Err(refused(path, if head.is_empty() { "is empty" } else { what }))
+        }
+        (Head::Unknown { .. }, Some(Format::Csv)) => csv_file(input, &source, threads, options),
+        (Head::Unknown { is_text: true }, None) if is_stdin || is_named_text(path) => {
+            csv_file(input, &source, threads, options)
+        }
+        (Head::Unknown { .. }, None) => Err(refused(path, unknown(&head, is_stdin))),
+    }
+}
+
+fn unknown(head: &[u8], is_stdin: bool) -> &'static str {
+    match (head.is_empty(), is_stdin) {
+        (true, true) => "gave no data",
+        (true, false) => "is empty",
+        (false, true) => "gave neither Parquet nor Arrow nor CSV: its first bytes are of none of them",
+        (false, false) => {
+            "is neither a Parquet nor an Arrow file by its first bytes, nor CSV by its name (.csv, .tsv, .txt)"
+        }
+    }
+}
+
+fn is_named_text(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("txt"))
+}
+
+fn parquet(input: Input, source: &FileBytes, with_statistics: bool) -> Result<Opened> {
+    ParquetPart::open(input, source, with_statistics).map(|part| Opened::Part(Box::new(part)))
+}
+
+fn csv_file(input: Input, source: &FileBytes, threads: usize, options: &SourceOptions) -> Result<Opened> {
+    CsvFile::open(input, source, threads, options).map(Opened::Csv)
+}
