@@ -263,6 +263,20 @@ fn init_writes_what_a_fit_would_do() {
     assert_ne!(std::fs::read_to_string(sandbox.path("kohort.toml")).unwrap(), text);
 }
 
+#[test]
+fn init_counts_no_few_rows() {
+    let sandbox = Sandbox::new();
+    let missing = |few: i64| -> ArrayRef {
+        let values = (0..240).map(|row| (row >= few).then_some((row * 7 % 31) as f64));
+        Arc::new(Float64Array::from_iter(values))
+    };
+    sandbox.write("some.parquet", &[("few", missing(10)), ("more", missing(11))]);
+    ok(&sandbox, "init some.parquet");
+    let text = std::fs::read_to_string(sandbox.path("kohort.toml")).unwrap();
+    assert!(text.contains("\"few\",   # float64; zscore; few missing\n"), "{text}");
+    assert!(text.contains("\"more\",  # float64; zscore; 4.6% missing\n"), "{text}");
+}
+
 /// A fit of a table without and with what `kohort init` writes for it: the same bits.
 fn init_changes_nothing(sandbox: &Sandbox, flags: &str) {
     ok(
