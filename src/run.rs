@@ -114,6 +114,8 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         stop_reason: summary.stop_reason,
         inertia: summary.inertia,
         inertia_exact: summary.inertia_exact.to_string(),
+        n_unassigned: summary.n_unassigned,
+        n_trimmed: summary.n_trimmed,
         n_doubtful: summary.n_doubtful,
         share_doubtful: summary.n_doubtful as f64 / (summary.n_assigned as f64).max(1.0),
         seeding: summary.seeding.as_ref().map(|seeding| SeedingRecord {
@@ -153,6 +155,8 @@ fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<Opt
         max_iter: options.max_iter,
         tol: options.tol,
         seed: options.seed,
+        trim: options.trim,
+        unassign_outliers: options.unassign_outliers,
     })
 }
 
@@ -182,6 +186,8 @@ pub fn options(record: &RunRecord) -> FitOptions {
         max_iter,
         tol,
         seed,
+        trim,
+        unassign_outliers,
     } = record.options.clone();
     FitOptions {
         features,
@@ -199,6 +205,8 @@ pub fn options(record: &RunRecord) -> FitOptions {
         max_iter,
         tol,
         seed,
+        trim,
+        unassign_outliers,
         chunk_bytes: MAX_CHUNK_BYTES,
         threads: 0,
     }

@@ -61,6 +61,12 @@ pub struct RunRecord {
     pub inertia: f64,
     /// The same without rounding, in centroid units squared times integer weights: a whole number in decimal digits.
     pub inertia_exact: String,
+    /// Outliers that got no segment, and are in the size of none.
+    #[serde(default)]
+    pub n_unassigned: u64,
+    /// Rows that moved no centroid, and are not in the inertia; none where none were to be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_trimmed: Option<u64>,
     /// Rows that needed exact arithmetic, over all passes; may differ between devices.
     pub n_doubtful: u64,
     /// Their share of the rows assigned, over all passes.
@@ -142,6 +148,16 @@ pub struct OptionsRecord {
     pub tol: f64,
     /// Seed of the sample and of the restarts.
     pub seed: u64,
+    /// The share of the rows that moved no centroid.
+    #[serde(default, skip_serializing_if = "is_none_trimmed")]
+    pub trim: f64,
+    /// Whether outliers got no segment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unassign_outliers: bool,
+}
+
+fn is_none_trimmed(trim: &f64) -> bool {
+    *trim == 0.0
 }
 
 /// Where the first centroids come from.
@@ -336,7 +352,7 @@ impl RunRecord {
         let n_rows = self
             .segments
             .iter()
-            .try_fold(0u64, |sum, segment| sum.checked_add(segment.n_rows));
+            .try_fold(self.n_unassigned, |sum, segment| sum.checked_add(segment.n_rows));
         if n_rows != Some(self.n_rows) {
             return Err(format!("its segments do not hold {} rows together", self.n_rows));
         }
@@ -378,6 +394,8 @@ mod tests {
             max_iter: 300,
             tol: 1e-4,
             seed: u64::MAX,
+            trim: 0.125,
+            unassign_outliers: true,
         }
     }
 
@@ -440,6 +458,8 @@ mod tests {
             stop_reason: StopReason::Converged,
             inertia: 0.1 + 0.2,
             inertia_exact: u128::MAX.to_string(),
+            n_unassigned: 0,
+            n_trimmed: Some(1),
             n_doubtful: 1,
             share_doubtful: 1.0 / 70.0,
             seeding: Some(SeedingRecord {

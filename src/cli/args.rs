@@ -112,6 +112,20 @@ pub(crate) struct FitArgs {
     #[command(flatten)]
     pub(crate) kmeans: KMeansArgs,
 
+    /// Have this share of the rows, those farthest from their centroids, move no centroid: 1% or 0.01
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "K-means")]
+    pub(crate) trim: Option<f64>,
+
+    /// What becomes of rows far outside their segment
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value = "flag",
+        help_heading = "Output"
+    )]
+    pub(crate) outliers: OutliersArg,
+
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
 
@@ -746,8 +760,18 @@ pub(crate) enum ScaleArg {
     Robust,
     /// From 0 to 1
     Minmax,
+    /// Ranks in place of values, then as zscore: only order counts, and nothing is an outlier
+    Rank,
     /// As they are
     None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutliersArg {
+    /// They have an outlier_score above 1
+    Flag,
+    /// They get no segment as well: not in assignments.parquet, nor in any figure of one
+    Unassign,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -98,13 +98,13 @@ fn all(args: &ExplainArgs, source: &Observed<'_>, model: &Model, progress: &Prog
 }
 
 fn one(told: &Explanation, model: &Model, output: Output) -> Result<()> {
-    output.data(&place_text(told))?;
+    output.data(&place_text(told, model.confidence.unassign_outliers))?;
     output.data(&format!("\n{}", reason_table(told).render(stdout_width())))?;
     output.data(&format!("\n{}\n", change_text(told, model)))?;
     output.object(told)
 }
 
-fn place_text(told: &Explanation) -> String {
+fn place_text(told: &Explanation, unassign_outliers: bool) -> String {
     let mut text = format!("segment {}", told.segment);
     if let (Some(other), Some(margin)) = (told.segment_2, told.margin) {
         text += &format!(", runner-up {other}, margin {}", number(margin));
@@ -114,6 +114,14 @@ fn place_text(told: &Explanation) -> String {
         Some(false) => ": not on the boundary",
         None => "",
     };
+    if let Some(score) = told.outlier_score.filter(|score| *score > 1.0) {
+        text += &format!("; far outside it (outlier score {})", number(score));
+        text += if unassign_outliers {
+            ", so that it gets none"
+        } else {
+            ""
+        };
+    }
     text + "\n"
 }
 

@@ -144,6 +144,13 @@ fn summary_line(record: &RunRecord) -> String {
             StopReason::Tolerance => "centroids within --tol",
             StopReason::MaxIter => "stopped at --max-iter",
         },
+    ) + &record.n_trimmed.map_or_else(String::new, trimmed_text)
+}
+
+fn trimmed_text(n_rows: u64) -> String {
+    format!(
+        "\n{} farthest from their centroids moved none of them, and are not in the inertia",
+        plural(n_rows, "row")
     )
 }
 
@@ -158,6 +165,9 @@ fn confidence_text(record: &RunRecord) -> Option<String> {
     let n_outliers: u64 = record.n_outliers.iter().sum();
     if n_outliers > 0 {
         text += &format!("; {} far outside the segment", plural(n_outliers, "row"));
+    }
+    if record.n_unassigned > 0 {
+        text += ", and in none";
     }
     Some(text)
 }

@@ -245,7 +245,7 @@ fn examples(columns: &[ColumnInspection], typed: &[(String, String)]) -> String 
     let examples = [
         (
             "scale",
-            "\"robust\"  # zscore unless you say so; or minmax, none".to_owned(),
+            "\"robust\"  # zscore unless you say so; or minmax, rank, none".to_owned(),
         ),
         (
             "log",

@@ -57,9 +57,17 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     progress.clear();
     written?;
     let elapsed_s = started.elapsed().as_secs_f64();
-    let segments = Segment::all(&scored.assignment.counts(model.n_segments()), &model.segment_counts);
-    output.data(&count_table(&segments).render(stdout_width()))?;
     let counts = model.confidence.counts(&scored.assignment, model.n_segments());
+    let mut sizes = scored.assignment.counts(model.n_segments());
+    let unassigned = model.confidence.unassign_outliers;
+    if unassigned {
+        sizes
+            .iter_mut()
+            .zip(&counts.n_outliers)
+            .for_each(|(size, n_outliers)| *size -= n_outliers);
+    }
+    let segments = Segment::all(&sizes, &model.segment_counts);
+    output.data(&count_table(&segments).render(stdout_width()))?;
     let n_boundary = model
         .confidence
         .boundary_margin
@@ -67,9 +75,14 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let n_outliers: u64 = counts.n_outliers.iter().sum();
     if let Some(n_boundary) = n_boundary {
         output.note(&format!(
-            "{} of the rows sit on a boundary; {} far outside the segment",
+            "{} of the rows sit on a boundary; {} far outside the segment{}",
             percent(n_boundary as f64 / source.n_rows() as f64),
-            plural(n_outliers, "row")
+            plural(n_outliers, "row"),
+            if unassigned && n_outliers > 0 {
+                ", and in none"
+            } else {
+                ""
+            }
         ));
     }
     let out = kohort::error::escape(&args.out.to_string_lossy());
@@ -86,6 +99,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         "n_clipped": scored.n_clipped,
         "n_boundary": n_boundary,
         "n_outliers": n_outliers,
+        "n_unassigned": if unassigned { n_outliers } else { 0 },
         "device": device,
         "elapsed_s": elapsed_s,
         "segments": segments,

@@ -273,8 +273,9 @@ fn init_counts_no_few_rows() {
     sandbox.write("some.parquet", &[("few", missing(10)), ("more", missing(11))]);
     ok(&sandbox, "init some.parquet");
     let text = std::fs::read_to_string(sandbox.path("kohort.toml")).unwrap();
-    assert!(text.contains("\"few\",   # float64; zscore; few missing\n"), "{text}");
-    assert!(text.contains("\"more\",  # float64; zscore; 4.6% missing\n"), "{text}");
+    let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap_or_default();
+    assert!(line("\"few\",").contains("; few missing"), "{text}");
+    assert!(line("\"more\",").contains("; 4.6% missing"), "{text}");
 }
 
 /// A fit of a table without and with what `kohort init` writes for it: the same bits.
