@@ -33,7 +33,7 @@ pub struct RunContext {
     pub started: Instant,
     /// DATA as it was given.
     pub data: Vec<String>,
-    /// The configuration file that had its say, where there was one.
+    /// The configuration file that options were taken from, where there was one.
     pub config: Option<ConfigRecord>,
     /// The files that were read.
     pub inputs: Vec<InputRecord>,

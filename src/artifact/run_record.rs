@@ -44,7 +44,7 @@ pub struct RunRecord {
     pub n_clusters: usize,
     /// Segments found.
     pub n_segments: usize,
-    /// The configuration file that had its say in the options, where there was one.
+    /// The configuration file that options were taken from, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigRecord>,
     /// Everything that decides the result.

@@ -36,7 +36,7 @@ pub struct SweepRecord {
     pub n_rows: u64,
     /// Features used.
     pub n_features: usize,
-    /// The configuration file that had its say in the options, where there was one.
+    /// The configuration file that options were taken from, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigRecord>,
     /// The options of a fit that gives the chosen segments.

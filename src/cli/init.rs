@@ -11,6 +11,7 @@ use unicode_width::UnicodeWidthStr;
 use kohort::artifact::write_atomic;
 use kohort::error::escape;
 use kohort::features::{ColumnInspection, Role};
+use kohort::segments::MIN_CELL;
 use kohort::{Error, Result};
 
 use super::args::InspectArgs;
@@ -199,8 +200,12 @@ fn why(column: &ColumnInspection) -> String {
     parts.extend(
         (report.n_rare_levels > 0).then(|| format!("{} as one", plural(report.n_rare_levels as u64, "rare level"))),
     );
+    // The file goes where the data does not: few rows are not counted in it.
     let missing = column.share_missing.filter(|share| *share > 0.0);
-    parts.extend(missing.map(|share| format!("{} missing", percent(share))));
+    parts.extend(missing.map(|share| match report.n_missing {
+        n if n < MIN_CELL => "few missing".to_owned(),
+        _ => format!("{} missing", percent(share)),
+    }));
     let redundant = column.redundant_with.as_ref();
     parts.extend(redundant.map(|(other, r)| format!("nearly the same as {other} (correlation {r:.2})")));
     parts.join("; ")

@@ -114,11 +114,14 @@ fn every_value_has_one_origin_and_the_nearest_wins() {
         "",
         "--origin",
         "--origin fit -k 4 --exclude a --exclude b",
-        "sweep",
-        "score --no-config",
+        "--origin sweep",
+        "--origin score --no-config",
         "--json",
     ];
-    insta::assert_snapshot!("config_show", lines.map(show).join("\n"));
+    // Defaults are seen below; every new flag has one.
+    let is_set = |line: &&str| !line.ends_with("# default") && !line.starts_with("not set: ");
+    let set = |args: &str| show(args).lines().filter(is_set).collect::<Vec<_>>().join("\n") + "\n";
+    insta::assert_snapshot!("config_show", lines.map(set).join("\n"));
     let json: Value = serde_json::from_str(
         show("fit --json --seed 9")
             .split("\n---- stderr")
@@ -263,6 +266,21 @@ fn init_writes_what_a_fit_would_do() {
     assert_ne!(std::fs::read_to_string(sandbox.path("kohort.toml")).unwrap(), text);
 }
 
+#[test]
+fn init_counts_no_few_rows() {
+    let sandbox = Sandbox::new();
+    let missing = |few: i64| -> ArrayRef {
+        let values = (0..240).map(|row| (row >= few).then_some((row * 7 % 31) as f64));
+        Arc::new(Float64Array::from_iter(values))
+    };
+    sandbox.write("some.parquet", &[("few", missing(10)), ("more", missing(11))]);
+    ok(&sandbox, "init some.parquet");
+    let text = std::fs::read_to_string(sandbox.path("kohort.toml")).unwrap();
+    let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap_or_default();
+    assert!(line("\"few\",").contains("; few missing"), "{text}");
+    assert!(line("\"more\",").contains("; 4.6% missing"), "{text}");
+}
+
 /// A fit of a table without and with what `kohort init` writes for it: the same bits.
 fn init_changes_nothing(sandbox: &Sandbox, flags: &str) {
     ok(
@@ -376,12 +394,13 @@ fn hostile_names_of_columns_stay_names() {
 #[test]
 fn help_says_where_defaults_are_set() {
     let sandbox = Sandbox::new();
-    for command in ["config", "config show", "init"] {
+    for command in ["config", "config show"] {
         insta::assert_snapshot!(
             format!("help_{}", command.replace(' ', "_")),
             ok(&sandbox, &format!("{command} --help"))
         );
     }
+    assert!(ok(&sandbox, "init --help").contains("--force"));
     let broken = with("[fit");
     assert!(
         ok(&broken, "fit --help").contains("--config <FILE>"),
