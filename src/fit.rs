@@ -13,16 +13,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::backend::cpu::CpuBackend;
+use crate::cells::{Count, MinCell};
 use crate::data::{BatchSource, Consume, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{
-    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, carried_columns, learn_and_keep,
-    outcome_columns, prepare_kept,
+    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, Role, ValueKind, carried_columns,
+    learn_and_keep, outcome_columns, prepare_kept,
 };
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason};
 use crate::model::Model;
 use crate::segments::{
-    Assignment, BoundaryReport, Confidence, OutcomeProfile, Profile, labels_hash, outcomes, outlier_distances, profile,
+    Assignment, BoundaryReport, Confidence, N_TYPICAL, OutcomeProfile, Profile, SegmentName, draft_names, labels_hash,
+    outcomes, outlier_distances, profile, typical_rows,
 };
 use crate::select::{Flips, N_RESAMPLES};
 use crate::sys::return_freed_memory;
@@ -30,6 +32,9 @@ use crate::tiles::{Centroids, MAX_CHUNK_BYTES, RowKeys};
 
 /// Largest chunk where no device takes chunks as they are: memory is let go chunk by chunk at the end of a fit.
 const HOST_CHUNK_BYTES: usize = 128 << 20;
+
+/// Most rows that stand for a segment.
+const MOST_TYPICAL: usize = 1000;
 
 /// Where the first centroids come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +82,8 @@ pub struct FitOptions {
     pub chunk_bytes: usize,
     /// Threads for everything on the host, 0 for one per core. Changes nothing in the result.
     pub threads: usize,
+    /// The least number of rows that is told of, and that figures are told of: see [`crate::cells`]. Changes no segment.
+    pub min_cell: MinCell,
 }
 
 impl FitOptions {
@@ -100,6 +107,7 @@ impl FitOptions {
             seed,
             chunk_bytes: MAX_CHUNK_BYTES,
             threads: 0,
+            min_cell: MinCell::default(),
         }
     }
 
@@ -162,8 +170,8 @@ pub struct Fit {
     pub outcomes: Vec<OutcomeProfile>,
     /// How the rows on a boundary were found, and how many there are.
     pub boundary: Option<BoundaryReport>,
-    /// Rows of each segment that are outliers.
-    pub n_outliers: Vec<u64>,
+    /// Rows of each segment that are outliers, and of all, as they may be told.
+    pub n_outliers: (Vec<Count>, Count),
     /// Figures of the run.
     pub summary: FitSummary,
     /// What the user should know: coarse steps, fewer segments than asked for, a device that was lost.
@@ -304,9 +312,10 @@ impl Job<'_> {
         } = ready;
         let Learned {
             preparation,
-            columns,
+            mut columns,
             mut warnings,
         } = learned;
+        let min_cell = self.options.min_cell;
         let n_segments = run.centroids.n_clusters();
         if n_segments < self.options.n_clusters {
             warnings.push(fewer_segments(n_segments, self.options.n_clusters));
@@ -336,11 +345,24 @@ impl Job<'_> {
         };
         let counts = confidence.counts(&assignment, n_segments);
         let boundary = flips.zip(confidence.boundary_margin);
-        let boundary = boundary.map(|(flips, margin)| flips.report(&assignment, margin, &counts.n_boundary));
-        let profile = profile(self.source, &preparation, &assignment.labels, n_segments)?;
+        let boundary = boundary.map(|(flips, margin)| flips.report(&assignment, margin, &counts, min_cell));
+        let sizes = assignment.counts(n_segments);
+        // Of so many rows that few are told of, none stand for others.
+        let n_typical = match min_cell.get() as usize {
+            n @ ..=MOST_TYPICAL => N_TYPICAL.max(n),
+            _ => 0,
+        };
+        let typical = typical_rows(&assignment, &keys, n_segments, n_typical);
+        let labels = &assignment.labels;
+        let profile = profile(self.source, &preparation, labels, n_segments, &typical, min_cell)?;
         let schema = self.source.schema();
         let outcome_columns = outcome_columns(schema, &self.options.features)?;
-        let outcomes = outcomes(self.source, &outcome_columns, &assignment.labels, n_segments)?;
+        let outcomes = outcomes(self.source, &outcome_columns, labels, n_segments, min_cell)?;
+        let segment_names = draft_names(&preparation, &profile)
+            .into_iter()
+            .map(SegmentName::draft)
+            .collect();
+        tell_missing(&mut columns, &preparation, &profile, summary.n_rows as u64);
         let carried_columns = carried_columns(schema, &self.options.features)?;
         clock.end();
         Ok(Fit {
@@ -349,7 +371,8 @@ impl Job<'_> {
                 centroids: run.centroids,
                 id_columns: self.options.features.id.clone(),
                 weight_column: self.options.features.weight.clone(),
-                segment_counts: run.partial.counts,
+                segment_counts: min_cell.parts(&sizes),
+                segment_names,
                 confidence,
             },
             assignment,
@@ -360,7 +383,7 @@ impl Job<'_> {
             profile,
             outcomes,
             boundary,
-            n_outliers: counts.n_outliers,
+            n_outliers: counts.told_outliers(&sizes, min_cell),
             summary: FitSummary {
                 stages: clock.stages,
                 ..summary
@@ -403,6 +426,17 @@ impl Job<'_> {
             InitChoice::Random => Init::Random,
             InitChoice::Centroids(given) => Init::Centroids(given.on_grid(preparation, self.options.n_clusters)?),
         })
+    }
+}
+
+/// Tells of every column as many missing values as the profile does.
+fn tell_missing(columns: &mut [ColumnReport], preparation: &Preparation, profile: &Profile, n_rows: u64) {
+    let features = || preparation.features.iter().zip(&profile.overall);
+    for column in columns.iter_mut().filter(|column| column.role == Role::Feature) {
+        let mut own = features().filter(|(feature, _)| feature.column == column.column);
+        if let Some((_, figures)) = own.find(|(feature, _)| feature.kind != ValueKind::Missing) {
+            column.n_missing = Count::Exact(n_rows).minus(figures.count);
+        }
     }
 }
 

@@ -30,6 +30,7 @@
 pub mod artifact;
 pub mod backend;
 pub mod bench;
+pub mod cells;
 pub mod data;
 pub mod error;
 pub mod features;

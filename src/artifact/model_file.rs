@@ -7,11 +7,12 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::json::{self, MAX_BYTES};
 use super::{OutFile, names};
+use crate::cells::Count;
 use crate::error::{Error, Result};
 use crate::features::Preparation;
 use crate::grid::{CENTROID_SCALE, MAX_GRID};
 use crate::model::Model;
-use crate::segments::Confidence;
+use crate::segments::{Confidence, SegmentName};
 use crate::tiles::Centroids;
 
 const FORMAT: &str = "kohort-model";
@@ -20,6 +21,9 @@ const VERSION: u64 = 1;
 const COORDINATE_BYTES: u64 = 11 + 24 + 4;
 /// What a feature takes in the file besides its coordinates and its name, levels of text included.
 const FEATURE_BYTES: u64 = 1 << 12;
+
+/// Most characters of a segment's name, drafts included.
+const MOST_NAME_CHARS: usize = 1000;
 
 /// The file, field by field. The checksum is over the compact JSON of all other fields.
 #[derive(Serialize, Deserialize)]
@@ -43,7 +47,13 @@ struct ModelFile {
 struct SegmentEntry {
     /// From 1.
     segment: u64,
-    n_rows: u64,
+    /// What it is called, and whether that is a draft.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(default = "yes", skip_serializing_if = "is_so")]
+    name_is_draft: bool,
+    /// As it may be told.
+    n_rows: Count,
     /// Per feature, in units of the grid's step / 2^8: what counts.
     centroid: Vec<i32>,
     /// Per feature, in original units: for people.
@@ -51,6 +61,14 @@ struct SegmentEntry {
     /// Rows farther away than this are outliers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outlier_distance: Option<f64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_so(flag: &bool) -> bool {
+    *flag
 }
 
 /// Refuses a model too large for its file, before any work is done.
@@ -82,6 +100,8 @@ pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
     check_size(model.centroids.n_features(), model.n_segments())?;
     let segments = (0..model.n_segments()).map(|cluster| SegmentEntry {
         segment: cluster as u64 + 1,
+        name: model.segment_names[cluster].name.clone(),
+        name_is_draft: model.segment_names[cluster].is_draft,
         n_rows: model.segment_counts[cluster],
         centroid: model.centroids.row(cluster).to_vec(),
         centroid_in_original_units: model.preparation.centroid_in_original_units(&model.centroids, cluster),
@@ -119,6 +139,11 @@ pub fn load(path: &Path) -> Result<Model> {
     if checksum(&mut file)? != stated {
         return Err(invalid("the checksum does not match the content".into()));
     }
+    let name = |segment: &SegmentEntry| SegmentName {
+        name: segment.name.clone(),
+        is_draft: segment.name_is_draft,
+    };
+    let segment_names = file.segments.iter().map(name).collect();
     let segment_counts = file.segments.iter().map(|segment| segment.n_rows).collect();
     let confidence = Confidence {
         boundary_margin: file.boundary_margin,
@@ -131,6 +156,7 @@ pub fn load(path: &Path) -> Result<Model> {
         id_columns: file.id_columns,
         weight_column: file.weight_column,
         segment_counts,
+        segment_names,
         confidence,
     })
 }
@@ -192,6 +218,11 @@ fn check_segments(segments: &[SegmentEntry], n_features: usize) -> Result<(), St
                 ));
             }
         }
+        if segment.name.chars().count() > MOST_NAME_CHARS {
+            return Err(format!(
+                "segment {number}: its name is longer than {MOST_NAME_CHARS} characters"
+            ));
+        }
         if segment.centroid.iter().any(|c| c.unsigned_abs() > limit) {
             return Err(format!("segment {number}: the centroid lies outside the grid"));
         }
@@ -201,8 +232,11 @@ fn check_segments(segments: &[SegmentEntry], n_features: usize) -> Result<(), St
         if !segment.outlier_distance.is_none_or(|d| d.is_normal() && d > 0.0) {
             return Err(format!("segment {number}: the distance of outliers is not positive"));
         }
+        if !segment.n_rows.is_valid() {
+            return Err(format!("segment {number}: its rows are more at least than at most"));
+        }
         n_rows = n_rows
-            .checked_add(segment.n_rows)
+            .checked_add(segment.n_rows.bounds()[1])
             .ok_or("the numbers of rows overflow")?;
     }
     match n_rows {
@@ -275,17 +309,24 @@ mod tests {
     }
 
     #[test]
-    fn a_model_without_boundary_and_outliers_loads() {
+    fn a_model_without_names_boundary_and_outliers_loads() {
         let older = load_forged(|file| {
             file.boundary_margin = None;
-            file.segments
-                .iter_mut()
-                .for_each(|segment| segment.outlier_distance = None);
+            for segment in &mut file.segments {
+                (segment.outlier_distance, segment.name) = (None, String::new());
+            }
         });
         let older = older.unwrap();
         assert_eq!(older.confidence.boundary_margin, None);
         assert!(older.confidence.outlier_distances.iter().all(Option::is_none));
-        assert!(!String::from_utf8(text_of(&older)).unwrap().contains("boundary"));
+        // As such files have none of it, their checksums are over the rest alone.
+        let text = String::from_utf8(text_of(&older)).unwrap();
+        assert!(
+            !text.contains("boundary")
+                && !text.contains("outlier")
+                && !text.contains("name\"")
+                && !text.contains("draft")
+        );
     }
 
     #[test]
@@ -307,7 +348,8 @@ mod tests {
         let limit = MAX_GRID * CENTROID_SCALE as i32;
         assert!(load_forged(|file| file.segments[0].centroid[0] = -limit).is_ok());
         type Forgery = (&'static str, fn(&mut ModelFile));
-        let forgeries: [Forgery; 15] = [
+        let forgeries: [Forgery; 17] = [
+            ("name", |file| file.segments[0].name = "x".repeat(1001)),
             ("margin", |file| file.boundary_margin = Some(1.5)),
             ("outliers", |file| file.segments[1].outlier_distance = Some(0.0)),
             ("beyond the grid", |file| {
@@ -323,9 +365,12 @@ mod tests {
             ("numbers", |file| file.segments[0].segment = 0),
             ("order", |file| file.segments.swap(0, 1)),
             ("rows overflow", |file| {
-                file.segments.iter_mut().for_each(|s| s.n_rows = u64::MAX)
+                file.segments.iter_mut().for_each(|s| s.n_rows = Count::Exact(u64::MAX))
             }),
-            ("no rows", |file| file.segments.iter_mut().for_each(|s| s.n_rows = 0)),
+            ("no rows", |file| {
+                file.segments.iter_mut().for_each(|s| s.n_rows = Count::Exact(0))
+            }),
+            ("bounds", |file| file.segments[0].n_rows = Count::Between(9, 8)),
             ("no features", |file| file.preparation.features.clear()),
             ("a feature twice", |file| {
                 file.preparation.features[1] = file.preparation.features[0].clone()

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::json;
 use super::{OutFile, Selection, names};
+use crate::cells::{Count, MIN_CELL};
 use crate::data::InputFile;
 use crate::error::{Error, Result};
 use crate::features::FeatureOptions;
@@ -80,7 +81,10 @@ pub struct RunRecord {
     pub boundary: Option<BoundaryReport>,
     /// Rows of each segment that are outliers.
     #[serde(default)]
-    pub n_outliers: Vec<u64>,
+    pub n_outliers: Vec<Count>,
+    /// Rows that are outliers, of all segments; none in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_outliers_of_all: Option<Count>,
 }
 
 /// One input file.
@@ -117,6 +121,13 @@ pub struct OptionsRecord {
     pub tol: f64,
     /// Seed of the sample and of the restarts.
     pub seed: u64,
+    /// The least number of rows that is told of; decides nothing about the segments.
+    #[serde(default = "default_min_cell")]
+    pub min_cell: u64,
+}
+
+fn default_min_cell() -> u64 {
+    MIN_CELL
 }
 
 /// Where the first centroids come from.
@@ -200,12 +211,20 @@ pub struct SegmentRecord {
     /// Its name, drafted from what sets it apart.
     #[serde(default)]
     pub name: String,
+    /// Whether the name is a draft: nobody has given it another one yet.
+    #[serde(default = "yes")]
+    pub name_is_draft: bool,
     /// Rows in it.
-    pub n_rows: u64,
-    /// Share of all rows.
-    pub share: f64,
-    /// Its weight in units of the weight column; the number of rows where the data has no weights.
-    pub weight: f64,
+    pub n_rows: Count,
+    /// Share of all rows; none where the number is not told.
+    pub share: Option<f64>,
+    /// Its weight in units of the weight column; the number of rows where the data has no weights. None where the number
+    /// of rows is not told.
+    pub weight: Option<f64>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl InputRecord {
@@ -306,11 +325,11 @@ impl RunRecord {
         if self.segments.len() != self.n_segments || !in_order {
             return Err(format!("it does not list {} segments in order", self.n_segments));
         }
-        let n_rows = self
-            .segments
-            .iter()
-            .try_fold(0u64, |sum, segment| sum.checked_add(segment.n_rows));
-        if n_rows != Some(self.n_rows) {
+        let sum = |end: usize| {
+            let ends = self.segments.iter().map(|segment| segment.n_rows.bounds()[end]);
+            ends.fold(0, u64::saturating_add)
+        };
+        if !self.segments.iter().all(|segment| segment.n_rows.is_valid()) || !(sum(0)..=sum(1)).contains(&self.n_rows) {
             return Err(format!("its segments do not hold {} rows together", self.n_rows));
         }
         self.options.init.check(self.n_features, self.options.n_clusters)
@@ -351,6 +370,7 @@ mod tests {
             max_iter: 300,
             tol: 1e-4,
             seed: u64::MAX,
+            min_cell: 11,
         }
     }
 
@@ -374,8 +394,8 @@ mod tests {
                 n_rows: 10,
                 share_flipped: 0.25,
             }],
-            share: 0.1,
-            share_of_segments: vec![0.0, 0.25],
+            share: Some(0.1),
+            share_of_segments: vec![None, Some(0.25)],
         }
     }
 
@@ -383,9 +403,10 @@ mod tests {
         let segment = |segment, n_rows: u64| SegmentRecord {
             segment,
             name: format!("High <{segment}>"),
-            n_rows,
-            share: n_rows as f64 / 10.0,
-            weight: n_rows as f64,
+            name_is_draft: true,
+            n_rows: n_rows.into(),
+            share: Some(n_rows as f64 / 10.0),
+            weight: Some(n_rows as f64),
         };
         RunRecord {
             format: RunRecord::FORMAT.into(),
@@ -433,7 +454,8 @@ mod tests {
             segments: vec![segment(1, 6), segment(2, 4)],
             outcomes: Vec::new(),
             boundary: Some(boundary()),
-            n_outliers: vec![1, 0],
+            n_outliers: vec![Count::Between(1, 10), Count::Exact(0)],
+            n_outliers_of_all: Some(Count::Between(1, 10)),
         }
     }
 
@@ -474,7 +496,7 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         assert!(load_changed(|_| {}).is_ok());
         type Change = (&'static str, fn(&mut RunRecord));
-        let changes: [Change; 12] = [
+        let changes: [Change; 13] = [
             ("boundary", |record| record.boundary.as_mut().unwrap().margin = 2.0),
             ("format", |record| record.format = "kohort-model".into()),
             ("hash", |record| record.labels_hash = "xyz".into()),
@@ -485,7 +507,8 @@ mod tests {
             ("segments", |record| record.segments.truncate(1)),
             ("order", |record| record.segments.swap(0, 1)),
             ("rows", |record| record.n_rows = 11),
-            ("overflow", |record| record.segments[0].n_rows = u64::MAX),
+            ("overflow", |record| record.segments[0].n_rows = Count::Exact(u64::MAX)),
+            ("bounds", |record| record.segments[0].n_rows = Count::Between(7, 6)),
             ("init", |record| {
                 record.options.init = InitRecord::Centroids {
                     path: None,

@@ -19,8 +19,10 @@ mod inspect;
 mod output;
 mod plan;
 mod progress;
+mod rename;
 mod score;
 mod sweep;
+mod typical;
 mod verify;
 
 use args::{Cli, Command};
@@ -60,6 +62,8 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Sweep(args) => sweep::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Explain(args) => explain::run(args, output).map_err(|error| error.about(&args.data)),
+        Command::Typical(args) => typical::run(args, output),
+        Command::Rename(args) => rename::run(args, output),
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
         Command::Inspect(args) => inspect::run(args, output).map_err(|error| error.about(&args.data)),

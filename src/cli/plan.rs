@@ -14,6 +14,7 @@ use kohort::backend::choice::choose;
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::fallback::FallbackBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions};
+use kohort::cells::MinCell;
 use kohort::data::BatchSource;
 use kohort::data::ParquetSource;
 use kohort::data::expand;
@@ -167,6 +168,7 @@ pub(crate) fn job_options(
         seed: kmeans.seed,
         chunk_bytes: chunk_bytes(compute),
         threads: threads(compute),
+        min_cell: MinCell::default(),
     })
 }
 

@@ -8,13 +8,15 @@ use serde_json::json;
 
 use kohort::Result;
 use kohort::artifact::{check_output_file, model_file, write_assignments, write_atomic};
+use kohort::cells::{Count, MinCell};
 use kohort::data::BatchSource;
 use kohort::fit::Observed;
 use kohort::kmeans::{Event, Observer};
-use kohort::model::Scored;
+use kohort::model::{Model, Scored};
+use kohort::report::{rows, share};
 
 use super::args::ScoreArgs;
-use super::output::{Align, Output, Table, count, percent, plural, seconds, stdout_width};
+use super::output::{Align, Output, Table, plural, seconds, stdout_width};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
 
@@ -57,19 +59,24 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     progress.clear();
     written?;
     let elapsed_s = started.elapsed().as_secs_f64();
-    let segments = Segment::all(&scored.assignment.counts(model.n_segments()), &model.segment_counts);
+    let min_cell = MinCell::new(args.privacy.min_cell);
+    let sizes = scored.assignment.counts(model.n_segments());
+    let segments = Segment::all(source.n_rows() as u64, &min_cell.parts(&sizes), &model);
     output.data(&count_table(&segments).render(stdout_width()))?;
     let counts = model.confidence.counts(&scored.assignment, model.n_segments());
     let n_boundary = model
         .confidence
         .boundary_margin
-        .map(|_| counts.n_boundary.iter().sum::<u64>());
-    let n_outliers: u64 = counts.n_outliers.iter().sum();
+        .map(|_| counts.told_boundary(&sizes, min_cell).1);
+    let n_outliers = counts.told_outliers(&sizes, min_cell).1;
     if let Some(n_boundary) = n_boundary {
         output.note(&format!(
             "{} of the rows sit on a boundary; {} far outside the segment",
-            percent(n_boundary as f64 / source.n_rows() as f64),
-            plural(n_outliers, "row")
+            share(n_boundary, Count::Exact(source.n_rows() as u64)),
+            match n_outliers {
+                Count::Exact(n) => plural(n, "row"),
+                n => format!("{} rows", rows(n)),
+            }
         ));
     }
     let out = kohort::error::escape(&args.out.to_string_lossy());
@@ -109,36 +116,46 @@ fn warnings(scored: &Scored) -> Vec<String> {
 #[derive(Debug, Serialize)]
 struct Segment {
     segment: usize,
-    n_rows: u64,
-    share: f64,
-    share_at_fit: f64,
+    name: String,
+    n_rows: Count,
+    share: Option<f64>,
+    share_at_fit: Option<f64>,
+    #[serde(skip)]
+    told: [String; 2],
 }
 
 impl Segment {
-    fn all(counts: &[u64], counts_at_fit: &[u64]) -> Vec<Self> {
-        let share = |count: u64, counts: &[u64]| count as f64 / counts.iter().sum::<u64>().max(1) as f64;
-        let both = counts.iter().zip(counts_at_fit).zip(1..);
-        both.map(|((&n_rows, &at_fit), segment)| Self {
+    fn all(n_rows: u64, counts: &[Count], model: &Model) -> Vec<Self> {
+        let counts_at_fit = &model.segment_counts;
+        let n_rows = Count::Exact(n_rows);
+        let n_at_fit = { counts_at_fit.iter() }.fold(Count::Exact(0), |sum, &count| sum.plus(count));
+        let both = counts
+            .iter()
+            .zip(counts_at_fit)
+            .zip(model.segment_names.iter().zip(1..));
+        both.map(|((&count, &at_fit), (name, segment))| Self {
             segment,
-            n_rows,
-            share: share(n_rows, counts),
-            share_at_fit: share(at_fit, counts_at_fit),
+            name: name.name.clone(),
+            n_rows: count,
+            share: count.share_of(n_rows),
+            share_at_fit: at_fit.share_of(n_at_fit),
+            told: [share(count, n_rows), share(at_fit, n_at_fit)],
         })
         .collect()
     }
 }
 
 fn count_table(segments: &[Segment]) -> Table {
-    let heads = ["segment", "size", "share", "at the fit"].map(|head| (head, Align::Right));
+    let mut heads = ["segment", "size", "share", "at the fit"]
+        .map(|head| (head, Align::Right))
+        .to_vec();
+    heads.push(("name", Align::Left));
     let mut table = Table::new(&heads, None);
     for segment in segments {
+        let [share, at_fit] = segment.told.clone();
+        let name = segment.name.clone();
         table.row(
-            &[
-                segment.segment.to_string(),
-                count(segment.n_rows),
-                percent(segment.share),
-                percent(segment.share_at_fit),
-            ],
+            &[segment.segment.to_string(), rows(segment.n_rows), share, at_fit, name],
             &[],
         );
     }

@@ -7,10 +7,11 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 
 use super::Model;
+use crate::cells::MinCell;
 use crate::data::{BatchSource, Consume};
 use crate::error::Result;
 use crate::features::{self, FeatureOptions, Preparation};
-use crate::segments::{Confidence, outlier_distances};
+use crate::segments::{Confidence, SegmentName, outlier_distances};
 use crate::tiles::Centroids;
 
 /// One table, handed out in batches of a given number of rows.
@@ -68,6 +69,9 @@ pub(crate) fn model(customers: &RecordBatch) -> Model {
         id_columns: vec!["customer".into()],
         weight_column: None,
         segment_counts: Vec::new(),
+        segment_names: ["Young", "", "<b>Old</b>"]
+            .map(|name| SegmentName::draft(name.into()))
+            .to_vec(),
         confidence: Confidence::default(),
     };
     let scored = model.score(
@@ -76,7 +80,7 @@ pub(crate) fn model(customers: &RecordBatch) -> Model {
         usize::MAX,
     );
     let assignment = scored.unwrap().assignment;
-    model.segment_counts = assignment.counts(3);
+    model.segment_counts = MinCell::default().parts(&assignment.counts(3));
     model.confidence = Confidence {
         boundary_margin: Some(0.125),
         outlier_distances: outlier_distances(&assignment, 3, grid),

@@ -138,13 +138,24 @@ fn no_output_holds_a_canary() {
         BTreeSet::new(),
         "neither the id nor other cells that few share"
     );
-    for name in ["run.json", "model.json", "profile.parquet", "report.html", "report.md"] {
+    everything += &said(&sandbox, "typical run --ids typical.parquet", 0);
+    everything += &said(&sandbox, "typical run --json", 0);
+    everything += &said(&sandbox, "rename run 1=First --json", 0);
+    for name in [
+        "run.json",
+        "model.json",
+        "profile.parquet",
+        "profile.json",
+        "report.html",
+        "report.md",
+    ] {
         everything += &as_text(&sandbox.path("run").join(name), |_| true);
     }
     let own = |name: &str| !matches!(name, "customer" | "branch");
     everything += &as_text(&sandbox.path("run/assignments.parquet"), own);
     everything += &as_text(&sandbox.path("scored.parquet"), own);
     everything += &as_text(&sandbox.path("reasons.parquet"), own);
+    everything += &as_text(&sandbox.path("typical.parquet"), own);
     assert_eq!(found_in(&everything), BTreeSet::new());
     assert!(
         everything.contains("plan 2") && everything.contains("is personal data"),

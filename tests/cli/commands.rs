@@ -52,6 +52,7 @@ fn a_fit_is_told_and_written() {
         [
             "assignments.parquet",
             "model.json",
+            "profile.json",
             "profile.parquet",
             "report.html",
             "report.md",

@@ -11,5 +11,7 @@ mod explain;
 mod generate;
 mod interrupt;
 mod preparation;
+mod rename;
 mod sandbox;
+mod small_cells;
 mod sweep;
