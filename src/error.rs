@@ -258,6 +258,18 @@ pub enum Error {
         /// What is allowed.
         reason: String,
     },
+    /// A setting, in a configuration file or in the environment, that cannot be used.
+    #[error("{}: {}{excerpt}", escape(place), escape(reason))]
+    BadSetting {
+        /// File, line and column, or the variable.
+        place: String,
+        /// What is wrong.
+        reason: String,
+        /// The line with the place marked, ready to be shown below the message; empty where there is none.
+        excerpt: String,
+        /// The next step, where there is one to name.
+        hint: Option<String>,
+    },
     /// The output is there already.
     #[error("{} exists already", show_path(path))]
     OutputExists {
@@ -427,6 +439,7 @@ impl Error {
     /// The same for what is not about the data: outputs, devices, artifacts.
     fn hint_beyond_data(&self) -> Option<String> {
         Some(match self {
+            Self::BadSetting { hint, .. } => return hint.clone(),
             Self::OutputFolderMissing { .. } => "create the folder first, or give another --out".into(),
             Self::OutputExists { .. } => "give another --out, or replace it with --overwrite".into(),
             Self::OutputForeign { .. } => {

@@ -20,8 +20,9 @@ use crate::features::{
     ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, Role, ValueKind, carried_columns,
     learn_and_keep, outcome_columns, prepare_kept,
 };
-use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason};
+use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason, Trim};
 use crate::model::Model;
+use crate::partial::ClusterPartial;
 use crate::segments::{
     Assignment, BoundaryReport, Confidence, N_TYPICAL, OutcomeProfile, Profile, SegmentName, draft_names, labels_hash,
     outcomes, outlier_distances, profile, typical_rows,
@@ -78,6 +79,10 @@ pub struct FitOptions {
     pub tol: f64,
     /// Seed of everything random.
     pub seed: u64,
+    /// The share of the rows that move no centroid, those farthest from theirs: from 0 to below a half.
+    pub trim: f64,
+    /// Whether outliers get no segment, see [`Confidence::unassign_outliers`].
+    pub unassign_outliers: bool,
     /// Largest chunk of prepared values in bytes. Changes nothing in the result.
     pub chunk_bytes: usize,
     /// Threads for everything on the host, 0 for one per core. Changes nothing in the result.
@@ -105,6 +110,8 @@ impl FitOptions {
             max_iter,
             tol,
             seed,
+            trim: 0.0,
+            unassign_outliers: false,
             chunk_bytes: MAX_CHUNK_BYTES,
             threads: 0,
             min_cell: MinCell::default(),
@@ -117,6 +124,13 @@ impl FitOptions {
     /// [`Error::InvalidParam`], [`Error::NoRows`], [`Error::TooFewRows`].
     pub fn check(&self, n_rows: usize) -> Result<()> {
         self.params(Init::Random).check()?;
+        if !(0.0..0.5).contains(&self.trim) {
+            return Err(Error::InvalidParam {
+                param: "trim",
+                value: self.trim.to_string(),
+                reason: "is a share of the rows, from 0 to below a half".into(),
+            });
+        }
         let n_clusters = self.n_clusters;
         match n_rows {
             0 => Err(Error::NoRows),
@@ -199,11 +213,15 @@ pub struct FitSummary {
     pub inertia_exact: u128,
     /// Row decisions that needed exact arithmetic. Diagnostic: may differ between devices.
     pub n_doubtful: u64,
+    /// Outliers that got no segment, as they may be told.
+    pub n_unassigned: Count,
+    /// Rows that moved no centroid, and are not in the inertia; `None` where none were to be left out.
+    pub n_trimmed: Option<u64>,
     /// Row decisions in all.
     pub n_assigned: u64,
     /// How the first centroids were found; `None` where they were given.
     pub seeding: Option<Seeding>,
-    /// Total weight of each segment, in units of the weight column (rows, where there is none).
+    /// Total weight of each segment, outliers with it, in units of the weight column (rows, where there is none).
     pub segment_weights: Vec<f64>,
     /// Over keys and segments, see [`labels_hash`].
     pub labels_hash: String,
@@ -255,21 +273,37 @@ impl Job<'_> {
     fn run(&self) -> Result<Fit> {
         self.options.check(self.source.n_rows())?;
         let mut clock = Clock::new(self.observer);
-        let ready = self.ready(&mut clock)?;
+        let mut ready = self.ready(&mut clock)?;
+        let (run, trim) = self.cluster(&mut ready)?;
+        for (stage, elapsed_s) in ["seed", "iterate", "assign"].into_iter().zip(run.elapsed_s) {
+            clock.stages.push((stage, elapsed_s));
+        }
+        self.finish(ready, run, trim, clock)
+    }
+
+    /// Runs k-means on a table that is ready.
+    fn cluster(&self, ready: &mut Ready) -> Result<(KMeansFit, Option<Trim>)> {
         let Ready {
             learned,
             prepared,
             keys,
             ..
-        } = &ready;
+        } = ready;
         let params = self.options.params(self.init(&learned.preparation)?);
         let unit = inertia_unit(&learned.preparation, prepared);
-        let tiles = &prepared.tiles;
-        let run = kmeans::fit(self.backend, self.host, tiles, keys, &params, unit, self.observer)?;
-        for (stage, elapsed_s) in ["seed", "iterate", "assign"].into_iter().zip(run.elapsed_s) {
-            clock.stages.push((stage, elapsed_s));
+        let tiles = &mut prepared.tiles;
+        let Self {
+            backend,
+            host,
+            options,
+            observer,
+            ..
+        } = *self;
+        if options.trim == 0.0 {
+            return Ok((kmeans::fit(backend, host, tiles, keys, &params, unit, observer)?, None));
         }
-        self.finish(ready, run, clock)
+        let (run, trim) = kmeans::fit_trimmed(backend, host, tiles, keys, &params, options.trim, unit, observer)?;
+        Ok((run, Some(trim)))
     }
 
     /// Learns the preparation, and prepares the rows.
@@ -303,10 +337,10 @@ impl Job<'_> {
     }
 
     /// What is made of a finished k-means run: assignment, profile, figures, model.
-    fn finish(&self, ready: Ready, run: KMeansFit, mut clock: Clock<'_>) -> Result<Fit> {
+    fn finish(&self, ready: Ready, mut run: KMeansFit, trim: Option<Trim>, mut clock: Clock<'_>) -> Result<Fit> {
         let Ready {
             learned,
-            prepared,
+            mut prepared,
             keys,
             id_columns,
         } = ready;
@@ -333,8 +367,13 @@ impl Job<'_> {
             self.observer,
         )?;
         clock.stage("profile");
+        if let Some(trim) = &trim {
+            // What was left out counts from here on, as in every other fit.
+            trim.restore(&mut prepared.tiles);
+            run.partial = ClusterPartial::of_labels(&prepared.tiles, &run.nearest.labels, n_segments);
+        }
         let labels_hash = labels_hash(&keys, &run.nearest.labels);
-        let summary = self.summary(&preparation, &prepared, &run, labels_hash);
+        let summary = self.summary(trim.as_ref(), &preparation, &prepared, &run, labels_hash);
         let Prepared {
             tiles, share_missing, ..
         } = prepared;
@@ -342,22 +381,36 @@ impl Job<'_> {
         let confidence = Confidence {
             boundary_margin: flips.as_ref().map(|flips| flips.boundary_margin(&assignment)),
             outlier_distances: outlier_distances(&assignment, n_segments, preparation.grid),
+            unassign_outliers: self.options.unassign_outliers,
         };
         let counts = confidence.counts(&assignment, n_segments);
         let boundary = flips.zip(confidence.boundary_margin);
         let boundary = boundary.map(|(flips, margin)| flips.report(&assignment, margin, &counts, min_cell));
-        let sizes = assignment.counts(n_segments);
         // Of so many rows that few are told of, none stand for others.
         let n_typical = match min_cell.get() as usize {
             n @ ..=MOST_TYPICAL => N_TYPICAL.max(n),
             _ => 0,
         };
         let typical = typical_rows(&assignment, &keys, n_segments, n_typical);
-        let labels = &assignment.labels;
-        let profile = profile(self.source, &preparation, labels, n_segments, &typical, min_cell)?;
+        let segments = confidence.segments(&assignment, n_segments);
+        // Rows without a segment are profiled as one more, of which only the number is told.
+        let some_unassigned = segments.iter().any(|&segment| segment as usize == n_segments);
+        let n_profiled = n_segments + usize::from(some_unassigned);
+        let mut profile = profile(self.source, &preparation, &segments, n_profiled, &typical, min_cell)?;
+        let n_unassigned = { profile.segments.get(n_segments) }.map_or(Count::Exact(0), |rest| rest.count);
+        profile.segments.truncate(n_segments);
         let schema = self.source.schema();
         let outcome_columns = outcome_columns(schema, &self.options.features)?;
-        let outcomes = outcomes(self.source, &outcome_columns, labels, n_segments, min_cell)?;
+        let mut outcomes = outcomes(self.source, &outcome_columns, &segments, n_profiled, min_cell)?;
+        outcomes
+            .iter_mut()
+            .for_each(|outcome| outcome.segments.truncate(n_segments));
+        drop(segments);
+        let n_outliers = match n_unassigned {
+            // The sizes of the segments are told without them.
+            Count::Between(_, most) => (vec![Count::Between(0, most); n_segments], n_unassigned),
+            Count::Exact(_) => counts.told_outliers(&assignment.counts(n_segments), min_cell),
+        };
         let segment_names = draft_names(&preparation, &profile)
             .into_iter()
             .map(SegmentName::draft)
@@ -371,7 +424,7 @@ impl Job<'_> {
                 centroids: run.centroids,
                 id_columns: self.options.features.id.clone(),
                 weight_column: self.options.features.weight.clone(),
-                segment_counts: min_cell.parts(&sizes),
+                segment_counts: profile.segments.iter().map(|segment| segment.count).collect(),
                 segment_names,
                 confidence,
             },
@@ -383,8 +436,9 @@ impl Job<'_> {
             profile,
             outcomes,
             boundary,
-            n_outliers: counts.told_outliers(&sizes, min_cell),
+            n_outliers,
             summary: FitSummary {
+                n_unassigned,
                 stages: clock.stages,
                 ..summary
             },
@@ -395,6 +449,7 @@ impl Job<'_> {
     /// The figures of a run, but for the seconds.
     fn summary(
         &self,
+        trimmed: Option<&Trim>,
         preparation: &Preparation,
         prepared: &Prepared,
         run: &KMeansFit,
@@ -411,6 +466,8 @@ impl Job<'_> {
             stop_reason: run.stop_reason,
             inertia: run.inertia as f64 * inertia_unit(preparation, prepared),
             inertia_exact: run.inertia,
+            n_unassigned: Count::Exact(0),
+            n_trimmed: trimmed.map(|trim| trim.n_rows() as u64),
             n_doubtful: run.n_doubtful,
             n_assigned: run.n_assigned,
             seeding: run.seeding.clone(),

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::artifact::{
-    DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord, SegmentRecord, Selection,
-    StageRecord, TimeRecord, model_file, names, write_assignments_carrying, write_profile,
+    ConfigRecord, DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunDir, RunRecord, SeedingRecord,
+    SegmentRecord, Selection, StageRecord, TimeRecord, model_file, names, write_assignments_carrying, write_profile,
 };
 use crate::backend::cpu::CpuBackend;
 use crate::cells::MinCell;
@@ -33,6 +33,8 @@ pub struct RunContext {
     pub started: Instant,
     /// DATA as it was given.
     pub data: Vec<String>,
+    /// The configuration file that had its say, where there was one.
+    pub config: Option<ConfigRecord>,
     /// The files that were read.
     pub inputs: Vec<InputRecord>,
     /// What the fit ran on.
@@ -106,6 +108,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         n_features: summary.n_features,
         n_clusters: summary.n_clusters,
         n_segments: summary.n_segments,
+        config: context.config.clone(),
         options: options_record(options, &fit.model.preparation)?,
         selection: None,
         columns: columns.map_err(|source| Error::Internal(format!("the columns cannot be written: {source}")))?,
@@ -115,6 +118,8 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         stop_reason: summary.stop_reason,
         inertia: summary.inertia,
         inertia_exact: summary.inertia_exact.to_string(),
+        n_unassigned: summary.n_unassigned,
+        n_trimmed: summary.n_trimmed,
         n_doubtful: summary.n_doubtful,
         share_doubtful: summary.n_doubtful as f64 / (summary.n_assigned as f64).max(1.0),
         seeding: summary.seeding.as_ref().map(|seeding| SeedingRecord {
@@ -155,6 +160,8 @@ fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<Opt
         max_iter: options.max_iter,
         tol: options.tol,
         seed: options.seed,
+        trim: options.trim,
+        unassign_outliers: options.unassign_outliers,
         min_cell: options.min_cell.get(),
     })
 }
@@ -185,6 +192,8 @@ pub fn options(record: &RunRecord) -> FitOptions {
         max_iter,
         tol,
         seed,
+        trim,
+        unassign_outliers,
         min_cell,
     } = record.options.clone();
     FitOptions {
@@ -203,6 +212,8 @@ pub fn options(record: &RunRecord) -> FitOptions {
         max_iter,
         tol,
         seed,
+        trim,
+        unassign_outliers,
         chunk_bytes: MAX_CHUNK_BYTES,
         threads: 0,
         min_cell: MinCell::new(min_cell),

@@ -18,8 +18,8 @@ pub use atomic::{
 pub use profile_record::{Boundary, Neighbour, ProfileRecord};
 pub use reasons::{check_reasons, write_reasons};
 pub use run_record::{
-    DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord, StageRecord,
-    TimeRecord,
+    ConfigRecord, DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord,
+    StageRecord, TimeRecord,
 };
 pub use sweep_record::{Selection, SweepRecord};
 pub use tables::{

@@ -21,6 +21,8 @@ const VERSION: u64 = 1;
 const COORDINATE_BYTES: u64 = 11 + 24 + 4;
 /// What a feature takes in the file besides its coordinates and its name, levels of text included.
 const FEATURE_BYTES: u64 = 1 << 12;
+/// Bytes of a value and its rank, at most.
+const RANK_BYTES: u64 = 2 * 26;
 
 /// Most characters of a segment's name, drafts included.
 const MOST_NAME_CHARS: usize = 1000;
@@ -38,6 +40,9 @@ struct ModelFile {
     /// Rows with at most this margin sit on a boundary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boundary_margin: Option<f64>,
+    /// Whether outliers get no segment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unassign_outliers: bool,
     segments: Vec<SegmentEntry>,
     checksum: String,
 }
@@ -71,15 +76,17 @@ fn is_so(flag: &bool) -> bool {
     *flag
 }
 
-/// Refuses a model too large for its file, before any work is done.
+/// Refuses a model too large for its file, before any work is done; `n_ranks` counts the points of all
+/// [`crate::features::Ranks`].
 ///
 /// # Errors
 /// [`Error::InvalidParam`] with both sizes.
-pub fn check_size(n_features: usize, n_clusters: usize) -> Result<()> {
+pub fn check_size(n_features: usize, n_clusters: usize, n_ranks: usize) -> Result<()> {
     let coordinates = (n_features as u64).saturating_mul(n_clusters as u64);
     let needed = coordinates
         .saturating_mul(COORDINATE_BYTES)
-        .saturating_add((n_features as u64).saturating_mul(FEATURE_BYTES));
+        .saturating_add((n_features as u64).saturating_mul(FEATURE_BYTES))
+        .saturating_add((n_ranks as u64).saturating_mul(RANK_BYTES));
     if needed > MAX_BYTES {
         return Err(Error::InvalidParam {
             param: "n_clusters",
@@ -97,7 +104,9 @@ pub fn check_size(n_features: usize, n_clusters: usize) -> Result<()> {
 /// # Errors
 /// Those of [`check_size`] and of writing; [`Error::Internal`] where the model contradicts itself.
 pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
-    check_size(model.centroids.n_features(), model.n_segments())?;
+    let ranks = { model.preparation.features.iter() }.filter_map(|feature| feature.ranks.as_ref());
+    let n_ranks = ranks.map(crate::features::Ranks::n_points).sum();
+    check_size(model.centroids.n_features(), model.n_segments(), n_ranks)?;
     let segments = (0..model.n_segments()).map(|cluster| SegmentEntry {
         segment: cluster as u64 + 1,
         name: model.segment_names[cluster].name.clone(),
@@ -115,6 +124,7 @@ pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
         weight_column: model.weight_column.clone(),
         preparation: model.preparation.clone(),
         boundary_margin: model.confidence.boundary_margin,
+        unassign_outliers: model.confidence.unassign_outliers,
         segments: segments.collect(),
         checksum: String::new(),
     };
@@ -148,6 +158,7 @@ pub fn load(path: &Path) -> Result<Model> {
     let confidence = Confidence {
         boundary_margin: file.boundary_margin,
         outlier_distances: file.segments.iter().map(|segment| segment.outlier_distance).collect(),
+        unassign_outliers: file.unassign_outliers,
     };
     let values = file.segments.into_iter().flat_map(|segment| segment.centroid).collect();
     Ok(Model {
@@ -430,9 +441,9 @@ mod tests {
 
     #[test]
     fn a_model_too_large_to_be_read_is_refused_before_the_work() {
-        assert!(check_size(MAX_FEATURES, 300).is_ok());
-        assert!(check_size(16, 65536).is_ok());
-        let refused = check_size(MAX_FEATURES, 65536);
+        assert!(check_size(MAX_FEATURES, 300, 0).is_ok());
+        assert!(check_size(16, 65536, 16 * 257).is_ok());
+        let refused = check_size(MAX_FEATURES, 65536, 0);
         assert!(matches!(
             refused,
             Err(Error::InvalidParam {
@@ -440,7 +451,7 @@ mod tests {
                 ..
             })
         ));
-        assert!(check_size(usize::MAX, usize::MAX).is_err());
+        assert!(check_size(usize::MAX, usize::MAX, usize::MAX).is_err());
     }
 
     proptest! {

@@ -40,6 +40,9 @@ pub struct RunRecord {
     pub n_clusters: usize,
     /// Segments found.
     pub n_segments: usize,
+    /// The configuration file that had its say in the options, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigRecord>,
     /// Everything that decides the result.
     pub options: OptionsRecord,
     /// How the number of clusters was chosen; none where it was given.
@@ -59,6 +62,12 @@ pub struct RunRecord {
     pub inertia: f64,
     /// The same without rounding, in centroid units squared times integer weights: a whole number in decimal digits.
     pub inertia_exact: String,
+    /// Outliers that got no segment, and are in the size of none.
+    #[serde(default = "none")]
+    pub n_unassigned: Count,
+    /// Rows that moved no centroid, and are not in the inertia; none where none were to be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_trimmed: Option<u64>,
     /// Rows that needed exact arithmetic, over all passes; may differ between devices.
     pub n_doubtful: u64,
     /// Their share of the rows assigned, over all passes.
@@ -85,6 +94,28 @@ pub struct RunRecord {
     /// Rows that are outliers, of all segments; none in files of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_outliers_of_all: Option<Count>,
+}
+
+/// A configuration file: its name, not where it lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigRecord {
+    /// The name of the file, without its folder.
+    pub name: String,
+    /// XXH3-128 of its bytes, 32 hexadecimal digits.
+    pub xxh3_128: String,
+}
+
+impl ConfigRecord {
+    /// Of the file at `path` with these bytes.
+    #[must_use]
+    pub fn new(path: &Path, bytes: &[u8]) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self {
+            name: name.into_owned(),
+            xxh3_128: format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes)),
+        }
+    }
 }
 
 /// One input file.
@@ -124,10 +155,24 @@ pub struct OptionsRecord {
     /// The least number of rows that is told of; decides nothing about the segments.
     #[serde(default = "default_min_cell")]
     pub min_cell: u64,
+    /// The share of the rows that moved no centroid.
+    #[serde(default, skip_serializing_if = "is_none_trimmed")]
+    pub trim: f64,
+    /// Whether outliers got no segment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unassign_outliers: bool,
+}
+
+fn none() -> Count {
+    Count::Exact(0)
 }
 
 fn default_min_cell() -> u64 {
     MIN_CELL
+}
+
+fn is_none_trimmed(trim: &f64) -> bool {
+    *trim == 0.0
 }
 
 /// Where the first centroids come from.
@@ -293,7 +338,9 @@ impl RunRecord {
             return Err("format or version are not this program's".into());
         }
         let is_hash = |text: &str| text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !is_hash(&self.labels_hash) || !self.inputs.iter().all(|input| is_hash(&input.xxh3_128)) {
+        let inputs = self.inputs.iter().map(|input| &input.xxh3_128);
+        let config = self.config.iter().map(|config| &config.xxh3_128);
+        if !is_hash(&self.labels_hash) || !inputs.chain(config).all(|hash| is_hash(hash)) {
             return Err("a hash is not 32 hexadecimal digits".into());
         }
         if self.inertia_exact().is_none() {
@@ -327,9 +374,10 @@ impl RunRecord {
         }
         let sum = |end: usize| {
             let ends = self.segments.iter().map(|segment| segment.n_rows.bounds()[end]);
-            ends.fold(0, u64::saturating_add)
+            ends.fold(self.n_unassigned.bounds()[end], u64::saturating_add)
         };
-        if !self.segments.iter().all(|segment| segment.n_rows.is_valid()) || !(sum(0)..=sum(1)).contains(&self.n_rows) {
+        let all_valid = self.segments.iter().all(|segment| segment.n_rows.is_valid());
+        if !all_valid || !self.n_unassigned.is_valid() || !(sum(0)..=sum(1)).contains(&self.n_rows) {
             return Err(format!("its segments do not hold {} rows together", self.n_rows));
         }
         self.options.init.check(self.n_features, self.options.n_clusters)
@@ -370,6 +418,8 @@ mod tests {
             max_iter: 300,
             tol: 1e-4,
             seed: u64::MAX,
+            trim: 0.125,
+            unassign_outliers: true,
             min_cell: 11,
         }
     }
@@ -419,6 +469,7 @@ mod tests {
             n_features: 3,
             n_clusters: 2,
             n_segments: 2,
+            config: Some(ConfigRecord::new(Path::new("some/where/kohort.toml"), b"k = 2")),
             options: options(InitRecord::KMeansPlusPlus),
             selection: None,
             columns: vec![serde_json::json!({"column": "age", "role": "feature"})],
@@ -433,6 +484,8 @@ mod tests {
             stop_reason: StopReason::Converged,
             inertia: 0.1 + 0.2,
             inertia_exact: u128::MAX.to_string(),
+            n_unassigned: Count::Exact(0),
+            n_trimmed: Some(1),
             n_doubtful: 1,
             share_doubtful: 1.0 / 70.0,
             seeding: Some(SeedingRecord {
@@ -496,12 +549,18 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         assert!(load_changed(|_| {}).is_ok());
         type Change = (&'static str, fn(&mut RunRecord));
-        let changes: [Change; 13] = [
+        let changes: [Change; 14] = [
             ("boundary", |record| record.boundary.as_mut().unwrap().margin = 2.0),
             ("format", |record| record.format = "kohort-model".into()),
             ("hash", |record| record.labels_hash = "xyz".into()),
             ("upper case", |record| record.labels_hash = "A".repeat(32)),
             ("input hash", |record| record.inputs[0].xxh3_128.clear()),
+            ("config hash", |record| {
+                record.config = Some(ConfigRecord {
+                    name: "kohort.toml".into(),
+                    xxh3_128: "-".into(),
+                });
+            }),
             ("exact inertia", |record| record.inertia_exact = "-1".into()),
             ("not finite", |record| record.time.rows_per_s = f64::INFINITY),
             ("segments", |record| record.segments.truncate(1)),

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::json;
-use super::run_record::{DeviceRecord, InputRecord, OptionsRecord, TimeRecord};
+use super::run_record::{ConfigRecord, DeviceRecord, InputRecord, OptionsRecord, TimeRecord};
 use super::{OutFile, names};
 use crate::error::Result;
 use crate::select::{Sweep, SweepOptions};
@@ -33,6 +33,9 @@ pub struct SweepRecord {
     pub n_rows: u64,
     /// Features used.
     pub n_features: usize,
+    /// The configuration file that had its say in the options, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigRecord>,
     /// The options of a fit that gives the chosen segments.
     pub options: OptionsRecord,
     /// Role and treatment of each column of the data.

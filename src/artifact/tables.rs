@@ -75,7 +75,7 @@ pub(super) fn check_fields(fields: &[FieldRef], role: &'static str, own: &[Field
 /// Writes one row per row of the data, in its order.
 ///
 /// The id columns as they came (a dictionary as the values it stands for) or, without any, `row`, the row number from
-/// 0 (int64); then `segment` (int32, from 1), `distance`, `segment_2` and `distance_2` (the runner-up; null where
+/// 0 (int64); then `segment` (int32, from 1; null for outliers that get none), `distance`, `segment_2` and `distance_2` (the runner-up; null where
 /// there is none), `margin` (see [`Assignment::margin`]),
 /// `is_boundary` (see [`Confidence::is_boundary`]), `outlier_score` (above 1 for outliers, see
 /// [`Confidence::outlier_score`]) and `share_missing`. Memory does not grow with the rows.
@@ -281,7 +281,7 @@ pub fn write_sweep(out: &mut OutFile, sweep: &Sweep) -> Result<()> {
 /// The columns of the assignment table after the ids.
 fn result_fields() -> [Field; 8] {
     [
-        Field::new("segment", DataType::Int32, false),
+        Field::new("segment", DataType::Int32, true),
         Field::new("distance", DataType::Float64, false),
         Field::new("segment_2", DataType::Int32, true),
         Field::new("distance_2", DataType::Float64, true),
@@ -320,9 +320,7 @@ fn results(assignment: &Assignment, confidence: &Confidence, first_row: usize, n
         let rows = rows.clone();
         match field {
             0 => Arc::new(
-                assignment.labels[rows]
-                    .iter()
-                    .map(|&label| segment(label))
+                rows.map(|row| confidence.segment(assignment, row).map(segment))
                     .collect::<Int32Array>(),
             ),
             1 => Arc::new(Float64Array::from(assignment.distances[rows].to_vec())),
@@ -498,6 +496,7 @@ mod tests {
         Confidence {
             boundary_margin: Some(0.4),
             outlier_distances: vec![Some(2.0); 3],
+            unassign_outliers: false,
         }
     }
 

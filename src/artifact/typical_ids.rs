@@ -53,7 +53,8 @@ pub fn write_typical_ids(out: &mut OutFile, assignments: &dyn BatchSource, model
         distances_2: Vec::new(),
         share_missing: Vec::new(),
     };
-    let typical = typical_rows(&assignment, &keys, model.n_segments(), n);
+    let mut typical = typical_rows(&assignment, &keys, model.n_segments() + 1, n);
+    typical.truncate(model.n_segments());
     let rows: Vec<usize> = typical.iter().flatten().copied().collect();
     let of_segment = |(rows, segment): (&Vec<usize>, i32)| (1..=rows.len() as i32).map(move |rank| (segment, rank));
     let (segments, ranks): (Vec<i32>, Vec<i32>) = typical.iter().zip(1..).flat_map(of_segment).unzip();
@@ -87,15 +88,14 @@ fn nearest(source: &dyn BatchSource, columns: [usize; 2], n_segments: usize) -> 
         let (Some(segments), Some(of_batch)) = (segments, of_batch) else {
             return Err(wrong("has other types than those of a run"));
         };
-        let in_model = |&segment: &i32| (1..=n_segments as i32).contains(&segment);
+        // Outliers may be in no segment: one more, which nobody is told of.
+        let none = n_segments as i32 + 1;
+        let in_model = |segment: Option<i32>| segment.is_none_or(|segment| (1..none).contains(&segment));
         let is_distance = |distance: &f64| *distance >= 0.0 && distance.is_finite();
-        if segments.null_count() + of_batch.null_count() > 0
-            || !segments.values().iter().all(in_model)
-            || !of_batch.values().iter().all(is_distance)
-        {
+        if of_batch.null_count() > 0 || !segments.iter().all(in_model) || !of_batch.values().iter().all(is_distance) {
             return Err(wrong("has other segments than the model, or a distance that is none"));
         }
-        labels.extend(segments.values().iter().map(|&segment| segment as u32 - 1));
+        labels.extend(segments.iter().map(|segment| segment.unwrap_or(none) as u32 - 1));
         distances.extend_from_slice(of_batch.values());
         Ok(())
     })?;

@@ -12,6 +12,10 @@ use kohort::cells::MIN_CELL;
 use kohort::features::Instant;
 use kohort::kmeans::MAX_CLUSTERS;
 
+use super::completions::CompletionsArgs;
+use super::config::{ConfigArgs, ConfigCommand, SourceArgs};
+use super::init::InitArgs;
+
 /// Customer segmentation with exact k-means: Parquet in, segments out, the same bits on every CPU and GPU.
 #[derive(Debug, Parser)]
 #[command(name = "kohort", version, max_term_width = 100, arg_required_else_help = true)]
@@ -22,6 +26,9 @@ use kohort::kmeans::MAX_CLUSTERS;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +37,8 @@ pub(crate) enum Command {
     Fit(FitArgs),
     /// Look at every column: what is in it, and what a fit would do with it and why
     Inspect(InspectArgs),
+    /// Write a kohort.toml that says what a fit would do with every column and why, to be edited
+    Init(InitArgs),
     /// Fit every number of segments in a range, judge them, and say which to take and why
     Sweep(SweepArgs),
     /// Give rows their segment under a fitted model
@@ -48,6 +57,10 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Write synthetic accounts with known clusters, as many as you like
     Generate(GenerateArgs),
+    /// See what files, variables and defaults say, and which of them
+    Config(ConfigArgs),
+    /// Print a script that completes commands and flags in your shell
+    Completions(CompletionsArgs),
 }
 
 impl Command {
@@ -55,6 +68,7 @@ impl Command {
         match self {
             Self::Fit(args) => &args.talk,
             Self::Inspect(args) => &args.talk,
+            Self::Init(args) => &args.look.talk,
             Self::Sweep(args) => &args.talk,
             Self::Score(args) => &args.talk,
             Self::Explain(args) => &args.talk,
@@ -64,6 +78,10 @@ impl Command {
             Self::Verify(args) => &args.talk,
             Self::Bench(args) => &args.talk,
             Self::Generate(args) => &args.talk,
+            Self::Completions(args) => &args.talk,
+            Self::Config(args) => match &args.what {
+                ConfigCommand::Show(args) => &args.talk,
+            },
         }
     }
 }
@@ -101,6 +119,20 @@ pub(crate) struct FitArgs {
 
     #[command(flatten)]
     pub(crate) kmeans: KMeansArgs,
+
+    /// Have this share of the rows, those farthest from their centroids, move no centroid: 1% or 0.01
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "K-means")]
+    pub(crate) trim: Option<f64>,
+
+    /// What becomes of rows far outside their segment
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value = "flag",
+        help_heading = "Output"
+    )]
+    pub(crate) outliers: OutliersArg,
 
     #[command(flatten)]
     pub(crate) privacy: PrivacyArgs,
@@ -801,8 +833,18 @@ pub(crate) enum ScaleArg {
     Robust,
     /// From 0 to 1
     Minmax,
+    /// Ranks in place of values, then as zscore: only order counts, and nothing is an outlier
+    Rank,
     /// As they are
     None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutliersArg {
+    /// They have an outlier_score above 1
+    Flag,
+    /// They get no segment as well: not in assignments.parquet, nor in any figure of one
+    Unassign,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -66,6 +66,7 @@ fn treatment_head(scale: Scale) -> &'static str {
         Scale::Zscore => "zscore: (x - mean) / standard deviation",
         Scale::Robust => "robust: (x - median) / interquartile range",
         Scale::Minmax => "minmax: (x - least) / range",
+        Scale::Rank => "rank: (share of the values below - mean) / standard deviation",
         Scale::None => "not scaled",
     }
 }
@@ -85,7 +86,8 @@ fn treatment(scale: Scale, features: &[&FeaturePreparation], column: &ColumnRepo
         ("-", feature.centre)
     };
     let x = match feature.log_unit {
-        None => "x".to_owned(),
+        None if feature.ranks.is_some() => "rank".to_owned(),
+        None => "x".into(),
         Some(1.0) => "ln(1 + x)".into(),
         Some(unit) => format!("ln(1 + x / {})", number(unit)),
     };

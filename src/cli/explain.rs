@@ -130,6 +130,14 @@ fn place_text(told: &Explanation, model: &Model) -> String {
         Some(false) => ": not on the boundary",
         None => "",
     };
+    if let Some(score) = told.outlier_score.filter(|score| *score > 1.0) {
+        text += &format!("; far outside it (outlier score {})", number(score));
+        text += if model.confidence.unassign_outliers {
+            ", so that it gets none"
+        } else {
+            ""
+        };
+    }
     text + "\n"
 }
 

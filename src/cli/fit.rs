@@ -20,6 +20,7 @@ use kohort::{Error, Result};
 
 use super::args::{ComputeArgs, FitArgs};
 use super::columns;
+use super::config;
 use super::output::{
     Align, Output, Table, count, number, percent, plural, seconds, shorten, show_stages, stderr_width, stdout_width,
 };
@@ -92,6 +93,7 @@ pub(super) fn context(
         created,
         started,
         data: data.to_vec(),
+        config: config::record(),
         inputs: inputs(source)?,
         device,
         threads: plan::threads(compute),
@@ -144,6 +146,13 @@ fn summary_line(record: &RunRecord) -> String {
             StopReason::Tolerance => "centroids within --tol",
             StopReason::MaxIter => "stopped at --max-iter",
         },
+    ) + &record.n_trimmed.map_or_else(String::new, trimmed_text)
+}
+
+fn trimmed_text(n_rows: u64) -> String {
+    format!(
+        "\n{} farthest from their centroids moved none of them, and are not in the inertia",
+        plural(n_rows, "row")
     )
 }
 
@@ -160,6 +169,9 @@ fn confidence_text(record: &RunRecord) -> Option<String> {
         Some(Count::Exact(n)) => format!("; {} far outside the segment", plural(n, "row")),
         Some(n) => format!("; {} rows far outside the segment", rows(n)),
     };
+    if record.n_unassigned != Count::Exact(0) {
+        text += ", and in none";
+    }
     Some(text)
 }
 

@@ -20,6 +20,26 @@ use super::progress::Progress;
 const WIDE: usize = 110;
 
 pub(crate) fn run(args: &InspectArgs, output: Output) -> Result<ExitCode> {
+    let (n_rows, columns) = look(args, output)?;
+    let width = stdout_width();
+    output.data(&table(&columns, width >= WIDE).render(width))?;
+    let of_role = |role: Role| columns.iter().filter(|column| column.report.role == role).count() as u64;
+    output.note(&format!(
+        "{}, {}: {} to cluster on, {}, {} left out",
+        plural(n_rows as u64, "row"),
+        plural(columns.len() as u64, "column"),
+        count(of_role(Role::Feature)),
+        plural(of_role(Role::Outcome), "outcome"),
+        count(of_role(Role::Ignored)),
+    ));
+    let columns = serde_json::to_value(&columns)
+        .map_err(|error| Error::Internal(format!("the columns cannot be written as JSON: {error}")))?;
+    output.object(&json!({ "n_rows": n_rows, "columns": columns }))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The number of rows, and what is in every column.
+pub(super) fn look(args: &InspectArgs, output: Output) -> Result<(usize, Vec<ColumnInspection>)> {
     let options = plan::feature_options(&args.columns)?;
     let source = ParquetSource::open(&expand(&args.data)?, plan::count_threads(args.threads))?;
     let progress = Progress::new(&args.talk, output);
@@ -30,22 +50,7 @@ pub(crate) fn run(args: &InspectArgs, output: Output) -> Result<ExitCode> {
     };
     let columns = inspect(&observed, &options);
     progress.clear();
-    let columns = columns?;
-    let width = stdout_width();
-    output.data(&table(&columns, width >= WIDE).render(width))?;
-    let of_role = |role: Role| columns.iter().filter(|column| column.report.role == role).count() as u64;
-    output.note(&format!(
-        "{}, {}: {} to cluster on, {}, {} left out",
-        plural(source.n_rows() as u64, "row"),
-        plural(columns.len() as u64, "column"),
-        count(of_role(Role::Feature)),
-        plural(of_role(Role::Outcome), "outcome"),
-        count(of_role(Role::Ignored)),
-    ));
-    let columns = serde_json::to_value(&columns)
-        .map_err(|error| Error::Internal(format!("the columns cannot be written as JSON: {error}")))?;
-    output.object(&json!({ "n_rows": source.n_rows(), "columns": columns }))?;
-    Ok(ExitCode::SUCCESS)
+    Ok((source.n_rows(), columns?))
 }
 
 fn table(columns: &[ColumnInspection], wide: bool) -> Table {

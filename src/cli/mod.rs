@@ -4,17 +4,18 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use clap::Parser;
-
 use kohort::{Error, ErrorKind, Result};
 
 mod args;
 mod bench;
 mod columns;
+mod completions;
+mod config;
 mod devices;
 mod explain;
 mod fit;
 mod generate;
+mod init;
 mod inspect;
 mod output;
 mod plan;
@@ -26,6 +27,7 @@ mod typical;
 mod verify;
 
 use args::{Cli, Command};
+use config::Refusal;
 use output::Output;
 
 /// Runs the command line of this process.
@@ -33,25 +35,36 @@ pub(crate) fn main() -> ExitCode {
     keep_panics();
     quiet_drivers();
     kohort::sys::keep_freed_memory();
-    let cli = match Cli::try_parse() {
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    let parsed = panic::catch_unwind(|| config::parse(std::env::args_os().collect()));
+    let cli = match parsed.unwrap_or_else(|_| Err(Error::Internal(last_panic()).into())) {
         Ok(cli) => cli,
-        Err(error) => {
-            let json = std::env::args_os().any(|arg| arg == "--json");
-            return Output::early(json).usage(&error).into();
-        }
+        Err(refusal) => return refused(&refusal, Output::early(json)),
     };
     let output = Output::new(cli.command.talk());
-    let result = panic::catch_unwind(AssertUnwindSafe(|| run(&cli.command, output)));
+    if let Some(path) = config::path() {
+        output.detail(&format!("config: {}", kohort::error::escape(&path.to_string_lossy())));
+    }
+    let result = panic::catch_unwind(AssertUnwindSafe(|| run(&cli, output)));
     match result.unwrap_or_else(|_| Err(Error::Internal(last_panic()))) {
         Ok(code) => code,
-        Err(error) => {
-            output.error(&error);
+        Err(error) => refused(&error.into(), output),
+    }
+}
+
+/// Tells why there is nothing to run, or the help that was asked for.
+fn refused(refusal: &Refusal, output: Output) -> ExitCode {
+    match refusal {
+        Refusal::Usage(error) => output.usage(error).into(),
+        Refusal::Error(error) => {
+            output.error(error);
             exit_code(error.kind()).into()
         }
     }
 }
 
-fn run(command: &Command, output: Output) -> Result<ExitCode> {
+fn run(cli: &Cli, output: Output) -> Result<ExitCode> {
+    let command = &cli.command;
     match command {
         // Nothing is half done there, and a self-test has no safe points.
         Command::Devices(_) => progress::exit_on_interrupt()?,
@@ -66,6 +79,9 @@ fn run(command: &Command, output: Output) -> Result<ExitCode> {
         Command::Rename(args) => rename::run(args, output),
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
+        Command::Init(args) => init::run(args, &cli.source, output).map_err(|error| error.about(&args.look.data)),
+        Command::Completions(args) => completions::run(args, output),
+        Command::Config(args) => config::run(args, &cli.source, output),
         Command::Inspect(args) => inspect::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Bench(args) => bench::run(args, output).map_err(|error| error.about(&args.data)),

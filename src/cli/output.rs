@@ -14,6 +14,7 @@ pub(crate) use kohort::report::figures::{count, number, percent, plural, seconds
 use kohort::{Error, ErrorKind, Result};
 
 use super::args::TalkArgs;
+use super::config::blame;
 
 /// Where a command says things.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +84,8 @@ impl Output {
 
     /// An error, and the next step where there is one.
     pub(crate) fn error(self, error: &Error) {
-        let (message, hint) = (in_flags(error), error.hint());
+        let message = in_flags(error) + &blame(error).unwrap_or_default();
+        let hint = error.hint();
         if self.json {
             self.error_object(&message, hint.as_deref(), error.kind());
         } else {

@@ -24,7 +24,9 @@ use kohort::select::SweepOptions;
 use kohort::tiles::MAX_CHUNK_BYTES;
 use kohort::{Error, Result};
 
-use super::args::{ChoiceArgs, ColumnArgs, ComputeArgs, FitArgs, InitArg, KMeansArgs, Names, NumberArg, ScaleArg};
+use super::args::{
+    ChoiceArgs, ColumnArgs, ComputeArgs, FitArgs, InitArg, KMeansArgs, Names, NumberArg, OutliersArg, ScaleArg,
+};
 use super::output::{Output, plural};
 
 /// The files that DATA names, as one table.
@@ -140,7 +142,12 @@ pub(crate) fn fit_options(args: &FitArgs, select: Option<&SweepOptions>) -> Resu
         (NumberArg::Fixed(n), None) => *n,
         _ => return Err(Error::Internal("a number of clusters to be found, and no sweep".into())),
     };
-    job_options(n_clusters, select.is_some(), &args.columns, &args.kmeans, &args.compute)
+    let options = job_options(n_clusters, select.is_some(), &args.columns, &args.kmeans, &args.compute)?;
+    Ok(FitOptions {
+        trim: args.trim.unwrap_or(options.trim),
+        unassign_outliers: args.outliers == OutliersArg::Unassign,
+        ..options
+    })
 }
 
 /// The same for any command that fits; `swept` where several numbers of clusters are tried.
@@ -166,6 +173,8 @@ pub(crate) fn job_options(
         max_iter: kmeans.max_iter,
         tol: kmeans.tol,
         seed: kmeans.seed,
+        trim: 0.0,
+        unassign_outliers: false,
         chunk_bytes: chunk_bytes(compute),
         threads: threads(compute),
         min_cell: MinCell::default(),
@@ -240,6 +249,7 @@ pub(crate) fn scale(arg: ScaleArg) -> Scale {
         ScaleArg::Zscore => Scale::Zscore,
         ScaleArg::Robust => Scale::Robust,
         ScaleArg::Minmax => Scale::Minmax,
+        ScaleArg::Rank => Scale::Rank,
         ScaleArg::None => Scale::None,
     }
 }

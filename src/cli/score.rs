@@ -60,22 +60,39 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     written?;
     let elapsed_s = started.elapsed().as_secs_f64();
     let min_cell = MinCell::new(args.privacy.min_cell);
-    let sizes = scored.assignment.counts(model.n_segments());
-    let segments = Segment::all(source.n_rows() as u64, &min_cell.parts(&sizes), &model);
-    output.data(&count_table(&segments).render(stdout_width()))?;
     let counts = model.confidence.counts(&scored.assignment, model.n_segments());
+    let with_outliers = scored.assignment.counts(model.n_segments());
+    let mut sizes = with_outliers.clone();
+    let unassigned = model.confidence.unassign_outliers;
+    if unassigned {
+        sizes
+            .iter_mut()
+            .zip(&counts.n_outliers)
+            .for_each(|(size, n_outliers)| *size -= n_outliers);
+    }
+    let told = told_sizes(&sizes, source.n_rows() as u64, min_cell);
+    let segments = Segment::all(source.n_rows() as u64, &told[..sizes.len()], &model);
+    output.data(&count_table(&segments).render(stdout_width()))?;
     let n_boundary = model
         .confidence
         .boundary_margin
-        .map(|_| counts.told_boundary(&sizes, min_cell).1);
-    let n_outliers = counts.told_outliers(&sizes, min_cell).1;
+        .map(|_| counts.told_boundary(&with_outliers, min_cell).1);
+    let n_outliers = match told[..] {
+        [.., rest] if unassigned => rest,
+        _ => counts.told_outliers(&with_outliers, min_cell).1,
+    };
     if let Some(n_boundary) = n_boundary {
         output.note(&format!(
-            "{} of the rows sit on a boundary; {} far outside the segment",
+            "{} of the rows sit on a boundary; {} far outside the segment{}",
             share(n_boundary, Count::Exact(source.n_rows() as u64)),
             match n_outliers {
                 Count::Exact(n) => plural(n, "row"),
                 n => format!("{} rows", rows(n)),
+            },
+            if unassigned && n_outliers != Count::Exact(0) {
+                ", and in none"
+            } else {
+                ""
             }
         ));
     }
@@ -93,6 +110,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         "n_clipped": scored.n_clipped,
         "n_boundary": n_boundary,
         "n_outliers": n_outliers,
+        "n_unassigned": if unassigned { n_outliers } else { Count::Exact(0) },
         "device": device,
         "elapsed_s": elapsed_s,
         "segments": segments,
@@ -110,6 +128,12 @@ fn warnings(scored: &Scored) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// The sizes of the segments as they may be told, then the rows that are in none.
+fn told_sizes(sizes: &[u64], n_rows: u64, min_cell: MinCell) -> Vec<Count> {
+    let rest = n_rows - sizes.iter().sum::<u64>();
+    min_cell.parts(&[sizes, &[rest]].concat())
 }
 
 /// A segment in these rows and in those of the fit.

@@ -63,6 +63,22 @@ pub(crate) fn open(path: &Path) -> Result<(File, Identity)> {
     Ok((file, Identity::of(&metadata)))
 }
 
+/// The bytes of a small file from outside, opened as data is.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Io`]; [`Error::FileRefused`] for what is no regular file, or has more than `most` bytes.
+pub fn read_small(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let (file, _) = open(path)?;
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > most {
+        return Err(refused(path, format!("is larger than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
 fn require_regular(path: &Path, metadata: &Metadata) -> Result<()> {
     if metadata.is_file() {
         return Ok(());
@@ -243,6 +259,16 @@ mod tests {
         assert!(matches!(reopen(&path, identity), Err(Error::FileChanged { .. })));
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(reopen(&path, identity), Err(Error::FileChanged { .. })));
+    }
+
+    #[test]
+    fn a_small_file_is_read_whole_and_a_larger_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, b"four").unwrap();
+        assert_eq!(read_small(&path, 4).unwrap(), b"four");
+        assert!(matches!(read_small(&path, 3), Err(Error::FileRefused { .. })));
+        assert!(matches!(read_small(folder.path(), 4), Err(Error::FileRefused { .. })));
     }
 
     #[test]

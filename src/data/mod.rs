@@ -14,6 +14,7 @@ mod parquet;
 mod source;
 mod thrift;
 
+pub use self::file::read_small;
 pub use self::fingerprint::InputFile;
 pub use self::ids::read_keys;
 pub(crate) use self::limits::available_memory;

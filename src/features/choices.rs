@@ -23,8 +23,15 @@ pub(super) struct Choice {
 
 /// Per column of `schema` what was chosen, and per block how much it counts.
 pub(super) fn choices(schema: &Schema, options: &FeatureOptions) -> Result<(Vec<Choice>, Vec<f64>)> {
-    let as_they_are =
-        options.log == LogChoice::None || (options.log == LogChoice::Auto && options.scale == Scale::None);
+    let auto = options.log == LogChoice::Auto;
+    let as_they_are = options.log == LogChoice::None || (auto && matches!(options.scale, Scale::None | Scale::Rank));
+    if options.scale == Scale::Rank && matches!(options.log, LogChoice::Columns(_)) {
+        return Err(Error::InvalidParam {
+            param: "log",
+            value: "columns".into(),
+            reason: "changes nothing about ranks: leave it out, or scale otherwise".into(),
+        });
+    }
     let choice = Choice {
         log: as_they_are.then_some(false),
         missing: Missing::default(),

@@ -185,6 +185,17 @@ impl Instant {
         }
     }
 
+    /// The nearest whole microsecond: what is left of a point in time that was told as a number of days.
+    #[must_use]
+    pub fn to_the_microsecond(self) -> Self {
+        let nanosecond = (self.nanosecond + 500) / 1000 * 1000;
+        let per_day = SECONDS_PER_DAY * 1_000_000_000;
+        Self {
+            day: self.day.saturating_add(nanosecond / per_day),
+            nanosecond: nanosecond % per_day,
+        }
+    }
+
     /// Days from `earlier` to here: whole days are exact, the rest of a day is rounded once.
     fn days_since(self, earlier: Self) -> f64 {
         let days = (self.day - earlier.day) as f64;
@@ -647,6 +658,11 @@ mod tests {
         for days in [0.0, 1.0, 0.25, 0.75, 99.5, -3.25] {
             assert_eq!(noon.days_since(noon.before(days)), days);
         }
+        let late = Instant {
+            day: 7,
+            nanosecond: 86_399_999_999_600,
+        };
+        assert_eq!(late.to_the_microsecond(), Instant { day: 8, nanosecond: 0 });
     }
 
     #[test]

@@ -302,7 +302,7 @@ impl Sample {
                 column: candidate.column,
                 kind: numbers.kind.clone(),
                 log_unit: log
-                    .filter(|_| options.scale != Scale::None || asked)
+                    .filter(|_| !matches!(options.scale, Scale::None | Scale::Rank) || asked)
                     .map(|log| log.unit),
                 values: Vec::new(),
             })

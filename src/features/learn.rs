@@ -38,8 +38,8 @@ pub struct Learned {
 ///
 /// Depends on the options and on the multiset of rows alone. Columns of dates are read once for the newest date, all
 /// candidates once for exact moments, counts of levels and shapes, integers that may number the rows once to see
-/// whether they do, and columns with missing values, a logarithm or bounds (or all, with [`Scale::Robust`]) once for
-/// exact quantiles and moments of what they become.
+/// whether they do, and columns with missing values, a logarithm or bounds (or all, with [`Scale::Robust`] and [`Scale::Rank`]) once for
+/// exact quantiles, ranks and moments of what they become.
 ///
 /// A column counts as constant where all values are equal, and where a float column's standard deviation is within
 /// the rounding noise of its magnitude: below `2^-11` (16 bits), `2^-24` (32) or `1e-13` (64) of the largest. A single
@@ -232,13 +232,16 @@ impl Maker<'_> {
         let unit = settled.log.as_ref().map(|log| log.unit);
         let ends = [numbers.min, numbers.max].map(|v| super::preparation::bend(v, settled.clip, unit));
         let (centre, factor) = match self.scale {
-            Scale::Zscore | Scale::Robust if numbers.is_flag() => (settled.mean, settled.std.max(MIN_FLAG_STD)),
+            Scale::Zscore | Scale::Robust | Scale::Rank if numbers.is_flag() => {
+                (settled.mean, settled.std.max(MIN_FLAG_STD))
+            }
             _ => self.centre_and_scale(&settled, ends, warnings),
         };
         let mean = numbers.moments.mean();
         let value = FeaturePreparation {
             clip: settled.clip,
             log_unit: unit,
+            ranks: settled.ranks,
             fill: match (numbers.n_missing, self.missing) {
                 (_, Missing::Constant(v)) => v,
                 (0, _) | (_, Missing::Mean | Missing::Refuse) => mean,
@@ -324,7 +327,7 @@ impl Maker<'_> {
         let factor = match self.scale {
             Scale::Minmax | Scale::None => std::f64::consts::SQRT_2,
             // Two levels are two flags.
-            Scale::Zscore | Scale::Robust => variance.max(2.0 * MIN_FLAG_STD * MIN_FLAG_STD).sqrt(),
+            Scale::Zscore | Scale::Robust | Scale::Rank => variance.max(2.0 * MIN_FLAG_STD * MIN_FLAG_STD).sqrt(),
         };
         let mut made = Made {
             n_missing,
@@ -371,6 +374,7 @@ impl Maker<'_> {
             kind,
             clip: None,
             log_unit: None,
+            ranks: None,
             centre,
             // The square of a difference counts `weight` times.
             scale: factor / self.weight.sqrt(),
@@ -547,9 +551,12 @@ mod tests {
 
     #[test]
     fn neither_row_order_nor_batches_change_a_bit() {
-        for scale in [Scale::Zscore, Scale::Robust, Scale::Minmax, Scale::None] {
+        for scale in [Scale::Zscore, Scale::Robust, Scale::Minmax, Scale::Rank, Scale::None] {
             let options = FeatureOptions {
-                log: LogChoice::Columns(vec!["total_spend".into(), "last_order".into()]),
+                log: match scale {
+                    Scale::Rank => LogChoice::Auto,
+                    _ => LogChoice::Columns(vec!["total_spend".into(), "last_order".into()]),
+                },
                 clip: Some(0.05),
                 missing: vec![MissingRule {
                     column: None,
@@ -642,6 +649,9 @@ mod tests {
         assert_eq!(figures(Scale::Robust), (3.0, 2.0));
         assert_eq!(figures(Scale::Minmax), (1.0, 9.0));
         assert_eq!(figures(Scale::None), (4.0, 1.0));
+        // Ranks 0.1, 0.3, .., 0.9, however far the values are.
+        let rounded = |(centre, scale): (f64, f64)| ((centre * 1e9).round(), (scale * scale * 1e9).round());
+        assert_eq!(rounded(figures(Scale::Rank)), (5e8, 8e7));
         let flat = learn(&floats(&[0.0, 0.0, 0.0, 0.0, 1.0]), &scaled(Scale::Robust)).unwrap();
         assert_eq!(
             (flat.preparation.features[0].centre, flat.preparation.features[0].scale),
@@ -786,8 +796,35 @@ mod tests {
     }
 
     #[test]
+    fn only_order_counts_in_ranks() {
+        let values: Vec<f64> = (0..5000).map(|i| f64::from(i * 7919 % 4001 - 2000) / 100.0).collect();
+        let bent: Vec<f64> = values.iter().map(|v| v.exp() - 5.0).collect();
+        let [feature, other] = [only(&values, Scale::Rank), only(&bent, Scale::Rank)];
+        let knots = values.iter().zip(&bent).step_by(17);
+        // Equal but for what lies between two of the points that are kept.
+        assert!(
+            knots
+                .clone()
+                .all(|(v, w)| (feature.z(*v) - other.z(*w)).abs() < 0.5 / 256.0 / feature.scale)
+        );
+        assert!(
+            knots
+                .clone()
+                .all(|(v, _)| (feature.original(feature.z(*v)) - v).abs() < 1e-9)
+        );
+        let error = learn(
+            &floats(&values),
+            &FeatureOptions {
+                log: LogChoice::Columns(vec!["x".into()]),
+                ..scaled(Scale::Rank)
+            },
+        );
+        assert!(matches!(error, Err(Error::InvalidParam { param: "log", .. })));
+    }
+
+    #[test]
     fn a_single_row_is_a_point_without_spread() {
-        for scale in [Scale::Zscore, Scale::Robust, Scale::Minmax, Scale::None] {
+        for scale in [Scale::Zscore, Scale::Robust, Scale::Minmax, Scale::Rank, Scale::None] {
             let learned = learn(&floats(&[299.25]), &scaled(scale)).unwrap();
             let FeaturePreparation { mean, std, .. } = learned.preparation.features[0];
             assert_eq!(

@@ -15,6 +15,7 @@ mod measure;
 mod options;
 mod personal;
 mod preparation;
+mod ranks;
 mod raw;
 mod report;
 mod settle;
@@ -27,6 +28,7 @@ pub use inspect::{ColumnInspection, NumberFigures, inspect};
 pub use learn::{Learned, learn};
 pub use options::{Block, FeatureOptions, LogChoice, Missing, MissingRule, Scale};
 pub use preparation::{FeaturePreparation, Preparation};
+pub use ranks::Ranks;
 pub use raw::RawReader;
 pub use transform::{Prepared, prepare};
 

@@ -53,7 +53,8 @@ pub struct FeatureOptions {
 #[serde(rename_all = "lowercase")]
 pub enum LogChoice {
     /// Those whose skewness is above 2 in magnitude, and less than half of that once they are bent; none of fewer than
-    /// 30 rows, and none with [`Scale::None`], which leaves values as they are.
+    /// 30 rows, none with [`Scale::None`], which leaves values as they are, and none with [`Scale::Rank`], which no
+    /// logarithm changes.
     #[default]
     Auto,
     /// None.
@@ -131,6 +132,9 @@ pub enum Scale {
     Robust,
     /// Centre: the least value; scale: the distance from there to the largest.
     Minmax,
+    /// Values are replaced by their ranks, the share of all values below them, and these scaled as with
+    /// [`Scale::Zscore`]: nothing is an outlier, and only order counts. Truth values stay as they are.
+    Rank,
     /// Centre: the mean, which leaves all distances as they are; scale: 1.
     None,
 }
@@ -143,6 +147,7 @@ impl Scale {
             Self::Zscore => "zscore",
             Self::Robust => "robust",
             Self::Minmax => "minmax",
+            Self::Rank => "rank",
             Self::None => "none",
         }
     }
@@ -158,13 +163,13 @@ impl std::str::FromStr for Scale {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        [Self::Zscore, Self::Robust, Self::Minmax, Self::None]
+        [Self::Zscore, Self::Robust, Self::Minmax, Self::Rank, Self::None]
             .into_iter()
             .find(|scale| scale.name() == text)
             .ok_or_else(|| Error::InvalidParam {
                 param: "scale",
                 value: text.into(),
-                reason: "is one of zscore, robust, minmax, none".into(),
+                reason: "is one of zscore, robust, minmax, rank, none".into(),
             })
     }
 }
@@ -175,7 +180,7 @@ mod tests {
 
     #[test]
     fn names_read_back_as_text_and_as_json() {
-        for scale in [Scale::Zscore, Scale::Robust, Scale::Minmax, Scale::None] {
+        for scale in [Scale::Zscore, Scale::Robust, Scale::Minmax, Scale::Rank, Scale::None] {
             assert_eq!(scale.to_string().parse::<Scale>().unwrap(), scale);
             assert_eq!(serde_json::to_string(&scale).unwrap(), format!("\"{scale}\""));
         }

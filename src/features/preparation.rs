@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::ValueKind;
 use super::options::Scale;
+use super::ranks::Ranks;
 use crate::grid::{Grid, MAX_FEATURES};
 use crate::num::logs::{signed_exp_m1, signed_ln_1p};
 use crate::tiles::Centroids;
@@ -43,7 +44,10 @@ pub struct FeaturePreparation {
     /// Where there is a logarithm: `x` becomes `ln(1 + x / unit)`, and `-ln(1 - x / unit)` below 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_unit: Option<f64>,
-    /// What becomes 0, once bounds and logarithm have been applied.
+    /// The ranks that take the place of the values, once bounds and logarithm have been applied, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Ranks>,
+    /// What becomes 0, once all of these have been applied.
     pub centre: f64,
     /// The distance from there to what becomes 1; positive. The column's weight is in it.
     pub scale: f64,
@@ -93,6 +97,15 @@ impl FeaturePreparation {
     #[inline(always)]
     #[must_use]
     pub fn z(&self, v: f64) -> f64 {
+        match &self.ranks {
+            None => self.z_unranked(v),
+            Some(ranks) => (ranks.rank(bend(v, self.clip, self.log_unit)) - self.centre) / self.scale,
+        }
+    }
+
+    /// [`FeaturePreparation::z`] where there are no ranks: a search among them is nothing for vector registers.
+    #[inline(always)]
+    pub(super) fn z_unranked(&self, v: f64) -> f64 {
         (bend(v, self.clip, self.log_unit) - self.centre) / self.scale
     }
 
@@ -100,6 +113,7 @@ impl FeaturePreparation {
     #[must_use]
     pub fn original(&self, z: f64) -> f64 {
         let bent = z * self.scale + self.centre;
+        let bent = self.ranks.as_ref().map_or(bent, |ranks| ranks.value(bent));
         match self.log_unit {
             None => bent,
             // Far beyond the data, where a centroid file may point, there is an end to what can be told.
@@ -130,7 +144,7 @@ impl FeaturePreparation {
         } else if !in_time(&self.kind) {
             Some("counts days from no point in time")
         } else {
-            None
+            self.ranks.as_ref().and_then(Ranks::problem)
         }
     }
 }
@@ -226,6 +240,7 @@ mod tests {
             kind,
             clip: None,
             log_unit: None,
+            ranks: None,
             centre,
             scale,
             weight: 1.0,

@@ -70,7 +70,7 @@ pub(super) fn coarse_steps(
     let own = suffering.iter().all(|at| forcing.contains(at));
     let in_std = |at: usize| reaches[at] / spreads[at];
     let cure = match scale {
-        Scale::Zscore => far(&forcing, "standard deviations", &in_std),
+        Scale::Zscore | Scale::Rank => far(&forcing, "standard deviations", &in_std),
         Scale::Robust => far(&forcing, "quartile distances", &|at| reaches[at]),
         Scale::None if !own => format!(
             "{} far above the rest: scale the features (--scale zscore)",
@@ -137,6 +137,7 @@ fn treatment(scale: Scale, made: &Made) -> String {
         format!("clipped to {} .. {}; ", short(low), short(high))
     });
     let log = made.log.as_ref().map_or_else(String::new, |log| format!("{log}; "));
+    let ranks = if feature.ranks.is_some() { "ranks; " } else { "" };
     let (centre, factor) = (short(feature.centre), short(feature.scale));
     let indicator = if made.features.len() > 1 {
         "; an indicator of missing values"
@@ -145,7 +146,7 @@ fn treatment(scale: Scale, made: &Made) -> String {
     };
     match scale {
         Scale::None => format!("{meaning}{clip}{log}not scaled: centre {centre}{indicator}"),
-        _ => format!("{meaning}{clip}{log}{scale}: centre {centre}, scale {factor}{indicator}"),
+        _ => format!("{meaning}{clip}{log}{ranks}{scale}: centre {centre}, scale {factor}{indicator}"),
     }
 }
 

@@ -9,6 +9,7 @@ use super::kept::Kept;
 use super::measure::{Candidate, Numbers, Values};
 use super::options::{FeatureOptions, Missing, Scale};
 use super::preparation::bend;
+use super::ranks::Ranks;
 use super::{all_or_first_bad, room_for, scan};
 use crate::data::BatchSource;
 use crate::error::Result;
@@ -32,6 +33,8 @@ pub(super) struct Settled {
     pub(super) clip: Option<[f64; 2]>,
     /// The unit of the logarithm, and what it does to the skewness.
     pub(super) log: Option<LogReport>,
+    /// The ranks that take the place of the values, where they do.
+    pub(super) ranks: Option<Ranks>,
     /// The median of the values as they came, where it was asked for.
     pub(super) median: Option<f64>,
     /// Of the bent values.
@@ -48,6 +51,7 @@ fn first_look(numbers: &Numbers, choice: &Choice, n_rows: usize) -> Settled {
         log: { numbers.shape.as_ref() }
             .filter(|_| n_rows > 1)
             .and_then(|shape| logarithm(shape, choice.log == Some(true), n_rows)),
+        ranks: None,
         median: None,
         mean: numbers.moments.mean(),
         // A single row has no spread to scale by.
@@ -80,6 +84,7 @@ struct Questions {
     clip: Option<f64>,
     median: bool,
     quartiles: bool,
+    ranks: bool,
 }
 
 impl Questions {
@@ -89,11 +94,12 @@ impl Questions {
             clip: options.clip.filter(|_| n_rows > 1 && numbers.may_bend()),
             median: fills,
             quartiles: options.scale == Scale::Robust,
+            ranks: options.scale == Scale::Rank && n_rows > 1 && !numbers.is_flag(),
         }
     }
 
     fn any(&self, settled: &Settled) -> bool {
-        self.clip.is_some() || self.median || self.quartiles || settled.log.is_some()
+        self.clip.is_some() || self.median || self.quartiles || self.ranks || settled.log.is_some()
     }
 
     /// The answers, from all values that are not missing.
@@ -107,8 +113,13 @@ impl Questions {
             settled.clip = (low < high).then_some([low, high]);
         }
         let unit = settled.log.as_ref().map(|log| log.unit);
-        if unit.is_some() || settled.clip.is_some() {
+        if unit.is_some() || settled.clip.is_some() || self.ranks {
             values.iter_mut().for_each(|v| *v = bend(*v, settled.clip, unit));
+            if self.ranks {
+                let ranks = Ranks::of(values);
+                values.iter_mut().for_each(|v| *v = ranks.rank(*v));
+                settled.ranks = Some(ranks);
+            }
             let mut moments = Moments::default();
             moments.add_all(values);
             (settled.mean, settled.std) = (moments.mean(), moments.std());

@@ -187,6 +187,15 @@ fn snap(
     snapped: &mut [f32],
 ) -> u64 {
     fill_missing(values, feature.fill, n_missing);
+    if feature.ranks.is_some() {
+        let mut n_clipped = 0;
+        for (out, &v) in snapped.iter_mut().zip(&*values) {
+            let z = feature.z(v);
+            n_clipped += u64::from(grid.clips(z));
+            *out = grid.snap(z);
+        }
+        return n_clipped;
+    }
     widest(Snap {
         values,
         feature,
@@ -275,7 +284,7 @@ fn fill_missing(values: &mut [f64], fill: f64, n_missing: Option<&mut [f32]>) {
     values.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = fill);
 }
 
-/// Values, none of them missing, on the grid; gives how many lie beyond it.
+/// Values, none of them missing, of a feature without ranks, on the grid; gives how many lie beyond it.
 struct Snap<'s> {
     values: &'s [f64],
     feature: &'s FeaturePreparation,
@@ -290,7 +299,7 @@ impl Kernel for Snap<'_> {
     fn run(self) -> u64 {
         let mut n_clipped = 0;
         for (out, &v) in self.out.iter_mut().zip(self.values) {
-            let z = self.feature.z(v);
+            let z = self.feature.z_unranked(v);
             n_clipped += u64::from(self.grid.clips(z));
             *out = self.grid.snap(z);
         }
@@ -347,7 +356,7 @@ mod tests {
         ] {
             for (batch_rows, chunk_bytes) in [(150, usize::MAX), (64, 1), (7, 1000)] {
                 let table = table.in_batches_of(batch_rows);
-                for scale in [Scale::Zscore, Scale::Robust] {
+                for scale in [Scale::Zscore, Scale::Robust, Scale::Rank] {
                     let options = FeatureOptions {
                         scale,
                         ..Default::default()

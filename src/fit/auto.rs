@@ -56,7 +56,8 @@ pub fn sweep(
     })
 }
 
-/// Fits the number of clusters that a sweep chooses: what [`super::fit`] with that number gives, and the sweep.
+/// Fits the number of clusters that a sweep chooses: what [`super::fit`] with that number gives, and the sweep, which
+/// looks at all rows even where the fit leaves some out.
 ///
 /// `options.n_clusters` is not looked at.
 ///
@@ -71,11 +72,8 @@ pub fn fit_auto(
 ) -> Result<(Fit, Sweep)> {
     with_job(source, backend, options, select, observer, |job| {
         let mut clock = Clock::new(observer);
-        let ready = job.ready(&mut clock)?;
+        let mut ready = job.ready(&mut clock)?;
         let mut swept = job.sweep(&ready, select, &mut clock)?;
-        clock.stage("assign");
-        let run = swept.take_chosen(backend, &ready.prepared.tiles)?;
-        clock.end();
         let chosen = FitOptions {
             n_clusters: swept.sweep.decision.k,
             ..options.clone()
@@ -84,7 +82,14 @@ pub fn fit_auto(
             options: &chosen,
             ..*job
         };
-        Ok((job.finish(ready, run, clock)?, swept.sweep.told(options.min_cell)))
+        clock.stage("assign");
+        let (run, trim) = if chosen.trim > 0.0 {
+            job.cluster(&mut ready)?
+        } else {
+            (swept.take_chosen(backend, &ready.prepared.tiles)?, None)
+        };
+        clock.end();
+        Ok((job.finish(ready, run, trim, clock)?, swept.sweep.told(options.min_cell)))
     })
 }
 

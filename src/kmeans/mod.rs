@@ -6,10 +6,12 @@ mod params;
 mod potential;
 mod seeding;
 mod swap;
+mod trim;
 
 pub use lloyd::{KMeansFit, StopReason, fit, fit_many};
 pub use params::{Init, KMeansParams, MAX_CLUSTERS};
 pub use seeding::{SAMPLE_ROWS, Seeding};
+pub use trim::{Trim, fit_trimmed};
 
 /// Something that happened in a long job, for a progress display.
 #[derive(Debug, Clone, PartialEq)]

@@ -84,6 +84,7 @@ pub(crate) fn model(customers: &RecordBatch) -> Model {
     model.confidence = Confidence {
         boundary_margin: Some(0.125),
         outlier_distances: outlier_distances(&assignment, 3, grid),
+        unassign_outliers: false,
     };
     model
 }

@@ -44,6 +44,7 @@ fn reports(names: &[String], k: usize) -> [String; 2] {
         created: "2024-12-31T00:00:00Z".into(),
         started: Instant::now(),
         data: vec![HOSTILE[0].into()],
+        config: None,
         inputs: vec![InputRecord {
             path: HOSTILE[1].into(),
             absolute_path: HOSTILE[1].into(),

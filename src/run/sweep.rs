@@ -63,6 +63,7 @@ fn record(
         inputs: context.inputs.clone(),
         n_rows: swept.n_rows as u64,
         n_features: swept.n_features,
+        config: context.config.clone(),
         options: options_record(&chosen, &swept.preparation)?,
         columns: columns.map_err(|source| Error::Internal(format!("the columns cannot be written: {source}")))?,
         device: context.device.clone(),

@@ -1,5 +1,7 @@
 //! How far a row's segment can be relied on: whether it sits on a boundary, and whether it is like its segment at all.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,8 @@ pub struct Confidence {
     pub boundary_margin: Option<f64>,
     /// Per segment, the distance beyond which a row is an outlier: [`outlier_distances`]. Empty where unknown.
     pub outlier_distances: Vec<Option<f64>>,
+    /// Whether outliers get no segment, and are not profiled with one.
+    pub unassign_outliers: bool,
 }
 
 impl Confidence {
@@ -54,6 +58,24 @@ impl Confidence {
         let numbered = pairs.into_iter().enumerate().filter(|pair| pair.1 > 0);
         let pair = |place: usize| [(place / n_segments) as u32, (place % n_segments) as u32];
         numbered.map(|(place, n)| (pair(place), n)).collect()
+    }
+
+    /// A row's segment, from 0: none for outliers, where they get none.
+    #[must_use]
+    pub fn segment(&self, assignment: &Assignment, row: usize) -> Option<u32> {
+        let is_out = self.unassign_outliers && self.outlier_score(assignment, row).is_some_and(|score| score > 1.0);
+        (!is_out).then(|| assignment.labels[row])
+    }
+
+    /// The segments of all rows, from 0; `n_segments` for rows that get none.
+    #[must_use]
+    pub fn segments<'a>(&self, assignment: &'a Assignment, n_segments: usize) -> Cow<'a, [u32]> {
+        if !self.unassign_outliers {
+            return Cow::Borrowed(&assignment.labels);
+        }
+        let rows = (0..assignment.n_rows()).into_par_iter().with_min_len(1 << 14);
+        let segment = |row| self.segment(assignment, row).unwrap_or(n_segments as u32);
+        Cow::Owned(rows.map(segment).collect())
     }
 
     /// Counts boundary rows and outliers among all rows.
@@ -189,6 +211,7 @@ mod tests {
         let confidence = Confidence {
             boundary_margin: Some(0.5),
             outlier_distances: vec![Some(0.5), None],
+            unassign_outliers: false,
         };
         let flags = |confidence: &Confidence| [0, 1, 2, 3].map(|row| confidence.is_boundary(&assignment, row));
         assert_eq!(flags(&confidence), [Some(true), Some(true), Some(false), Some(true)]);
@@ -197,6 +220,16 @@ mod tests {
         assert_eq!(scores, [Some(2.0), None, Some(2.0)]);
         let counts = confidence.counts(&assignment, 2);
         assert_eq!((counts.n_boundary, counts.n_outliers), (vec![1, 2], vec![2, 0]));
+        assert_eq!(*confidence.segments(&assignment, 2), [0, 1, 0, 1]);
+        let strict = Confidence {
+            unassign_outliers: true,
+            ..confidence.clone()
+        };
+        assert_eq!(*strict.segments(&assignment, 2), [2, 1, 2, 1]);
+        assert_eq!(
+            [strict.segment(&assignment, 0), strict.segment(&assignment, 3)],
+            [None, Some(1)]
+        );
         let alone = Assignment {
             runners_up: vec![NO_CLUSTER; 4],
             ..assignment.clone()

@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::Confidence;
-use crate::features::{FeaturePreparation, Preparation, ValueKind};
+use crate::features::{FeaturePreparation, Instant, Preparation, ValueKind};
 use crate::grid::{CENTROID_SCALE, MAX_GRID};
 use crate::tiles::Centroids;
 
@@ -32,6 +32,8 @@ pub struct Explanation {
     pub margin: Option<f64>,
     /// See [`Confidence::is_boundary`].
     pub is_boundary: Option<bool>,
+    /// See [`Confidence::outlier_score`]: above 1, the row is an outlier.
+    pub outlier_score: Option<f64>,
     /// What speaks most for the segment first.
     pub reasons: Vec<Reason>,
     /// For each column that can do it alone, the smallest change that moves the row; the smallest of all first.
@@ -152,6 +154,8 @@ impl<'m> Explainer<'m> {
             distance_2,
             margin,
             is_boundary: margin.zip(limit).map(|(margin, limit)| margin <= limit),
+            outlier_score: { self.confidence.outlier_distances.get(placed.nearest).copied().flatten() }
+                .map(|limit| distance / limit),
             reasons: self.reasons(raw, &placed, runner_up),
             changes: self.changes(raw, &placed),
         }
@@ -247,8 +251,20 @@ impl<'m> Explainer<'m> {
         let feature = &self.preparation.features[at];
         let centre = self.centroids.row(cluster)[at];
         let centre = feature.original(self.preparation.grid.centroid_value(centre));
-        if self.is_amount(at) && feature.kind != ValueKind::Bool {
-            return amount(feature, centre);
+        match &feature.kind {
+            // A centre is no point in time; its day says enough.
+            ValueKind::DaysBefore(newest) => {
+                let centre = newest.before(centre);
+                return Value::Text(
+                    Instant {
+                        nanosecond: 0,
+                        ..centre
+                    }
+                    .to_string(),
+                );
+            }
+            kind if self.is_amount(at) && *kind != ValueKind::Bool => return amount(feature, centre),
+            _ => {}
         }
         Value::Share(match raw[at] {
             v if v.is_nan() => return Value::Missing,
@@ -379,7 +395,7 @@ fn amount(feature: &FeaturePreparation, v: f64) -> Value {
     match &feature.kind {
         _ if v.is_nan() => Value::Missing,
         ValueKind::Bool => Value::Flag(v == 1.0),
-        ValueKind::DaysBefore(newest) => Value::Text(newest.before(v).to_string()),
+        ValueKind::DaysBefore(newest) => Value::Text(newest.before(v).to_the_microsecond().to_string()),
         _ => Value::Number(v),
     }
 }

@@ -211,6 +211,7 @@ mod tests {
             kind,
             clip: None,
             log_unit: None,
+            ranks: None,
             centre: 0.0,
             scale: 1.0,
             weight: 1.0,

@@ -248,6 +248,7 @@ mod tests {
         let confidence = Confidence {
             boundary_margin: Some(found.boundary_margin(&assignment)),
             outlier_distances: Vec::new(),
+            unassign_outliers: false,
         };
         let (fresh, _) = flips(&data, &RowKeys::RowNumber, 2, 77, 16);
         assert_ne!(found.rows, fresh.rows, "another order, so other draws");
@@ -262,6 +263,7 @@ mod tests {
         let planted = Confidence {
             boundary_margin: Some(0.5),
             outlier_distances: Vec::new(),
+            unassign_outliers: false,
         };
         assert!(fresh.shares(&assignment, &planted)[0].1 < 0.15);
         let counts = confidence.counts(&assignment, 3);

@@ -292,6 +292,30 @@ impl TileSet {
         pieces
     }
 
+    /// Gives every row a weight of its own, 1 where there was none.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn try_weigh(&mut self) -> Result<()> {
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.weights.is_none()) {
+            let bytes = chunk.n_rows as u64 * size_of::<u32>() as u64;
+            chunk.weights = Some(filled(chunk.n_rows, 1).map_err(|_| Error::OutOfMemory {
+                what: "the weights of the rows".into(),
+                bytes,
+            })?);
+        }
+        self.weighted = true;
+        Ok(())
+    }
+
+    /// Changes the weight of a row.
+    ///
+    /// # Panics
+    /// If the set is not weighted, the weight is above [`MAX_WEIGHT`] or the row does not exist.
+    pub fn set_weight(&mut self, row: usize, weight: u32) {
+        self.fill_weights(row, &[weight]);
+    }
+
     /// Writes the integer weights of rows `first_row ..`.
     ///
     /// # Panics

@@ -141,6 +141,11 @@ fn no_output_holds_a_canary() {
     everything += &said(&sandbox, "typical run --ids typical.parquet", 0);
     everything += &said(&sandbox, "typical run --json", 0);
     everything += &said(&sandbox, "rename run 1=First --json", 0);
+    everything += &said(&sandbox, "init people.parquet --id customer --carry branch -v", 0);
+    everything += &as_text(&sandbox.path("kohort.toml"), |_| true);
+    everything += &said(&sandbox, "config show --origin fit", 0);
+    everything += &said(&sandbox, "fit -k 3 --device cpu --out configured", 0);
+    everything += &as_text(&sandbox.path("configured/run.json"), |_| true);
     for name in [
         "run.json",
         "model.json",

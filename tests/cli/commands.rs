@@ -71,6 +71,107 @@ fn a_fit_is_told_and_written() {
 }
 
 #[test]
+fn trimmed_rows_and_ranks_are_recorded_and_verified() {
+    let sandbox = Sandbox::new();
+    for (options, n_trimmed) in [("--trim 5%", Some(12)), ("--scale rank", None)] {
+        let record = object(&sandbox, &format!("{FIT} {options} --overwrite --json"));
+        assert_eq!(record["n_trimmed"].as_u64(), n_trimmed, "{options}");
+        // What is left out of the centroids is a customer all the same.
+        let n_rows = record["segments"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|segment| &segment["n_rows"]);
+        assert_eq!(n_rows.map(|n| n.as_u64().unwrap()).sum::<u64>(), 240, "{options}");
+        assert_eq!(
+            object(&sandbox, "verify run --threads 1 --json")["matches"],
+            true,
+            "{options}"
+        );
+        ok(&sandbox, "score run customers.parquet --out scored.parquet --overwrite");
+        assert_eq!(
+            segments(&sandbox, "run/assignments.parquet"),
+            segments(&sandbox, "scored.parquet"),
+            "{options}"
+        );
+    }
+}
+
+#[test]
+fn outliers_get_no_segment_where_that_is_asked() {
+    let sandbox = Sandbox::new();
+    // Two groups of 60, and 3 rows far from both.
+    let spend = |row: u32| match row {
+        0..60 => f64::from(row % 7),
+        60..120 => 1000.0 + f64::from(row % 7),
+        _ => 1500.0,
+    };
+    let columns: [(&str, ArrayRef); 2] = [
+        (
+            "customer_id",
+            Arc::new(arrow::array::Int64Array::from_iter_values(0..123)),
+        ),
+        ("spend", Arc::new(Float64Array::from_iter_values((0..123).map(spend)))),
+    ];
+    sandbox.write("far.parquet", &columns);
+    let fit = "fit far.parquet -k 2 --id customer_id --log none --device cpu --out far --json --min-cell 1 --outliers";
+    let flagged = object(&sandbox, &format!("{fit} flag"));
+    assert_eq!(
+        (
+            flagged["n_unassigned"].as_u64(),
+            flagged["segments"][0]["n_rows"].as_u64()
+        ),
+        (Some(0), Some(63))
+    );
+    let unassigned = object(&sandbox, &format!("{fit} unassign --overwrite"));
+    assert_eq!(unassigned["labels_hash"], flagged["labels_hash"]);
+    assert_eq!(unassigned["n_unassigned"], 3);
+    assert_eq!(unassigned["segments"][0]["n_rows"], 60);
+    let scored = object(
+        &sandbox,
+        "score far far.parquet --out far.scored.parquet --min-cell 1 --json",
+    );
+    assert_eq!(
+        (&scored["n_unassigned"], &scored["segments"][0]["n_rows"]),
+        (&3.into(), &60.into())
+    );
+    for name in ["far/assignments.parquet", "far.scored.parquet"] {
+        let file = File::open(sandbox.path(name)).unwrap();
+        let batch = ParquetRecordBatchReaderBuilder::try_new(file)
+            .unwrap()
+            .build()
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
+        let segments = batch.column_by_name("segment").unwrap();
+        assert_eq!(
+            (0..123).filter(|&row| segments.is_null(row)).collect::<Vec<_>>(),
+            [120, 121, 122],
+            "{name}"
+        );
+    }
+    assert!(ok(&sandbox, "explain far --id 121").contains("so that it gets none"));
+    let typical = object(&sandbox, "typical far --ids far.typical.parquet -n 70 --json");
+    assert_eq!(typical["n_ids"], 120, "no row without a segment is typical of one");
+    assert_eq!(object(&sandbox, "verify far --json")["matches"], true);
+    let told = object(
+        &sandbox,
+        &format!("{fit} unassign --overwrite").replace(" --min-cell 1", ""),
+    );
+    let few = serde_json::json!([1, 10]);
+    assert_eq!(told["n_unassigned"], few);
+    assert!(
+        told["segments"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|segment| segment["n_rows"].is_array())
+    );
+    assert!(told["n_outliers_of_all"] == few);
+}
+
+#[test]
 fn a_fit_tells_its_warnings_and_what_it_left_out() {
     let sandbox = Sandbox::new();
     let args = "fit customers.parquet -k 1 --device cpu --features *_days,age --weight n_orders --scale robust";

@@ -5,6 +5,8 @@
 mod bench;
 mod canaries;
 mod commands;
+mod completions;
+mod config;
 mod errors;
 mod exit_codes;
 mod explain;

@@ -56,6 +56,7 @@ impl Sandbox {
         ] {
             command.env(name, value);
         }
+        command.env_remove("KOHORT_REQUIRE_GPU");
         command
     }
 

@@ -104,13 +104,6 @@ impl Policy {
         self.coarse
     }
 
-    /// The bounds are gone.
-    pub(super) fn restart(&mut self) {
-        if let Mode::Groups { .. } = self.mode {
-            self.mode = Mode::Watch;
-        }
-    }
-
     /// The coming pass makes bounds of groups anew.
     pub(super) fn start_groups(&mut self) {
         self.mode = Mode::Groups { all: true };

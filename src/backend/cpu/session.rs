@@ -21,9 +21,8 @@ use crate::tiles::{BLOCK, Centroids, TileSet};
 pub(super) struct CpuSession<'d> {
     backend: &'d CpuBackend,
     data: &'d TileSet,
+    /// Of the last pass; empty before the first.
     labels: Vec<u32>,
-    /// Whether a pass has filled `labels`.
-    labelled: bool,
     /// What later passes have of earlier ones with centroids of the same shape; `None` before the first pass.
     kept: Option<Kept>,
     /// See [`usual_norm`]; computed when first asked for.
@@ -52,8 +51,7 @@ impl<'d> CpuSession<'d> {
         Self {
             backend,
             data,
-            labels: labels(data.n_rows()),
-            labelled: false,
+            labels: Vec::new(),
             kept: None,
             usual_norm: OnceCell::new(),
         }
@@ -97,12 +95,13 @@ impl CpuSession<'_> {
         let kept = self.kept.take().filter(|kept| kept.shape == shape);
         let from_scratch = kept.is_none();
         let mut kept = kept.unwrap_or_else(|| self.start(centroids));
-        if two {
-            kept.forget_bounds(centroids);
-        } else if !from_scratch {
+        if !two && !from_scratch {
             kept.follow(centroids, self.data, &self.labels, self.backend);
         }
-        let first = !self.labelled;
+        let first = self.labels.is_empty();
+        if first {
+            self.labels = labels(self.data.n_rows());
+        }
         // Where sums begin anew among labels, those that a coarse look leaves open could not be counted as moved.
         let coarse = (kept.policy.is_coarse() && from_scratch == first)
             .then(|| self.coarse_table(centroids))
@@ -121,7 +120,6 @@ impl CpuSession<'_> {
     /// Takes back what was lent to a pass, and gives what came of it.
     fn end(&mut self, mut kept: Kept, plan: &PassPlan<'_>) -> (Pass, Tally) {
         let tally = kept.end_pass(plan, self.data.n_rows());
-        self.labelled = true;
         let n_rows = self.data.n_rows() as u64;
         let pass = Pass {
             partial: lock(&kept.sums).clone(),
@@ -133,7 +131,7 @@ impl CpuSession<'_> {
         (pass, tally)
     }
 
-    /// A pass that labels all rows; with places for runners-up, it finds these as well.
+    /// A pass that labels all rows; with places for runners-up, it finds these as well, and keeps no bounds.
     fn pass(&mut self, centroids: &Centroids, runners_up: &mut [u32]) -> (Pass, Tally) {
         let (mut kept, plan) = self.begin(centroids, !runners_up.is_empty());
         let shares = kept.shares(&plan, self.data, [&mut self.labels, runners_up], self.backend);
@@ -226,13 +224,16 @@ impl Session for CpuSession<'_> {
     }
 
     fn assign_two_nearest(&mut self, centroids: &Centroids) -> Result<(Pass, TwoNearest)> {
+        if let Some(kept) = &mut self.kept {
+            // Of no more use, and as large as what comes in their place.
+            (kept.bounds, kept.groups) = (None, None);
+        }
         let mut runners_up = labels(self.data.n_rows());
         let (pass, tally) = self.pass(centroids, &mut runners_up);
-        // A copy of them would take as long as a pass over few features.
-        self.labelled = false;
         self.kept = None;
         let nearest = TwoNearest {
-            labels: std::mem::replace(&mut self.labels, labels(self.data.n_rows())),
+            // A copy of them would take as long as a pass over few features.
+            labels: std::mem::take(&mut self.labels),
             runners_up,
             may_have_ties: tally.n_ties > 0,
             n_doubtful: 0,
@@ -275,16 +276,6 @@ impl Kept {
             groups: self.groups.as_ref().map(|groups| groups.view(plan.centroids)),
             ..plan
         }
-    }
-
-    /// Before a pass that labels rows and keeps no bounds.
-    fn forget_bounds(&mut self, centroids: &Centroids) {
-        self.centroids.clone_from(centroids);
-        if let Some(bounds) = &mut self.bounds {
-            bounds.blocks.fill(UNKNOWN);
-        }
-        self.groups = None;
-        self.policy.restart();
     }
 
     /// The shares of a pass.
