@@ -5,8 +5,10 @@
 use std::time::Instant;
 
 use kohort::backend::cpu::CpuBackend;
+use kohort::cells::MinCell;
 use kohort::features::{FeatureOptions, prepare};
 use kohort::fit::{FitOptions, fit};
+use kohort::segments::ConfidenceCounts;
 use kohort::select::Flips;
 use kohort::tiles::MAX_CHUNK_BYTES;
 use kohort::workload::Workload;
@@ -56,7 +58,11 @@ fn main() {
         );
         let fresh = fresh.expect("resamples").expect("more than one segment");
         let [(n_flagged, flagged), (n_others, others)] = fresh.shares(&fitted.assignment, &fitted.model.confidence);
-        let deciles = fresh.report(&fitted.assignment, 0.0, &vec![0; k]).deciles;
+        let none = ConfidenceCounts {
+            n_boundary: vec![0; k],
+            n_outliers: vec![0; k],
+        };
+        let deciles = fresh.report(&fitted.assignment, 0.0, &none, MinCell::default()).deciles;
         let deciles: Vec<String> = deciles
             .iter()
             .map(|decile| format!("{:.1}", 100.0 * decile.share_flipped))

@@ -13,19 +13,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::backend::cpu::CpuBackend;
+use crate::cells::{Count, MinCell};
 use crate::data::{BatchSource, Consume, DuplicateIds, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{
-    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, carried_columns, learn_and_keep,
-    outcome_columns, prepare_kept,
+    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, Role, ValueKind, carried_columns,
+    learn_and_keep, outcome_columns, prepare_kept,
 };
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason, Trim};
 use crate::model::Model;
 use crate::nested::{Grower, Grown, Node, Paths, SplitRule, Tried, check_rules, describe};
 use crate::partial::ClusterPartial;
 use crate::segments::{
-    Assignment, BoundaryReport, Confidence, OutcomeProfile, Profile, adds_up, labels_hash, outcomes, outlier_distances,
-    profile,
+    Assignment, BoundaryReport, Confidence, N_TYPICAL, OutcomeProfile, Profile, SegmentName, adds_up, draft_names,
+    labels_hash, outcomes, outlier_distances, profile, typical_rows,
 };
 use crate::select::{Flips, N_RESAMPLES};
 use crate::sys::return_freed_memory;
@@ -33,6 +34,9 @@ use crate::tiles::{Centroids, MAX_CHUNK_BYTES, RowKeys};
 
 /// Largest chunk where no device takes chunks as they are: memory is let go chunk by chunk at the end of a fit.
 const HOST_CHUNK_BYTES: usize = 128 << 20;
+
+/// Most rows that stand for a segment.
+const MOST_TYPICAL: usize = 1000;
 
 /// Where the first centroids come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,6 +90,8 @@ pub struct FitOptions {
     pub threads: usize,
     /// Which segments are split again, in this order.
     pub levels: Vec<SplitRule>,
+    /// The least number of rows that is told of, and that figures are told of: see [`crate::cells`]. Changes no segment.
+    pub min_cell: MinCell,
 }
 
 impl FitOptions {
@@ -112,6 +118,7 @@ impl FitOptions {
             chunk_bytes: MAX_CHUNK_BYTES,
             threads: 0,
             levels: Vec::new(),
+            min_cell: MinCell::default(),
         }
     }
 
@@ -193,8 +200,8 @@ pub struct Fit {
     pub outcomes: Vec<OutcomeProfile>,
     /// How the rows on a boundary were found, and how many there are.
     pub boundary: Option<BoundaryReport>,
-    /// Rows of each segment that are outliers.
-    pub n_outliers: Vec<u64>,
+    /// Rows of each segment that are outliers, and of all, as they may be told.
+    pub n_outliers: (Vec<Count>, Count),
     /// Segments of segments, where those were asked for.
     pub nested: Option<Nested>,
     /// Figures of the run.
@@ -239,8 +246,8 @@ pub struct FitSummary {
     pub inertia_exact: u128,
     /// Row decisions that needed exact arithmetic. Diagnostic: may differ between devices.
     pub n_doubtful: u64,
-    /// Outliers that got no segment.
-    pub n_unassigned: u64,
+    /// Outliers that got no segment, as they may be told.
+    pub n_unassigned: Count,
     /// Rows that moved no centroid, and are not in the inertia; `None` where none were to be left out.
     pub n_trimmed: Option<u64>,
     /// Row decisions in all.
@@ -372,9 +379,10 @@ impl Job<'_> {
         } = ready;
         let Learned {
             preparation,
-            columns,
+            mut columns,
             mut warnings,
         } = learned;
+        let min_cell = self.options.min_cell;
         let n_segments = run.centroids.n_clusters();
         if n_segments < self.options.n_clusters {
             warnings.push(fewer_segments(n_segments, self.options.n_clusters));
@@ -423,27 +431,48 @@ impl Job<'_> {
         };
         let counts = confidence.counts(&assignment, n_segments);
         let boundary = flips.zip(confidence.boundary_margin);
-        let boundary = boundary.map(|(flips, margin)| flips.report(&assignment, margin, &counts.n_boundary));
+        let boundary = boundary.map(|(flips, margin)| flips.report(&assignment, margin, &counts, min_cell));
+        // Of so many rows that few are told of, none stand for others.
+        let n_typical = match min_cell.get() as usize {
+            n @ ..=MOST_TYPICAL => N_TYPICAL.max(n),
+            _ => 0,
+        };
+        let typical = typical_rows(&assignment, &keys, n_segments, n_typical);
         let segments = confidence.segments(&assignment, n_segments);
-        // Rows without a segment are profiled as one more, which is not told.
-        let n_unassigned = segments
-            .iter()
-            .filter(|&&segment| segment as usize == n_segments)
-            .count();
-        let n_profiled = n_segments + usize::from(n_unassigned > 0);
-        let mut profile = profile(self.source, &preparation, &segments, n_profiled)?;
+        // Rows without a segment are profiled as one more, of which only the number is told.
+        let some_unassigned = segments.iter().any(|&segment| segment as usize == n_segments);
+        let n_profiled = n_segments + usize::from(some_unassigned);
+        let mut profile = profile(self.source, &preparation, &segments, n_profiled, &typical, min_cell)?;
+        let n_unassigned = { profile.segments.get(n_segments) }.map_or(Count::Exact(0), |rest| rest.count);
         profile.segments.truncate(n_segments);
         let schema = self.source.schema();
         let outcome_columns = outcome_columns(schema, &self.options.features)?;
-        let mut outcomes = outcomes(self.source, &outcome_columns, &segments, n_profiled)?;
+        let mut outcomes = outcomes(self.source, &outcome_columns, &segments, n_profiled, min_cell)?;
         outcomes
             .iter_mut()
             .for_each(|outcome| outcome.segments.truncate(n_segments));
         drop(segments);
+        let n_outliers = match n_unassigned {
+            // The sizes of the segments are told without them.
+            Count::Between(_, most) => (vec![Count::Between(0, most); n_segments], n_unassigned),
+            Count::Exact(_) => counts.told_outliers(&assignment.counts(n_segments), min_cell),
+        };
+        let segment_names = draft_names(&preparation, &profile)
+            .into_iter()
+            .map(SegmentName::draft)
+            .collect();
+        tell_missing(&mut columns, &preparation, &profile, summary.n_rows as u64);
         let carried_columns = carried_columns(schema, &self.options.features)?;
         let describe = |grown: Grown| -> Result<Nested> {
             Ok(Nested {
-                nodes: describe(self.source, &preparation, &outcome_columns, &grown.paths, &profile)?,
+                nodes: describe(
+                    self.source,
+                    &preparation,
+                    &outcome_columns,
+                    &grown.paths,
+                    &profile,
+                    min_cell,
+                )?,
                 paths_hash: self::labels_hash(&keys, &grown.paths.of_row),
                 paths: grown.paths,
                 tried: grown.tried,
@@ -451,6 +480,7 @@ impl Job<'_> {
             })
         };
         let nested = nested.map(describe).transpose()?;
+        let is_told = profile.segments.iter().all(|segment| segment.count.exact().is_some());
         clock.end();
         Ok(Fit {
             model: Model {
@@ -459,8 +489,10 @@ impl Job<'_> {
                 id_columns: self.options.features.id.clone(),
                 weight_column: self.options.features.weight.clone(),
                 segment_counts: profile.segments.iter().map(|segment| segment.count).collect(),
+                segment_names,
                 confidence,
-                sums: adds_up(&run.partial).then_some(run.partial),
+                // They would tell how many rows there are.
+                sums: (is_told && adds_up(&run.partial)).then_some(run.partial),
                 splits,
             },
             assignment,
@@ -471,10 +503,10 @@ impl Job<'_> {
             profile,
             outcomes,
             boundary,
-            n_outliers: counts.n_outliers,
+            n_outliers,
             nested,
             summary: FitSummary {
-                n_unassigned: n_unassigned as u64,
+                n_unassigned,
                 stages: clock.stages,
                 ..summary
             },
@@ -484,6 +516,8 @@ impl Job<'_> {
 
     /// Splits the segments of a finished k-means run.
     fn split(&self, preparation: &Preparation, prepared: &Prepared, keys: &RowKeys, run: &KMeansFit) -> Result<Grown> {
+        let min_cell = self.options.min_cell;
+        let told = min_cell.parts(&run.partial.counts);
         let grower = Grower {
             backend: self.backend,
             host: self.host,
@@ -493,6 +527,8 @@ impl Job<'_> {
             inertia_unit: inertia_unit(preparation, prepared),
             row_weight: prepared.weight_step.map_or(1.0, |step| 1.0 / step),
             observer: self.observer,
+            min_cell: min_cell.get(),
+            is_told: &told.iter().map(|count| count.exact().is_some()).collect::<Vec<_>>(),
         };
         grower.grow(&run.nearest.labels, run.centroids.n_clusters(), &self.options.levels)
     }
@@ -517,7 +553,7 @@ impl Job<'_> {
             stop_reason: run.stop_reason,
             inertia: run.inertia as f64 * inertia_unit(preparation, prepared),
             inertia_exact: run.inertia,
-            n_unassigned: 0,
+            n_unassigned: Count::Exact(0),
             n_trimmed: trimmed.map(|trim| trim.n_rows() as u64),
             n_doubtful: run.n_doubtful,
             n_assigned: run.n_assigned,
@@ -534,6 +570,17 @@ impl Job<'_> {
             InitChoice::Random => Init::Random,
             InitChoice::Centroids(given) => Init::Centroids(given.on_grid(preparation, self.options.n_clusters)?),
         })
+    }
+}
+
+/// Tells of every column as many missing values as the profile does.
+fn tell_missing(columns: &mut [ColumnReport], preparation: &Preparation, profile: &Profile, n_rows: u64) {
+    let features = || preparation.features.iter().zip(&profile.overall);
+    for column in columns.iter_mut().filter(|column| column.role == Role::Feature) {
+        let mut own = features().filter(|(feature, _)| feature.column == column.column);
+        if let Some((_, figures)) = own.find(|(feature, _)| feature.kind != ValueKind::Missing) {
+            column.n_missing = Count::Exact(n_rows).minus(figures.count);
+        }
     }
 }
 

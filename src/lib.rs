@@ -25,11 +25,12 @@
 //! ([`data::FileSource`]). The modules are layers, see `ARCHITECTURE.md`; imports go downwards only:
 //!
 //! [`fit`], [`run`], [`report`], [`mod@bench`] → [`model`], [`segments`], [`artifact`] → [`kmeans`], [`metrics`] → [`backend`] → [`features`],
-//! [`data`], [`workload`] → [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`].
+//! [`data`], [`workload`] → [`tiles`], [`partial`] → [`error`], [`grid`], [`rng`], [`num`], [`cells`].
 
 pub mod artifact;
 pub mod backend;
 pub mod bench;
+pub mod cells;
 pub mod data;
 pub mod error;
 pub mod features;

@@ -5,12 +5,13 @@ mod explain;
 pub(crate) mod fixture;
 
 use crate::backend::Backend;
+use crate::cells::Count;
 use crate::data::{BatchSource, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{self, Preparation};
 use crate::nested::{Paths, Split, descend};
 use crate::partial::ClusterPartial;
-use crate::segments::{Assignment, Confidence, labels_hash};
+use crate::segments::{Assignment, Confidence, SegmentName, labels_hash};
 use crate::tiles::{Centroids, RowKeys};
 
 /// Everything needed to say which segment a new row belongs to. Holds no data of any row.
@@ -24,8 +25,10 @@ pub struct Model {
     pub id_columns: Vec<String>,
     /// The column of weights in the fit, where there was one; scoring needs none.
     pub weight_column: Option<String>,
-    /// Rows of the training data in each segment.
-    pub segment_counts: Vec<u64>,
+    /// Rows of the training data in each segment, as they may be told.
+    pub segment_counts: Vec<Count>,
+    /// What the segments are called.
+    pub segment_names: Vec<SegmentName>,
     /// From where on a row sits on a boundary or is an outlier.
     pub confidence: Confidence,
     /// Exact sums and weights of the rows of each segment, from which coarser groups come; none in a model of a version

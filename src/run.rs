@@ -1,7 +1,9 @@
 //! Layer 6: a fit and its run directory, and the way back from one to the other.
 
+mod rename;
 mod sweep;
 
+pub use rename::rename;
 pub use sweep::write_sweep;
 
 use std::io::Write;
@@ -14,14 +16,14 @@ use crate::artifact::{
     write_assignments_carrying, write_profile,
 };
 use crate::backend::cpu::CpuBackend;
+use crate::cells::MinCell;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::features::Preparation;
 use crate::fit::{Fit, FitOptions, InitCentroids, InitChoice, Nested};
 use crate::model::Model;
 use crate::nested::{Node, Tried};
-use crate::report::Report;
-use crate::segments::draft_names;
+use crate::report::{Report, profile_record};
 use crate::tiles::MAX_CHUNK_BYTES;
 
 /// What a run directory says besides the fit itself.
@@ -84,7 +86,9 @@ pub fn write(
     })?;
     let mut record = record(fit, options, context, started.elapsed().as_secs_f64())?;
     record.selection = selection;
-    let report = Report::new(fit, &record);
+    let content = profile_record(fit, options.min_cell);
+    dir.write(names::PROFILE_RECORD, |out| content.write(out))?;
+    let report = Report::new(&record, &content, &fit.model)?;
     for (name, text) in [(names::REPORT, report.html()), (names::REPORT_SHORT, report.markdown())] {
         dir.write(name, |out| {
             out.write_all(text.as_bytes()).map_err(|error| out.error(error))
@@ -152,7 +156,8 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         segments: segment_records(fit),
         outcomes: fit.outcomes.clone(),
         boundary: fit.boundary.clone(),
-        n_outliers: fit.n_outliers.clone(),
+        n_outliers: fit.n_outliers.0.clone(),
+        n_outliers_of_all: Some(fit.n_outliers.1),
         levels: fit.nested.as_ref().map(levels_record),
     })
 }
@@ -167,8 +172,9 @@ fn levels_record(nested: &Nested) -> LevelsRecord {
         let part = |(node, &weight): (&Node, &u64)| PartRecord {
             path: node.path.clone(),
             name: node.name.clone(),
-            n_rows: node.profile.count,
-            share: node.profile.share,
+            // Parts of fewer rows than are told of are not made.
+            n_rows: node.profile.count.about(),
+            share: node.profile.count.about() as f64 / (nested.paths.of_row.len() as f64).max(1.0),
             weight: weight as f64 * weight_step,
             outcomes: node.outcomes.clone(),
         };
@@ -210,20 +216,21 @@ fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<Opt
         trim: options.trim,
         unassign_outliers: options.unassign_outliers,
         levels: options.levels.clone(),
+        min_cell: options.min_cell.get(),
     })
 }
 
 fn segment_records(fit: &Fit) -> Vec<SegmentRecord> {
     let weights = &fit.summary.segment_weights;
-    let names = draft_names(&fit.model.preparation, &fit.profile);
-    let segments = fit.profile.segments.iter().zip(weights).zip(names);
+    let segments = fit.profile.segments.iter().zip(weights).zip(&fit.model.segment_names);
     segments
         .map(|((segment, &weight), name)| SegmentRecord {
             segment: segment.segment,
-            name,
+            name: name.name.clone(),
+            name_is_draft: name.is_draft,
             n_rows: segment.count,
             share: segment.share,
-            weight,
+            weight: segment.count.exact().map(|_| weight),
         })
         .collect()
 }
@@ -242,6 +249,7 @@ pub fn options(record: &RunRecord) -> FitOptions {
         trim,
         unassign_outliers,
         levels,
+        min_cell,
     } = record.options.clone();
     FitOptions {
         features,
@@ -264,6 +272,7 @@ pub fn options(record: &RunRecord) -> FitOptions {
         levels,
         chunk_bytes: MAX_CHUNK_BYTES,
         threads: 0,
+        min_cell: MinCell::new(min_cell),
     }
 }
 

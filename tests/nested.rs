@@ -11,6 +11,7 @@ use kohort::backend::Backend;
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection};
 use kohort::backend::scalar::ScalarBackend;
+use kohort::cells::MinCell;
 use kohort::data::{MemorySource, read_keys};
 use kohort::features::{FeatureOptions, Scale, prepare};
 use kohort::fit::{Fit, FitOptions, fit};
@@ -232,6 +233,7 @@ fn segments_too_small_or_all_the_same_stay_whole() {
     let host = CpuBackend::new(1).unwrap();
     let options = |k| FitOptions {
         levels: vec![rule(None, k)],
+        min_cell: MinCell::new(1),
         ..FitOptions::new(2)
     };
     let fixed = fit(&table, &host, &options([4, 4]), &()).unwrap();
@@ -246,6 +248,23 @@ fn segments_too_small_or_all_the_same_stay_whole() {
     let open = fit(&table, &host, &options([2, 4]), &()).unwrap();
     assert!(open.model.splits.is_empty());
     assert_eq!(open.nested.unwrap().paths.counts(), [40, 3]);
+    // What is not told is not split, nor into parts that are not told.
+    let told = FitOptions {
+        min_cell: MinCell::new(4),
+        ..options([2, 2])
+    };
+    let reasons = fit(&table, &host, &told, &()).unwrap().nested.unwrap().tried;
+    let reasons: Vec<String> = reasons.iter().map(|tried| tried.reasons.join("")).collect();
+    assert_eq!(reasons, ["its number of rows is not told"; 2]);
+    let column: ArrayRef = Arc::new(Float64Array::from(
+        [vec![1.0; 40], vec![50.0; 37], vec![51.0; 3]].concat(),
+    ));
+    let table = MemorySource::new(vec![RecordBatch::try_from_iter([("a", column)]).unwrap()]).unwrap();
+    let nested = fit(&table, &host, &told, &()).unwrap().nested.unwrap();
+    assert_eq!(
+        nested.tried[1].reasons,
+        ["a part would have fewer than 4 rows, too few to be told of"]
+    );
 }
 
 #[test]

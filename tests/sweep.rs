@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use kohort::backend::cpu::CpuBackend;
+use kohort::cells::{Count, MinCell};
 use kohort::data::MemorySource;
 use kohort::features::FeatureOptions;
 use kohort::fit::{Fit, FitOptions, fit, fit_auto, sweep};
@@ -158,6 +159,8 @@ fn threads_chunks_and_the_order_of_rows_change_nothing() {
         let options = FitOptions {
             threads,
             chunk_bytes,
+            // So that every part of a segment is told.
+            min_cell: MinCell::new(1),
             ..options(true)
         };
         let host = CpuBackend::new(threads).unwrap();
@@ -175,7 +178,8 @@ fn threads_chunks_and_the_order_of_rows_change_nothing() {
     let flows = &whole.flows;
     assert_eq!(flows.len(), 3);
     for flow in flows {
-        let sizes: Vec<u64> = flow.n_rows.iter().map(|to| to.iter().sum()).collect();
+        let sum = |to: &Vec<Count>| to.iter().fold(Count::Exact(0), |sum, &n| sum.plus(n));
+        let sizes: Vec<Count> = flow.n_rows.iter().map(sum).collect();
         assert_eq!(sizes, whole.candidates[flow.from_k - 2].sizes);
     }
 }

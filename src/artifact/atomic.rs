@@ -248,6 +248,24 @@ impl RunDir {
         Ok(value)
     }
 
+    /// Takes over the files of the run that stands in its place, but for those that are written already: under a second
+    /// name where the system can, else as copies.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn take_over_the_rest(&self) -> Result<()> {
+        for name in names::ALL {
+            let (old, new) = (self.path.join(name), self.temporary.path().join(name));
+            if new.exists() || kind_of(&old)?.is_none() || fs::hard_link(&old, &new).is_ok() {
+                continue;
+            }
+            fs::copy(&old, &new).map_err(Error::io("write", &old))?;
+            let copy = File::open(&new).and_then(|file| file.sync_all());
+            copy.map_err(Error::io("write", &old))?;
+        }
+        Ok(())
+    }
+
     /// Puts the finished directory in its place.
     ///
     /// With `overwrite`, an earlier run there is kept aside until the new one stands, then removed.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::SegmentRecord;
+use crate::cells::Count;
 use crate::nested::SegmentPath;
 use crate::segments::OutcomeFigures;
 use crate::select::Strength;
@@ -70,7 +71,7 @@ impl LevelsRecord {
             return Err("paths_hash is not 32 hexadecimal digits".into());
         }
         let tops = (1..).map(SegmentPath::top);
-        let mut leaves: HashMap<SegmentPath, u64> = tops.zip(segments.iter().map(|segment| segment.n_rows)).collect();
+        let mut leaves: HashMap<SegmentPath, Count> = tops.zip(segments.iter().map(|segment| segment.n_rows)).collect();
         for split in &self.splits {
             let path = &split.path;
             if split.parts.is_empty() {
@@ -86,7 +87,8 @@ impl LevelsRecord {
                 .parts
                 .iter()
                 .try_fold(0u64, |sum, part| sum.checked_add(part.n_rows));
-            if counted != Some(n_rows) {
+            let [low, high] = n_rows.bounds();
+            if !counted.is_some_and(|counted| (low..=high).contains(&counted)) {
                 return Err(format!("the parts of segment {path} do not hold its rows"));
             }
             for (part, number) in split.parts.iter().zip(1..) {
@@ -99,7 +101,7 @@ impl LevelsRecord {
                 if !(part.share.is_finite() && part.weight.is_finite()) || part.outcomes.len() != n_outcomes {
                     return Err(format!("segment {}: its figures are not those of a part", part.path));
                 }
-                leaves.insert(part.path.clone(), part.n_rows);
+                leaves.insert(part.path.clone(), Count::Exact(part.n_rows));
             }
             let exact = split
                 .inertia_exact
@@ -156,9 +158,10 @@ mod tests {
         SegmentRecord {
             segment,
             name: String::new(),
-            n_rows,
-            share: 0.5,
-            weight: n_rows as f64,
+            name_is_draft: true,
+            n_rows: Count::Exact(n_rows),
+            share: Some(0.5),
+            weight: Some(n_rows as f64),
         }
     }
 
@@ -234,11 +237,11 @@ mod tests {
         levels().walk(&segments, &mut |path, at| {
             let n_rows = match at {
                 Visited::Top(segment, _) => segment.n_rows,
-                Visited::Part(part, _) => part.n_rows,
+                Visited::Part(part, _) => Count::Exact(part.n_rows),
             };
             visited.push((path.to_string(), n_rows));
         });
-        let told: Vec<(&str, u64)> = visited.iter().map(|(path, n)| (path.as_str(), *n)).collect();
+        let told: Vec<(&str, u64)> = visited.iter().map(|(path, n)| (path.as_str(), n.about())).collect();
         assert_eq!(
             told,
             [("1", 6), ("2", 4), ("2.1", 3), ("2.1.1", 2), ("2.1.2", 1), ("2.2", 1)]

@@ -5,17 +5,20 @@ mod atomic;
 pub(crate) mod json;
 mod levels_record;
 pub mod model_file;
+mod profile_record;
 mod reasons;
 mod run_record;
 mod source_record;
 mod sweep_record;
 mod tables;
+mod typical_ids;
 
 pub use accounts::{AccountsOptions, AccountsOut, Written, write_accounts};
 pub use atomic::{
     OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_sweep, write_atomic,
 };
 pub use levels_record::{LevelsRecord, PartRecord, SplitRecord, Visited};
+pub use profile_record::{Boundary, Neighbour, ProfileRecord};
 pub use reasons::{check_reasons, write_reasons};
 pub use run_record::{
     ConfigRecord, DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord,
@@ -27,6 +30,7 @@ pub use tables::{
     check_carried_columns, check_id_columns, check_path_column, write_assignments, write_assignments_carrying,
     write_profile, write_rows, write_sweep,
 };
+pub use typical_ids::write_typical_ids;
 
 /// The files of a run directory.
 pub mod names {
@@ -38,12 +42,14 @@ pub mod names {
     pub const ASSIGNMENTS: &str = "assignments.parquet";
     /// What each segment is like.
     pub const PROFILE: &str = "profile.parquet";
+    /// What the reports are drawn from.
+    pub const PROFILE_RECORD: &str = "profile.json";
     /// The run for people, as a page.
     pub const REPORT: &str = "report.html";
     /// The same in short.
     pub const REPORT_SHORT: &str = "report.md";
     /// Everything that a run directory may hold: only a folder with nothing else in it is ever replaced.
-    pub const ALL: [&str; 6] = [RUN, MODEL, ASSIGNMENTS, PROFILE, REPORT, REPORT_SHORT];
+    pub const ALL: [&str; 7] = [RUN, MODEL, ASSIGNMENTS, PROFILE, PROFILE_RECORD, REPORT, REPORT_SHORT];
 
     /// The record of a sweep.
     pub const SWEEP: &str = "sweep.json";

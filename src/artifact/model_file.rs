@@ -7,13 +7,14 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::json::{self, MAX_BYTES};
 use super::{OutFile, names};
+use crate::cells::Count;
 use crate::error::{Error, Result};
 use crate::features::Preparation;
 use crate::grid::{CENTROID_SCALE, MAX_GRID};
 use crate::model::Model;
 use crate::nested::{SegmentPath, Split, check_splits};
 use crate::partial::ClusterPartial;
-use crate::segments::{Confidence, adds_up};
+use crate::segments::{Confidence, SegmentName, adds_up};
 use crate::tiles::Centroids;
 
 const FORMAT: &str = "kohort-model";
@@ -26,6 +27,9 @@ const SUM_BYTES: u64 = 26 + 5;
 const FEATURE_BYTES: u64 = 1 << 12;
 /// Bytes of a value and its rank, at most.
 const RANK_BYTES: u64 = 2 * 26;
+
+/// Most characters of a segment's name, drafts included.
+const MOST_NAME_CHARS: usize = 1000;
 
 /// The file, field by field. The checksum is over the compact JSON of all other fields.
 #[derive(Serialize, Deserialize)]
@@ -63,7 +67,13 @@ struct SplitEntry {
 struct SegmentEntry {
     /// From 1.
     segment: u64,
-    n_rows: u64,
+    /// What it is called, and whether that is a draft.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(default = "yes", skip_serializing_if = "is_so")]
+    name_is_draft: bool,
+    /// As it may be told.
+    n_rows: Count,
     /// Per feature, in units of the grid's step / 2^8: what counts.
     centroid: Vec<i32>,
     /// Per feature, in original units: for people.
@@ -77,6 +87,14 @@ struct SegmentEntry {
     /// Per feature, the rows' grid values times their weights, as decimal digits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     sums: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_so(flag: &bool) -> bool {
+    *flag
 }
 
 /// Refuses a model too large for its file, before any work is done; `n_ranks` counts the points of all
@@ -121,6 +139,8 @@ pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
     let keeps_sums = with_sums <= MAX_BYTES;
     let sums = model.sums.as_ref().filter(|_| keeps_sums);
     let segments = (0..model.n_segments()).map(|cluster| SegmentEntry {
+        name: model.segment_names[cluster].name.clone(),
+        name_is_draft: model.segment_names[cluster].is_draft,
         outlier_distance: model.confidence.outlier_distances.get(cluster).copied().flatten(),
         ..SegmentEntry::new(
             &model.preparation,
@@ -167,7 +187,12 @@ pub fn load(path: &Path) -> Result<Model> {
         return Err(invalid("the checksum does not match the content".into()));
     }
     let n_features = file.preparation.n_features();
-    let segment_counts: Vec<u64> = file.segments.iter().map(|segment| segment.n_rows).collect();
+    let name = |segment: &SegmentEntry| SegmentName {
+        name: segment.name.clone(),
+        is_draft: segment.name_is_draft,
+    };
+    let segment_names = file.segments.iter().map(name).collect();
+    let segment_counts: Vec<Count> = file.segments.iter().map(|segment| segment.n_rows).collect();
     let sums = sums_of(&file.segments, n_features).map_err(invalid)?;
     let splits = { file.splits.into_iter() }
         .map(|split| split.split(n_features))
@@ -186,6 +211,7 @@ pub fn load(path: &Path) -> Result<Model> {
         id_columns: file.id_columns,
         weight_column: file.weight_column,
         segment_counts,
+        segment_names,
         confidence,
         sums,
         splits,
@@ -199,14 +225,19 @@ impl SplitEntry {
         Self {
             path: split.path.clone(),
             segments: counts
-                .map(|(part, &n_rows)| SegmentEntry::new(preparation, &split.centroids, n_rows, sums, part))
+                .map(|(part, &n_rows)| {
+                    SegmentEntry::new(preparation, &split.centroids, Count::Exact(n_rows), sums, part)
+                })
                 .collect(),
         }
     }
 
     fn split(self, n_features: usize) -> Result<Split, String> {
         let sums = sums_of(&self.segments, n_features)?;
-        let segment_counts = self.segments.iter().map(|segment| segment.n_rows).collect();
+        let counts = self.segments.iter().map(|segment| segment.n_rows.exact());
+        let segment_counts = counts
+            .collect::<Option<_>>()
+            .ok_or_else(|| format!("segment {}: rows of a part are not told", self.path))?;
         let values = self.segments.into_iter().flat_map(|segment| segment.centroid).collect();
         Ok(Split {
             path: self.path,
@@ -222,13 +253,15 @@ impl SegmentEntry {
     fn new(
         preparation: &Preparation,
         centroids: &Centroids,
-        n_rows: u64,
+        n_rows: Count,
         sums: Option<&ClusterPartial>,
         cluster: usize,
     ) -> Self {
         let digits = |sums: &ClusterPartial| sums.sums_of(cluster).iter().map(i128::to_string).collect();
         Self {
             segment: cluster as u64 + 1,
+            name: String::new(),
+            name_is_draft: true,
             n_rows,
             centroid: centroids.row(cluster).to_vec(),
             centroid_in_original_units: preparation.centroid_in_original_units(centroids, cluster),
@@ -248,7 +281,10 @@ fn sums_of(segments: &[SegmentEntry], n_features: usize) -> Result<Option<Cluste
         return Ok(None);
     }
     let mut partial = ClusterPartial::zero(segments.len(), n_features);
-    partial.counts = segments.iter().map(|segment| segment.n_rows).collect();
+    let counts = segments.iter().map(|segment| segment.n_rows.exact());
+    partial.counts = counts
+        .collect::<Option<_>>()
+        .ok_or("sums of segments whose rows are not told")?;
     for (cluster, segment) in segments.iter().enumerate() {
         let wrong = |what: &str| format!("segment {}: {what}", segment.segment);
         let weight = segment.weight.filter(|&weight| weight > 0);
@@ -332,6 +368,11 @@ fn check_segments(segments: &[SegmentEntry], n_features: usize) -> Result<(), St
                 ));
             }
         }
+        if segment.name.chars().count() > MOST_NAME_CHARS {
+            return Err(format!(
+                "segment {number}: its name is longer than {MOST_NAME_CHARS} characters"
+            ));
+        }
         if segment.centroid.iter().any(|c| c.unsigned_abs() > limit) {
             return Err(format!("segment {number}: the centroid lies outside the grid"));
         }
@@ -341,8 +382,11 @@ fn check_segments(segments: &[SegmentEntry], n_features: usize) -> Result<(), St
         if !segment.outlier_distance.is_none_or(|d| d.is_normal() && d > 0.0) {
             return Err(format!("segment {number}: the distance of outliers is not positive"));
         }
+        if !segment.n_rows.is_valid() {
+            return Err(format!("segment {number}: its rows are more at least than at most"));
+        }
         n_rows = n_rows
-            .checked_add(segment.n_rows)
+            .checked_add(segment.n_rows.bounds()[1])
             .ok_or("the numbers of rows overflow")?;
     }
     match n_rows {
@@ -420,6 +464,7 @@ mod tests {
             file.boundary_margin = None;
             for segment in &mut file.segments {
                 (segment.outlier_distance, segment.weight) = (None, None);
+                segment.name = String::new();
                 segment.sums.clear();
             }
         });
@@ -427,7 +472,14 @@ mod tests {
         assert_eq!(older.sums, None);
         assert_eq!(older.confidence.boundary_margin, None);
         assert!(older.confidence.outlier_distances.iter().all(Option::is_none));
-        assert!(!String::from_utf8(text_of(&older)).unwrap().contains("boundary"));
+        // As such files have none of it, their checksums are over the rest alone.
+        let text = String::from_utf8(text_of(&older)).unwrap();
+        assert!(
+            !text.contains("boundary")
+                && !text.contains("outlier")
+                && !text.contains("name\"")
+                && !text.contains("draft")
+        );
     }
 
     #[test]
@@ -449,7 +501,8 @@ mod tests {
         let limit = MAX_GRID * CENTROID_SCALE as i32;
         assert!(load_forged(|file| file.segments[0].centroid[0] = -limit).is_ok());
         type Forgery = (&'static str, fn(&mut ModelFile));
-        let forgeries: [Forgery; 20] = [
+        let forgeries: [Forgery; 22] = [
+            ("name", |file| file.segments[0].name = "x".repeat(1001)),
             ("margin", |file| file.boundary_margin = Some(1.5)),
             ("outliers", |file| file.segments[1].outlier_distance = Some(0.0)),
             ("beyond the grid", |file| {
@@ -465,9 +518,12 @@ mod tests {
             ("numbers", |file| file.segments[0].segment = 0),
             ("order", |file| file.segments.swap(0, 1)),
             ("rows overflow", |file| {
-                file.segments.iter_mut().for_each(|s| s.n_rows = u64::MAX)
+                file.segments.iter_mut().for_each(|s| s.n_rows = Count::Exact(u64::MAX))
             }),
-            ("no rows", |file| file.segments.iter_mut().for_each(|s| s.n_rows = 0)),
+            ("no rows", |file| {
+                file.segments.iter_mut().for_each(|s| s.n_rows = Count::Exact(0))
+            }),
+            ("bounds", |file| file.segments[0].n_rows = Count::Between(9, 8)),
             ("no features", |file| file.preparation.features.clear()),
             ("a feature twice", |file| {
                 file.preparation.features[1] = file.preparation.features[0].clone()
@@ -530,7 +586,9 @@ mod tests {
         let forgeries: [Forgery; 6] = [
             ("no such segment", |file| file.splits[0].path = "4".parse().unwrap()),
             ("no leaf", |file| file.splits[0].path = "2.1".parse().unwrap()),
-            ("other rows", |file| file.splits[0].segments[0].n_rows = 21),
+            ("other rows", |file| {
+                file.splits[0].segments[0].n_rows = Count::Exact(21)
+            }),
             ("no parts", |file| file.splits[0].segments.clear()),
             ("long centroid", |file| file.splits[0].segments[0].centroid.push(0)),
             ("order", |file| file.splits[0].segments.swap(0, 1)),

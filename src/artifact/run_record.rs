@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::json;
 use super::levels_record::LevelsRecord;
 use super::{OutFile, Selection, SourceRecord, names};
+use crate::cells::{Count, MIN_CELL};
 use crate::data::InputFile;
 use crate::error::{Error, Result};
 use crate::features::FeatureOptions;
@@ -67,8 +68,8 @@ pub struct RunRecord {
     /// The same without rounding, in centroid units squared times integer weights: a whole number in decimal digits.
     pub inertia_exact: String,
     /// Outliers that got no segment, and are in the size of none.
-    #[serde(default)]
-    pub n_unassigned: u64,
+    #[serde(default = "none")]
+    pub n_unassigned: Count,
     /// Rows that moved no centroid, and are not in the inertia; none where none were to be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_trimmed: Option<u64>,
@@ -94,7 +95,10 @@ pub struct RunRecord {
     pub boundary: Option<BoundaryReport>,
     /// Rows of each segment that are outliers.
     #[serde(default)]
-    pub n_outliers: Vec<u64>,
+    pub n_outliers: Vec<Count>,
+    /// Rows that are outliers, of all segments; none in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_outliers_of_all: Option<Count>,
     /// Segments of segments, where those were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub levels: Option<LevelsRecord>,
@@ -156,6 +160,9 @@ pub struct OptionsRecord {
     pub tol: f64,
     /// Seed of the sample and of the restarts.
     pub seed: u64,
+    /// The least number of rows that is told of; decides nothing about the segments.
+    #[serde(default = "default_min_cell")]
+    pub min_cell: u64,
     /// The share of the rows that moved no centroid.
     #[serde(default, skip_serializing_if = "is_none_trimmed")]
     pub trim: f64,
@@ -165,6 +172,14 @@ pub struct OptionsRecord {
     /// Which segments are split again, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<SplitRule>,
+}
+
+fn none() -> Count {
+    Count::Exact(0)
+}
+
+fn default_min_cell() -> u64 {
+    MIN_CELL
 }
 
 fn is_none_trimmed(trim: &f64) -> bool {
@@ -252,12 +267,20 @@ pub struct SegmentRecord {
     /// Its name, drafted from what sets it apart.
     #[serde(default)]
     pub name: String,
+    /// Whether the name is a draft: nobody has given it another one yet.
+    #[serde(default = "yes")]
+    pub name_is_draft: bool,
     /// Rows in it.
-    pub n_rows: u64,
-    /// Share of all rows.
-    pub share: f64,
-    /// Its weight in units of the weight column; the number of rows where the data has no weights.
-    pub weight: f64,
+    pub n_rows: Count,
+    /// Share of all rows; none where the number is not told.
+    pub share: Option<f64>,
+    /// Its weight in units of the weight column; the number of rows where the data has no weights. None where the number
+    /// of rows is not told.
+    pub weight: Option<f64>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl InputRecord {
@@ -366,11 +389,12 @@ impl RunRecord {
         if self.segments.len() != self.n_segments || !in_order {
             return Err(format!("it does not list {} segments in order", self.n_segments));
         }
-        let n_rows = self
-            .segments
-            .iter()
-            .try_fold(self.n_unassigned, |sum, segment| sum.checked_add(segment.n_rows));
-        if n_rows != Some(self.n_rows) {
+        let sum = |end: usize| {
+            let ends = self.segments.iter().map(|segment| segment.n_rows.bounds()[end]);
+            ends.fold(self.n_unassigned.bounds()[end], u64::saturating_add)
+        };
+        let all_valid = self.segments.iter().all(|segment| segment.n_rows.is_valid());
+        if !all_valid || !self.n_unassigned.is_valid() || !(sum(0)..=sum(1)).contains(&self.n_rows) {
             return Err(format!("its segments do not hold {} rows together", self.n_rows));
         }
         check_rules(&self.options.levels)?;
@@ -419,6 +443,7 @@ mod tests {
             trim: 0.125,
             unassign_outliers: true,
             levels: Vec::new(),
+            min_cell: 11,
         }
     }
 
@@ -442,8 +467,8 @@ mod tests {
                 n_rows: 10,
                 share_flipped: 0.25,
             }],
-            share: 0.1,
-            share_of_segments: vec![0.0, 0.25],
+            share: Some(0.1),
+            share_of_segments: vec![None, Some(0.25)],
         }
     }
 
@@ -451,9 +476,10 @@ mod tests {
         let segment = |segment, n_rows: u64| SegmentRecord {
             segment,
             name: format!("High <{segment}>"),
-            n_rows,
-            share: n_rows as f64 / 10.0,
-            weight: n_rows as f64,
+            name_is_draft: true,
+            n_rows: n_rows.into(),
+            share: Some(n_rows as f64 / 10.0),
+            weight: Some(n_rows as f64),
         };
         RunRecord {
             format: RunRecord::FORMAT.into(),
@@ -482,7 +508,7 @@ mod tests {
             stop_reason: StopReason::Converged,
             inertia: 0.1 + 0.2,
             inertia_exact: u128::MAX.to_string(),
-            n_unassigned: 0,
+            n_unassigned: Count::Exact(0),
             n_trimmed: Some(1),
             n_doubtful: 1,
             share_doubtful: 1.0 / 70.0,
@@ -505,7 +531,8 @@ mod tests {
             segments: vec![segment(1, 6), segment(2, 4)],
             outcomes: Vec::new(),
             boundary: Some(boundary()),
-            n_outliers: vec![1, 0],
+            n_outliers: vec![Count::Between(1, 10), Count::Exact(0)],
+            n_outliers_of_all: Some(Count::Between(1, 10)),
             levels: None,
         }
     }
@@ -547,7 +574,7 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         assert!(load_changed(|_| {}).is_ok());
         type Change = (&'static str, fn(&mut RunRecord));
-        let changes: [Change; 13] = [
+        let changes: [Change; 14] = [
             ("boundary", |record| record.boundary.as_mut().unwrap().margin = 2.0),
             ("format", |record| record.format = "kohort-model".into()),
             ("hash", |record| record.labels_hash = "xyz".into()),
@@ -564,7 +591,8 @@ mod tests {
             ("segments", |record| record.segments.truncate(1)),
             ("order", |record| record.segments.swap(0, 1)),
             ("rows", |record| record.n_rows = 11),
-            ("overflow", |record| record.segments[0].n_rows = u64::MAX),
+            ("overflow", |record| record.segments[0].n_rows = Count::Exact(u64::MAX)),
+            ("bounds", |record| record.segments[0].n_rows = Count::Between(7, 6)),
             ("init", |record| {
                 record.options.init = InitRecord::Centroids {
                     path: None,

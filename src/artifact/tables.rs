@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Float64Builder, Int32Array, Int64Array, Int64Builder,
+    ListBuilder, RecordBatch, StringArray,
 };
 use arrow::compute::{BatchCoalescer, cast};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -21,10 +22,11 @@ use rayon::prelude::*;
 
 use super::OutFile;
 use crate::backend::NO_CLUSTER;
+use crate::cells::Count;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::nested::{Node, Paths, SegmentPath};
-use crate::segments::{Assignment, Confidence, Profile};
+use crate::segments::{Assignment, Confidence, FeatureProfile, Profile};
 use crate::select::{Candidate, Sweep};
 
 /// Rows that go to the writer at once.
@@ -179,64 +181,98 @@ pub fn write_assignments_carrying(
     table.finish()
 }
 
-/// Writes one row per segment and feature: what [`crate::segments::FeatureProfile`] holds, and `n_rows`, the size of
-/// the segment. With `nodes`, those follow, and `path` (text) tells them apart: `segment` is then that of the first level.
+/// Writes one row per segment and feature: what [`crate::segments::FeatureProfile`] holds, `n_rows`, the size of the
+/// segment, and `histogram_edges`, the borders of the bins of `histogram` (below the first, from each to below the next,
+/// from the last on; of a level or truth value, without it and with it). With `nodes`, those follow, and `path` (text)
+/// tells them apart: `segment` is then that of the first level.
+///
+/// What too few rows stand behind is null, see [`crate::cells`], in `histogram` too; `withheld` says in which rows of the
+/// table that is so. In all others a null means that no row has a value.
 ///
 /// # Errors
 /// Those of writing.
 pub fn write_profile(out: &mut OutFile, profile: &Profile, nodes: Option<&[Node]>) -> Result<()> {
-    let nullable = |name| Field::new(name, DataType::Float64, true);
+    let nullable = |name, data_type| Field::new(name, data_type, true);
+    let list = |name, data_type| Field::new_list(name, Field::new_list_field(data_type, true), false);
     let mut fields = vec![
         Field::new("segment", DataType::Int32, false),
         Field::new("feature", DataType::Utf8, false),
-        Field::new("n_rows", DataType::Int64, false),
-        Field::new("count", DataType::Int64, false),
-        nullable("mean"),
-        nullable("median"),
-        nullable("p10"),
-        nullable("p90"),
-        Field::new("share_missing", DataType::Float32, false),
-        nullable("difference_sd"),
+        nullable("n_rows", DataType::Int64),
+        nullable("count", DataType::Int64),
     ];
+    type Figure = (&'static str, fn(&FeatureProfile) -> Option<f64>);
+    let figures: [Figure; 9] = [
+        ("mean", |f| f.mean),
+        ("std", |f| f.std),
+        ("median", |f| f.median),
+        ("p10", |f| f.p10),
+        ("p90", |f| f.p90),
+        ("difference_sd", |f| f.difference_sd),
+        ("difference_low", |f| Some(f.difference_interval?[0])),
+        ("difference_high", |f| Some(f.difference_interval?[1])),
+        ("typical", |f| f.typical),
+    ];
+    fields.extend(figures.map(|(name, _)| nullable(name, DataType::Float64)));
+    fields.extend([
+        nullable("share_missing", DataType::Float32),
+        list("histogram_edges", DataType::Float64),
+        list("histogram", DataType::Int64),
+        Field::new("withheld", DataType::Boolean, false),
+    ]);
     if nodes.is_some() {
         fields.insert(1, path_field());
     }
     let mut table = Table::new(out, Arc::new(Schema::new(fields)), &[])?;
-    let tops = { profile.segments.iter() }.map(|segment| (SegmentPath::top(segment.segment.unsigned_abs()), segment));
+    let tops = { profile.segments.iter() }.map(|segment| {
+        (
+            SegmentPath::top(segment.segment.unsigned_abs()),
+            segment,
+            &profile.edges,
+        )
+    });
     let below = nodes
         .into_iter()
         .flatten()
-        .map(|node| (node.path.clone(), &node.profile));
-    for (path, segment) in tops.chain(below) {
+        .map(|node| (node.path.clone(), &node.profile, &node.edges));
+    for (path, segment, all_edges) in tops.chain(below) {
         let features = &segment.features;
-        let n = features.len();
-        let column = |value: &dyn Fn(usize) -> Option<f64>| -> ArrayRef {
-            Arc::new((0..n).map(value).collect::<Float64Array>())
-        };
-        let counts: Int64Array = features.iter().map(|f| f.count as i64).collect();
-        let shares: Float32Array = features.iter().map(|f| Some(f.share_missing)).collect();
+        let n_rows = std::iter::repeat_n(as_i64(segment.count), features.len());
+        let (mut edges, mut histograms) = (
+            ListBuilder::new(Float64Builder::new()),
+            ListBuilder::new(Int64Builder::new()),
+        );
+        for (feature, of_feature) in features.iter().zip(all_edges) {
+            edges.append_value(of_feature.iter().copied().map(Some));
+            histograms.append_value(feature.histogram.iter().map(|&n| as_i64(n)));
+        }
         let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(Int32Array::from_value(path.segment() as i32, n)),
+            Arc::new(Int32Array::from_value(path.segment() as i32, features.len())),
             Arc::new(StringArray::from_iter_values(features.iter().map(|f| &f.feature))),
-            Arc::new(Int64Array::from_value(segment.count as i64, n)),
-            Arc::new(counts),
-            column(&|i| features[i].mean),
-            column(&|i| features[i].median),
-            column(&|i| features[i].p10),
-            column(&|i| features[i].p90),
-            Arc::new(shares),
-            column(&|i| features[i].difference_sd),
+            Arc::new(n_rows.collect::<Int64Array>()),
+            Arc::new(features.iter().map(|f| as_i64(f.count)).collect::<Int64Array>()),
         ];
+        columns.extend(
+            figures.map(|(_, figure)| -> ArrayRef { Arc::new(features.iter().map(figure).collect::<Float64Array>()) }),
+        );
+        let withheld: Vec<bool> = features.iter().map(|f| f.is_withheld(segment.count)).collect();
+        columns.extend([
+            Arc::new(features.iter().map(|f| f.share_missing).collect::<Float32Array>()) as ArrayRef,
+            Arc::new(edges.finish()),
+            Arc::new(histograms.finish()),
+            Arc::new(BooleanArray::from(withheld)),
+        ]);
         if nodes.is_some() {
             let path = path.to_string();
-            columns.insert(
-                1,
-                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&path, n))),
-            );
+            let paths = std::iter::repeat_n(&path, features.len());
+            columns.insert(1, Arc::new(StringArray::from_iter_values(paths)));
         }
         table.push(columns, Vec::new())?;
     }
     table.finish()
+}
+
+fn as_i64(count: Count) -> Option<i64> {
+    count.exact().map(|n| n as i64)
 }
 
 /// Writes one row per number of clusters: the figures of [`Candidate`] that are single numbers, and whether it was
@@ -504,13 +540,13 @@ mod tests {
     use std::fs;
 
     use arrow::array::{Array, AsArray, DictionaryArray};
-    use arrow::datatypes::Int8Type;
+    use arrow::datatypes::{Int8Type, Int64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
     use crate::artifact::write_atomic;
     use crate::model::fixture::{Cut, table};
-    use crate::segments::{FeatureProfile, SegmentProfile};
+    use crate::segments::SegmentProfile;
 
     fn assignment(n: usize) -> Assignment {
         Assignment {
@@ -685,44 +721,61 @@ mod tests {
     fn the_profile_has_a_row_per_segment_and_feature() {
         let feature = |name: &str, mean: Option<f64>| FeatureProfile {
             feature: name.into(),
-            count: mean.map_or(0, |_| 4),
+            count: Count::Exact(mean.map_or(0, |_| 44)),
             mean,
-            median: mean,
-            p10: mean,
-            p90: mean,
-            share_missing: 0.5,
             difference_sd: mean.map(|_| -1.5),
+            difference_interval: mean.map(|_| [-2.0, -1.0]),
+            share_missing: Some(0.5),
+            histogram: vec![Count::Exact(33), Count::Exact(11)],
+            ..FeatureProfile::default()
         };
         let segment = |segment: i32| SegmentProfile {
             segment,
-            count: 8,
-            share: 0.5,
+            count: Count::Exact(88),
+            share: Some(0.5),
             features: vec![feature("age", Some(f64::from(segment))), feature("visits", None)],
         };
-        let profile = Profile {
+        let mut profile = Profile {
             segments: vec![segment(1), segment(2)],
             overall: Vec::new(),
+            edges: vec![vec![0.5], vec![2.0]],
         };
+        profile.segments[1].features[0].histogram = vec![Count::Between(34, 43), Count::Between(1, 10)];
         let bytes = written(|out| write_profile(out, &profile, None)).unwrap();
         assert_eq!(bytes, written(|out| write_profile(out, &profile, None)).unwrap());
         let back = read_back(&bytes);
         assert_eq!(back.column(0).as_ref(), &Int32Array::from(vec![1, 1, 2, 2]));
         assert_eq!(back.column(1).as_string::<i32>().value(3), "visits");
-        assert_eq!(back.column(2).as_ref(), &Int64Array::from(vec![8; 4]));
+        assert_eq!(back.column(2).as_ref(), &Int64Array::from(vec![88; 4]));
         assert_eq!(
             back.column(4).as_ref(),
             &Float64Array::from(vec![Some(1.0), None, Some(2.0), None])
         );
-        assert_eq!(back.num_columns(), 10);
         let node = Node {
             path: "2.1".parse().unwrap(),
             name: String::new(),
             profile: segment(1),
             outcomes: Vec::new(),
+            edges: vec![vec![0.5], vec![2.0]],
         };
         let nested = read_back(&written(|out| write_profile(out, &profile, Some(&[node]))).unwrap());
         assert_eq!(nested.column(0).as_ref(), &Int32Array::from(vec![1, 1, 2, 2, 2, 2]));
         let paths: Vec<_> = nested.column(1).as_string::<i32>().iter().flatten().collect();
         assert_eq!(paths, ["1", "1", "2", "2", "2.1", "2.1"]);
+        let histograms = back.column_by_name("histogram").unwrap().as_list::<i32>();
+        let bins = |row: usize| {
+            histograms
+                .value(row)
+                .as_primitive::<Int64Type>()
+                .iter()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((bins(0), bins(2)), (vec![Some(33), Some(11)], vec![None, None]));
+        let withheld = back.column_by_name("withheld").unwrap();
+        assert_eq!(
+            withheld.as_boolean(),
+            &BooleanArray::from(vec![false, false, true, false])
+        );
+        assert_eq!(back.num_columns(), 17);
     }
 }

@@ -8,6 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use kohort::backend::choice::DeviceRequest;
+use kohort::cells::MIN_CELL;
 use kohort::features::Instant;
 use kohort::kmeans::MAX_CLUSTERS;
 use kohort::nested::SegmentPath;
@@ -50,6 +51,10 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Show which segments of a run are alike, as a tree, and join them to coarser groups
     Tree(TreeArgs),
+    /// Say what a typical customer of each segment is like; write who they are where that is asked for
+    Typical(TypicalArgs),
+    /// Name segments, and draw the reports of the run again
+    Rename(RenameArgs),
     /// List the devices, what they can do, and which one would be taken
     Devices(DevicesArgs),
     /// Fit a run again and check that every bit is the same
@@ -76,6 +81,8 @@ impl Command {
             Self::Score(args) => &args.talk,
             Self::Explain(args) => &args.talk,
             Self::Tree(args) => &args.talk,
+            Self::Typical(args) => &args.talk,
+            Self::Rename(args) => &args.talk,
             Self::Devices(args) => &args.talk,
             Self::Verify(args) => &args.talk,
             Self::Bench(args) => &args.talk,
@@ -110,7 +117,8 @@ pub(crate) struct FitArgs {
     #[arg(long, value_name = "N|auto|A..B,...", value_delimiter = ',')]
     pub(crate) levels: Vec<NumberArg>,
 
-    /// Write the run to this directory: run.json, model.json, assignments.parquet, profile.parquet
+    /// Write the run to this directory: report.html, report.md, profile.parquet, profile.json, assignments.parquet,
+    /// model.json, run.json
     #[arg(long, value_name = "DIR", default_value = "kohort-run")]
     pub(crate) out: PathBuf,
 
@@ -146,6 +154,9 @@ pub(crate) struct FitArgs {
 
     #[command(flatten)]
     pub(crate) gates: GateArgs,
+
+    #[command(flatten)]
+    pub(crate) privacy: PrivacyArgs,
 
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
@@ -194,6 +205,9 @@ pub(crate) struct SweepArgs {
 
     #[command(flatten)]
     pub(crate) gates: GateArgs,
+
+    #[command(flatten)]
+    pub(crate) privacy: PrivacyArgs,
 
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
@@ -302,6 +316,15 @@ pub(crate) struct KMeansArgs {
     pub(crate) seed: u64,
 }
 
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Privacy")]
+pub(crate) struct PrivacyArgs {
+    /// Tell nothing about fewer rows than this: numbers from 1 to N - 1, figures of so few rows, and what would give them
+    /// away by subtracting; 1 tells all. Segments do not depend on it, and rows in Parquet files with ids are all there
+    #[arg(long, value_name = "N", default_value_t = MIN_CELL, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) min_cell: u64,
+}
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Device")]
 pub(crate) struct ComputeArgs {
@@ -388,6 +411,9 @@ pub(crate) struct ScoreArgs {
 
     #[command(flatten)]
     pub(crate) clip_gate: ClipGateArgs,
+
+    #[command(flatten)]
+    pub(crate) privacy: PrivacyArgs,
 
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
@@ -496,6 +522,53 @@ pub(crate) struct TreeArgs {
 
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: kohort typical segments --ids typical.parquet
+
+Values are those in the middle of the 11 rows nearest to each segment's centre, to three digits, so that no single \
+customer's are told. Without --ids nothing is said of who they are.")]
+pub(crate) struct TypicalArgs {
+    /// A run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+
+    /// Write segment, rank, id and distance of the most typical rows to this Parquet file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ids: Option<PathBuf>,
+
+    /// So many rows of each segment
+    #[arg(short = 'n', long = "rows", value_name = "N", default_value_t = 11, requires = "ids", value_parser = at_least_one)]
+    pub(crate) n: usize,
+
+    /// Replace the file if it is there already
+    #[arg(long, requires = "ids")]
+    pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: kohort rename segments 1='Loyal customers' 2=Lapsed
+
+run.json, model.json and both reports have the new names afterwards, or nothing has changed.")]
+pub(crate) struct RenameArgs {
+    /// A run directory
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+
+    /// A segment's number, or the name it has, and its new name
+    #[arg(value_name = "SEGMENT=NAME", required_unless_present = "file")]
+    pub(crate) names: Vec<String>,
+
+    /// A file with one SEGMENT=NAME a line; lines that begin with # are not read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) talk: TalkArgs,

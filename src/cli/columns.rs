@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kohort::cells::Count;
 use kohort::error::escape;
 use kohort::features::{ColumnReport, FeaturePreparation, Instant, Role, Scale, ValueKind};
 use kohort::fit::Fit;
@@ -37,8 +38,9 @@ fn table(fit: &Fit, rows: &[&ColumnReport]) -> Table {
     let mut features = preparation.features.iter();
     for column in rows {
         let missing = match column.n_missing {
-            0 => String::new(),
-            n => format!("{} {:>5}", count(n), percent(n as f64 / fit.summary.n_rows as f64)),
+            Count::Exact(0) => String::new(),
+            Count::Exact(n) => format!("{} {:>5}", count(n), percent(n as f64 / fit.summary.n_rows as f64)),
+            n => kohort::report::rows(n),
         };
         let treatment = match column.role {
             Role::Feature => treatment(
@@ -140,7 +142,7 @@ fn one_hot(features: &[&FeaturePreparation], column: &ColumnReport) -> Vec<Strin
     )];
     let rare = plural(column.n_rare_levels as u64, "rare level");
     items.extend((column.n_rare_levels > 0).then(|| format!("{rare} as one")));
-    items.extend((column.n_missing > 0).then(|| "missing as one".into()));
+    items.extend((column.n_missing != Count::Exact(0)).then(|| "missing as one".into()));
     items.extend(weight(features[0]));
     items
 }

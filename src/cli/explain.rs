@@ -25,6 +25,8 @@ use super::verify::check_inputs;
 
 /// Columns told of a row.
 const TOLD: usize = 8;
+/// Widest name of a segment that is told whole.
+const NAME_WIDTH: usize = 40;
 /// Widest level that is told whole.
 const TEXT_WIDTH: usize = 24;
 
@@ -104,16 +106,30 @@ fn all(args: &ExplainArgs, source: &Observed<'_>, model: &Model, progress: &Prog
 }
 
 fn one(told: &Explanation, model: &Model, output: Output) -> Result<()> {
-    output.data(&place_text(told, model.confidence.unassign_outliers))?;
+    output.data(&place_text(told, model))?;
     output.data(&format!("\n{}", reason_table(told).render(stdout_width())))?;
     output.data(&format!("\n{}\n", change_text(told, model)))?;
-    output.object(told)
+    let mut object = serde_json::to_value(told)
+        .map_err(|error| Error::Internal(format!("the explanation cannot be written as JSON: {error}")))?;
+    object["segment_name"] = called(model, told.segment).into();
+    object["segment_2_name"] = told.segment_2.and_then(|segment| called(model, segment)).into();
+    output.object(&object)
 }
 
-fn place_text(told: &Explanation, unassign_outliers: bool) -> String {
-    let mut text = format!("segment {}", told.segment);
+/// What a segment is called, where that is known.
+fn called(model: &Model, segment: usize) -> Option<&str> {
+    let name = model.segment_names.get(segment - 1)?.name.as_str();
+    (!name.is_empty()).then_some(name)
+}
+
+fn place_text(told: &Explanation, model: &Model) -> String {
+    let named = |segment: usize| match called(model, segment) {
+        Some(name) => format!("{segment} ({})", escape(&shorten(name, NAME_WIDTH))),
+        None => segment.to_string(),
+    };
+    let mut text = format!("segment {}", named(told.segment));
     if let (Some(other), Some(margin)) = (told.segment_2, told.margin) {
-        text += &format!(", runner-up {other}, margin {}", number(margin));
+        text += &format!(", runner-up {}, margin {}", named(other), number(margin));
     }
     text += match told.is_boundary {
         Some(true) => ": on the boundary",
@@ -122,7 +138,7 @@ fn place_text(told: &Explanation, unassign_outliers: bool) -> String {
     };
     if let Some(score) = told.outlier_score.filter(|score| *score > 1.0) {
         text += &format!("; far outside it (outlier score {})", number(score));
-        text += if unassign_outliers {
+        text += if model.confidence.unassign_outliers {
             ", so that it gets none"
         } else {
             ""

@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use kohort::artifact::{
     DeviceRecord, InputRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns, check_output_dir,
 };
+use kohort::cells::{Count, MinCell};
 use kohort::data::{BatchSource, FileSource};
 use kohort::features::{candidate_columns, carried_columns, check_columns};
 use kohort::fit::{Fit, FitOptions, Observed, fit, fit_auto};
 use kohort::kmeans::{Event, Observer, StopReason};
-use kohort::report::mean;
+use kohort::report::{mean, rows, sd, share, shares};
 use kohort::run::{self, RunContext};
-use kohort::segments::{Difference, MIN_CELL, OutcomeFigures, SegmentProfile, set_apart};
+use kohort::segments::{Difference, OutcomeFigures, SegmentProfile, set_apart};
 use kohort::{Error, Result};
 
 use super::args::{ComputeArgs, FitArgs};
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     check_output_dir(&args.out, args.overwrite)?;
     let select = plan::select_options(args)?;
     let mut options = plan::fit_options(args, select.as_ref())?;
+    options.min_cell = MinCell::new(args.privacy.min_cell);
     let source = reading::open(
         &args.data,
         args.read.options(&options.features.id)?,
@@ -134,7 +136,7 @@ pub(super) fn show(fit: &Fit, record: &RunRecord, out: &Path, output: Output) ->
     if let Some(levels) = &record.levels {
         output.data(&format!(
             "\n{}",
-            levels::table(levels, &record.segments, &record.outcomes).render(width)
+            levels::table(levels, &record.segments, record.n_rows, &record.outcomes).render(width)
         ))?;
     }
     if !fit.outcomes.is_empty() {
@@ -177,14 +179,15 @@ fn confidence_text(record: &RunRecord) -> Option<String> {
     let boundary = record.boundary.as_ref()?;
     let mut text = format!(
         "{} of the rows sit on a boundary (margin up to {}: drawn again, they often change their segment)",
-        percent(boundary.share),
+        boundary.share.map_or_else(|| "few".into(), percent),
         number(boundary.margin),
     );
-    let n_outliers: u64 = record.n_outliers.iter().sum();
-    if n_outliers > 0 {
-        text += &format!("; {} far outside the segment", plural(n_outliers, "row"));
-    }
-    if record.n_unassigned > 0 {
+    text += &match record.n_outliers_of_all {
+        None | Some(Count::Exact(0)) => String::new(),
+        Some(Count::Exact(n)) => format!("; {} far outside the segment", plural(n, "row")),
+        Some(n) => format!("; {} rows far outside the segment", rows(n)),
+    };
+    if record.n_unassigned != Count::Exact(0) {
         text += ", and in none";
     }
     Some(text)
@@ -216,18 +219,16 @@ fn segment_table(fit: &Fit, record: &RunRecord, width: usize) -> Table {
         &heads,
         Some("set apart by mean (difference to all, in standard deviations)"),
     );
+    let n_rows = record.n_rows;
     for (segment, record) in fit.profile.segments.iter().zip(&record.segments) {
         let cells = [
             segment.segment.to_string(),
-            count(segment.count),
-            percent(segment.share),
+            rows(segment.count),
+            share(segment.count, Count::Exact(n_rows)),
             record.name.clone(),
         ];
         let told: Vec<String> = most_apart(fit, segment)
-            .map(|(name, told)| {
-                let mean = mean(&told, segment.features[told.feature].count);
-                format!("{} {mean} ({:+.2})", shorten(name, name_width), told.sd)
-            })
+            .map(|(name, told)| format!("{} {} ({})", shorten(name, name_width), mean(&told), sd(&told)))
             .collect();
         table.row(&cells, &told);
     }
@@ -251,20 +252,24 @@ fn outcome_table(fit: &Fit) -> Table {
         let figure = |v: f64| if outcome.is_share { percent(v) } else { number(v) };
         let mut row = |segment: String, figures: &OutcomeFigures| {
             let interval = figures.low.zip(figures.high);
-            let missing = if figures.share_missing > 0.0 {
-                percent(figures.share_missing)
-            } else {
-                String::new()
+            let missing = match figures.share_missing {
+                Some(0.0) => String::new(),
+                Some(share) => percent(share),
+                None => "few".into(),
             };
             table.row(
                 &[
                     segment,
                     outcome.outcome.clone(),
-                    figures.mean.map_or_else(|| format!("(under {MIN_CELL} rows)"), figure),
+                    match (figures.mean, figures.mean_bounds) {
+                        (Some(mean), _) => figure(mean),
+                        (None, Some(bounds)) => shares(bounds),
+                        (None, None) => "(few rows)".into(),
+                    },
                     interval.map_or_else(String::new, |(low, high)| {
                         format!("{} to {}", figure(low), figure(high))
                     }),
-                    count(figures.count),
+                    rows(figures.count),
                     missing,
                 ],
                 &[],
@@ -291,7 +296,10 @@ fn object(fit: &Fit, record: &RunRecord, out: &Path) -> Result<Value> {
     object["out"] = out.to_string_lossy().into();
     for (n, segment) in fit.profile.segments.iter().enumerate() {
         object["segments"][n]["set_apart_by"] = most_apart(fit, segment)
-            .map(|(name, told)| json!({ "feature": name, "mean": told.mean, "difference_sd": told.sd }))
+            .map(|(name, told)| match told.bounds {
+                None => json!({ "feature": name, "mean": told.mean, "difference_sd": told.sd, "difference_interval": told.interval }),
+                Some(bounds) => json!({ "feature": name, "mean_bounds": bounds }),
+            })
             .collect();
     }
     Ok(object)

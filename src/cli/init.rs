@@ -203,7 +203,7 @@ fn why(column: &ColumnInspection) -> String {
     // The file goes where the data does not: few rows are not counted in it.
     let missing = column.share_missing.filter(|share| *share > 0.0);
     parts.extend(missing.map(|share| match report.n_missing {
-        n if n < MIN_CELL => "few missing".to_owned(),
+        n if n.exact().is_none_or(|n| n < MIN_CELL) => "few missing".to_owned(),
         _ => format!("{} missing", percent(share)),
     }));
     let redundant = column.redundant_with.as_ref();

@@ -4,13 +4,14 @@ use arrow::datatypes::SchemaRef;
 
 use kohort::Result;
 use kohort::artifact::{LevelsRecord, SegmentRecord, Visited, check_path_column};
+use kohort::cells::Count;
 use kohort::data::BatchSource;
 use kohort::features::carried_columns;
 use kohort::fit::FitOptions;
-use kohort::report::split_text;
+use kohort::report::{rows, share, split_text};
 use kohort::segments::{OutcomeFigures, OutcomeProfile};
 
-use super::output::{Align, Table, count, number, percent};
+use super::output::{Align, Table, number, percent};
 
 /// Outcomes that are told of each segment.
 const TOLD_OUTCOMES: usize = 2;
@@ -27,7 +28,12 @@ pub(super) fn check_columns(source: &dyn BatchSource, options: &FitOptions) -> R
 }
 
 /// Every segment with its parts below it, and what is said of it.
-pub(super) fn table(levels: &LevelsRecord, segments: &[SegmentRecord], outcomes: &[OutcomeProfile]) -> Table {
+pub(super) fn table(
+    levels: &LevelsRecord,
+    segments: &[SegmentRecord],
+    n_rows: u64,
+    outcomes: &[OutcomeProfile],
+) -> Table {
     let heads = [
         ("path", Align::Left),
         ("size", Align::Right),
@@ -40,17 +46,17 @@ pub(super) fn table(levels: &LevelsRecord, segments: &[SegmentRecord], outcomes:
         "outcomes, parts"
     };
     let mut table = Table::new(&heads, Some(last));
+    let of_all = Count::Exact(n_rows);
     levels.walk(segments, &mut |path, visited| {
         let indent = "  ".repeat(path.depth() - 1);
-        let (n_rows, share, name, split, figures) = match visited {
+        let (n_rows, name, split, figures) = match visited {
             Visited::Top(segment, split) => {
                 let at = path.segment() as usize - 1;
                 let figures: Vec<&OutcomeFigures> = outcomes.iter().filter_map(|of| of.segments.get(at)).collect();
-                (segment.n_rows, segment.share, &segment.name, split, figures)
+                (segment.n_rows, &segment.name, split, figures)
             }
             Visited::Part(part, split) => (
-                part.n_rows,
-                part.share,
+                Count::Exact(part.n_rows),
                 &part.name,
                 split,
                 part.outcomes.iter().collect(),
@@ -67,8 +73,8 @@ pub(super) fn table(levels: &LevelsRecord, segments: &[SegmentRecord], outcomes:
         told.extend(split.map(split_text));
         let cells = [
             format!("{indent}{path}"),
-            count(n_rows),
-            percent(share),
+            rows(n_rows),
+            share(n_rows, of_all),
             format!("{indent}{name}"),
         ];
         table.row(&cells, &told);

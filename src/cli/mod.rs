@@ -25,9 +25,11 @@ mod output;
 mod plan;
 mod progress;
 mod reading;
+mod rename;
 mod score;
 mod sweep;
 mod tree;
+mod typical;
 mod verify;
 
 use args::{Cli, Command};
@@ -83,6 +85,8 @@ fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode> {
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Explain(args) => explain::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Tree(args) => tree::run(args, output),
+        Command::Typical(args) => typical::run(args, output),
+        Command::Rename(args) => rename::run(args, output),
         Command::Devices(_) => devices::run(output),
         Command::Generate(args) => generate::run(args, output),
         Command::Init(args) => init::run(args, &cli.source, output).map_err(|error| error.about(&args.look.data)),

@@ -14,6 +14,7 @@ use kohort::backend::choice::choose;
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::fallback::FallbackBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions};
+use kohort::cells::MinCell;
 use kohort::data::BatchSource;
 use kohort::data::FileSource;
 use kohort::data::expand;
@@ -207,6 +208,7 @@ pub(crate) fn job_options(
         chunk_bytes: chunk_bytes(compute),
         threads: threads(compute),
         levels: Vec::new(),
+        min_cell: MinCell::default(),
     })
 }
 

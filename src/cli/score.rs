@@ -8,14 +8,16 @@ use serde_json::json;
 
 use kohort::Result;
 use kohort::artifact::{check_output_file, check_path_column, model_file, write_assignments_carrying, write_atomic};
+use kohort::cells::{Count, MinCell};
 use kohort::data::BatchSource;
 use kohort::fit::Observed;
 use kohort::kmeans::{Event, Observer};
 use kohort::model::{Model, Scored};
 use kohort::nested::{Paths, SegmentPath};
+use kohort::report::{rows, share};
 
 use super::args::ScoreArgs;
-use super::output::{Align, Output, Table, count, percent, plural, seconds, stdout_width};
+use super::output::{Align, Output, Table, plural, seconds, stdout_width};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
 use super::reading;
@@ -76,8 +78,10 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     progress.clear();
     written?;
     let elapsed_s = started.elapsed().as_secs_f64();
+    let min_cell = MinCell::new(args.privacy.min_cell);
     let counts = model.confidence.counts(&scored.assignment, model.n_segments());
-    let mut sizes = scored.assignment.counts(model.n_segments());
+    let with_outliers = scored.assignment.counts(model.n_segments());
+    let mut sizes = with_outliers.clone();
     let unassigned = model.confidence.unassign_outliers;
     if unassigned {
         sizes
@@ -85,23 +89,33 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
             .zip(&counts.n_outliers)
             .for_each(|(size, n_outliers)| *size -= n_outliers);
     }
-    let segments = Segment::all(&sizes, &model.segment_counts);
+    let told = told_sizes(&sizes, source.n_rows() as u64, min_cell);
+    let segments = Segment::all(source.n_rows() as u64, &told[..sizes.len()], &model);
     output.data(&count_table(&segments).render(stdout_width()))?;
-    let leaves = scored.paths.as_ref().map(|paths| leaves(&model, paths));
+    let leaves = scored
+        .paths
+        .as_ref()
+        .map(|paths| leaves(&model, paths, &told, min_cell));
     if let Some(leaves) = &leaves {
         output.data(&format!("\n{}", leaf_table(leaves).render(stdout_width())))?;
     }
     let n_boundary = model
         .confidence
         .boundary_margin
-        .map(|_| counts.n_boundary.iter().sum::<u64>());
-    let n_outliers: u64 = counts.n_outliers.iter().sum();
+        .map(|_| counts.told_boundary(&with_outliers, min_cell).1);
+    let n_outliers = match told[..] {
+        [.., rest] if unassigned => rest,
+        _ => counts.told_outliers(&with_outliers, min_cell).1,
+    };
     if let Some(n_boundary) = n_boundary {
         output.note(&format!(
             "{} of the rows sit on a boundary; {} far outside the segment{}",
-            percent(n_boundary as f64 / source.n_rows() as f64),
-            plural(n_outliers, "row"),
-            if unassigned && n_outliers > 0 {
+            share(n_boundary, Count::Exact(source.n_rows() as u64)),
+            match n_outliers {
+                Count::Exact(n) => plural(n, "row"),
+                n => format!("{} rows", rows(n)),
+            },
+            if unassigned && n_outliers != Count::Exact(0) {
                 ", and in none"
             } else {
                 ""
@@ -122,7 +136,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         "n_clipped": scored.n_clipped,
         "n_boundary": n_boundary,
         "n_outliers": n_outliers,
-        "n_unassigned": if unassigned { n_outliers } else { 0 },
+        "n_unassigned": if unassigned { n_outliers } else { Count::Exact(0) },
         "device": device,
         "elapsed_s": elapsed_s,
         "segments": segments,
@@ -143,24 +157,40 @@ fn warnings(scored: &Scored) -> Vec<String> {
     warnings
 }
 
+/// The sizes of the segments as they may be told, then the rows that are in none.
+fn told_sizes(sizes: &[u64], n_rows: u64, min_cell: MinCell) -> Vec<Count> {
+    let rest = n_rows - sizes.iter().sum::<u64>();
+    min_cell.parts(&[sizes, &[rest]].concat())
+}
+
 /// A segment in these rows and in those of the fit.
 #[derive(Debug, Serialize)]
 struct Segment {
     segment: usize,
-    n_rows: u64,
-    share: f64,
-    share_at_fit: f64,
+    name: String,
+    n_rows: Count,
+    share: Option<f64>,
+    share_at_fit: Option<f64>,
+    #[serde(skip)]
+    told: [String; 2],
 }
 
 impl Segment {
-    fn all(counts: &[u64], counts_at_fit: &[u64]) -> Vec<Self> {
-        let share = |count: u64, counts: &[u64]| count as f64 / counts.iter().sum::<u64>().max(1) as f64;
-        let both = counts.iter().zip(counts_at_fit).zip(1..);
-        both.map(|((&n_rows, &at_fit), segment)| Self {
+    fn all(n_rows: u64, counts: &[Count], model: &Model) -> Vec<Self> {
+        let counts_at_fit = &model.segment_counts;
+        let n_rows = Count::Exact(n_rows);
+        let n_at_fit = { counts_at_fit.iter() }.fold(Count::Exact(0), |sum, &count| sum.plus(count));
+        let both = counts
+            .iter()
+            .zip(counts_at_fit)
+            .zip(model.segment_names.iter().zip(1..));
+        both.map(|((&count, &at_fit), (name, segment))| Self {
             segment,
-            n_rows,
-            share: share(n_rows, counts),
-            share_at_fit: share(at_fit, counts_at_fit),
+            name: name.name.clone(),
+            n_rows: count,
+            share: count.share_of(n_rows),
+            share_at_fit: at_fit.share_of(n_at_fit),
+            told: [share(count, n_rows), share(at_fit, n_at_fit)],
         })
         .collect()
     }
@@ -170,32 +200,50 @@ impl Segment {
 #[derive(Debug, Serialize)]
 struct Leaf {
     path: SegmentPath,
-    n_rows: u64,
-    share: f64,
-    share_at_fit: f64,
+    n_rows: Count,
+    share: Option<f64>,
+    share_at_fit: Option<f64>,
+    #[serde(skip)]
+    told: [String; 2],
 }
 
-fn leaves(model: &Model, paths: &Paths) -> Vec<Leaf> {
+/// The leaves, of whose numbers those of `tops`, the segments of the first level, tell no more than they should.
+fn leaves(model: &Model, paths: &Paths, tops: &[Count], min_cell: MinCell) -> Vec<Leaf> {
     let at_fit = |path: &SegmentPath| match path.parent() {
         None => model.segment_counts.get(path.segment() as usize - 1).copied(),
         Some(parent) => {
             let split = model.splits.iter().find(|split| split.path == parent)?;
-            split.segment_counts.get(path.number() as usize - 1).copied()
+            split
+                .segment_counts
+                .get(path.number() as usize - 1)
+                .map(|&n| Count::Exact(n))
         }
     };
-    let at_fit: Vec<u64> = paths
-        .leaves
-        .iter()
-        .map(|path| at_fit(path).unwrap_or_default())
-        .collect();
-    let segments = Segment::all(&paths.counts(), &at_fit);
-    let leaf = |(path, segment): (&SegmentPath, Segment)| Leaf {
-        path: path.clone(),
-        n_rows: segment.n_rows,
-        share: segment.share,
-        share_at_fit: segment.share_at_fit,
+    let counts = paths.counts();
+    let mut told = Vec::with_capacity(counts.len());
+    // Sorted paths: the leaves of a segment stand together.
+    for of_segment in paths.leaves.chunk_by(|a, b| a.segment() == b.segment()) {
+        let own = &counts[told.len()..told.len() + of_segment.len()];
+        told.extend(match (tops[of_segment[0].segment() as usize - 1], of_segment) {
+            (top, [_]) => vec![top],
+            (Count::Exact(_), _) => min_cell.parts(own),
+            (top, _) => vec![Count::Between(0, top.bounds()[1]); own.len()],
+        });
+    }
+    let sum = |counts: &mut dyn Iterator<Item = Count>| counts.fold(Count::Exact(0), Count::plus);
+    let n_rows = Count::Exact(counts.iter().sum());
+    let n_at_fit = sum(&mut model.segment_counts.iter().copied());
+    let leaf = |(path, count): (&SegmentPath, Count)| {
+        let at_fit = at_fit(path).unwrap_or(Count::Exact(0));
+        Leaf {
+            path: path.clone(),
+            n_rows: count,
+            share: count.share_of(n_rows),
+            share_at_fit: at_fit.share_of(n_at_fit),
+            told: [share(count, n_rows), share(at_fit, n_at_fit)],
+        }
     };
-    paths.leaves.iter().zip(segments).map(leaf).collect()
+    paths.leaves.iter().zip(told).map(leaf).collect()
 }
 
 fn leaf_table(leaves: &[Leaf]) -> Table {
@@ -207,28 +255,23 @@ fn leaf_table(leaves: &[Leaf]) -> Table {
     ];
     let mut table = Table::new(&heads, None);
     for leaf in leaves {
-        let cells = [
-            leaf.path.to_string(),
-            count(leaf.n_rows),
-            percent(leaf.share),
-            percent(leaf.share_at_fit),
-        ];
-        table.row(&cells, &[]);
+        let [share, at_fit] = leaf.told.clone();
+        table.row(&[leaf.path.to_string(), rows(leaf.n_rows), share, at_fit], &[]);
     }
     table
 }
 
 fn count_table(segments: &[Segment]) -> Table {
-    let heads = ["segment", "size", "share", "at the fit"].map(|head| (head, Align::Right));
+    let mut heads = ["segment", "size", "share", "at the fit"]
+        .map(|head| (head, Align::Right))
+        .to_vec();
+    heads.push(("name", Align::Left));
     let mut table = Table::new(&heads, None);
     for segment in segments {
+        let [share, at_fit] = segment.told.clone();
+        let name = segment.name.clone();
         table.row(
-            &[
-                segment.segment.to_string(),
-                count(segment.n_rows),
-                percent(segment.share),
-                percent(segment.share_at_fit),
-            ],
+            &[segment.segment.to_string(), rows(segment.n_rows), share, at_fit, name],
             &[],
         );
     }

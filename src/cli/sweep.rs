@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use kohort::artifact::{RunDir, Selection, SweepRecord, check_output_sweep};
+use kohort::cells::{Count, MinCell};
 use kohort::data::BatchSource;
 use kohort::features::{Role, candidate_columns, check_columns};
 use kohort::fit::{SweptTable, sweep};
@@ -32,7 +33,8 @@ pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
         check_output_sweep(out, args.overwrite)?;
     }
     let select = plan::sweep_options(args.n_clusters.clone(), &args.choice)?;
-    let options = plan::job_options(*select.k.end(), true, &args.columns, &args.kmeans, &args.compute)?;
+    let mut options = plan::job_options(*select.k.end(), true, &args.columns, &args.kmeans, &args.compute)?;
+    options.min_cell = MinCell::new(args.privacy.min_cell);
     let source = reading::open(
         &args.data,
         args.read.options(&options.features.id)?,
@@ -163,7 +165,7 @@ fn candidate_cells(candidate: &Candidate, is_chosen: bool) -> [String; 10] {
         with_bar(candidate.silhouette),
         stability.map_or_else(|| "too few rows".into(), |stability| with_bar(stability.adjusted_rand)),
         format!("{} of {}", candidate.n_apart(), candidate.k),
-        percent(candidate.smallest_share),
+        smallest(candidate),
         percent(candidate.share_explained),
         format!("{:.3}", candidate.simplified_silhouette),
         format!("{:.3}", candidate.davies_bouldin),
@@ -171,6 +173,16 @@ fn candidate_cells(candidate: &Candidate, is_chosen: bool) -> [String; 10] {
             .calinski_harabasz
             .map_or_else(String::new, |index| format!("{index:.1}")),
     ]
+}
+
+/// The share of the smallest segment, or what it is at most.
+fn smallest(candidate: &Candidate) -> String {
+    let is_told = candidate.sizes.iter().all(|size| size.exact().is_some());
+    format!(
+        "{}{}",
+        if is_told { "" } else { "<=" },
+        percent(candidate.smallest_share)
+    )
 }
 
 /// A figure up to 1, and a bar in eighths of a column.
@@ -199,9 +211,9 @@ fn flow_table(flows: &[Flow]) -> Table {
 }
 
 /// `2 into 3 61% + 4 38%`.
-fn parts(from: usize, rows: &[u64]) -> String {
-    let total = rows.iter().sum::<u64>().max(1) as f64;
-    let mut parts: Vec<(usize, f64)> = rows.iter().map(|&n| n as f64 / total).enumerate().collect();
+fn parts(from: usize, rows: &[Count]) -> String {
+    let total = rows.iter().map(|n| n.about()).sum::<u64>().max(1) as f64;
+    let mut parts: Vec<(usize, f64)> = rows.iter().map(|n| n.about() as f64 / total).enumerate().collect();
     parts.retain(|&(_, share)| share >= TOLD_SHARE);
     parts.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let text: Vec<String> = parts
@@ -224,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_segment_is_told_by_its_large_parts() {
-        assert_eq!(parts(1, &[0, 38, 61, 1]), "2 into 3 61% + 2 38%");
-        assert_eq!(parts(0, &[0, 0]), "1 into ");
+        assert_eq!(parts(1, &[0, 38, 61, 1].map(Count::Exact)), "2 into 3 61% + 2 38%");
+        assert_eq!(parts(0, &[0, 0].map(Count::Exact)), "1 into ");
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use kohort::artifact::{RunDir, RunRecord, check_output_dir, model_file};
+use kohort::cells::Count;
 use kohort::data::BatchSource;
 use kohort::features::Preparation;
 use kohort::fit::{Observed, fit};
@@ -13,6 +14,7 @@ use kohort::kmeans::{Event, Observer};
 use kohort::model::Model;
 use kohort::nested::{SegmentPath, check_leaf};
 use kohort::report::centre;
+use kohort::report::{rows, share};
 use kohort::run;
 use kohort::segments::{Fork, MIN_CELL, Told, WardTree, told_apart};
 use kohort::{Error, Result};
@@ -50,7 +52,7 @@ pub(crate) fn run(args: &TreeArgs, output: Output) -> Result<ExitCode> {
         output.note(&format!("the first {MOST_FORKS} forks; --json has them all"));
     }
     if let Some(levels) = &tree.record.levels {
-        let table = levels::table(levels, &tree.record.segments, &tree.record.outcomes);
+        let table = levels::table(levels, &tree.record.segments, tree.record.n_rows, &tree.record.outcomes);
         output.data(&format!("\n{}", table.render(width)))?;
     }
     if let Some(n_groups) = cut {
@@ -134,7 +136,10 @@ impl Tree {
             return Err(unusable("model.json and run.json are not of one run"));
         }
         let ward = model.sums.as_ref().and_then(WardTree::new).ok_or_else(|| {
-            unusable("its model holds no exact sums, of which the tree is made: fit it again with this version")
+            unusable(
+                "its model holds no exact sums, of which the tree is made: an earlier version wrote it, or a segment has \
+                 fewer rows than are told of (--min-cell)",
+            )
         })?;
         let within = record.inertia_exact().unwrap_or_default();
         Ok(Self {
@@ -165,8 +170,13 @@ impl Tree {
         self.ward.between_groups(n_groups) as f64 / self.scatter
     }
 
+    /// Rows of each segment: a run with sums tells all of them.
+    fn counts(&self) -> Vec<u64> {
+        self.model.segment_counts.iter().map(|count| count.about()).collect()
+    }
+
     fn n_rows(&self, group: &[usize]) -> u64 {
-        group.iter().map(|&segment| self.record.segments[segment].n_rows).sum()
+        group.iter().map(|&segment| self.counts()[segment]).sum()
     }
 
     fn share(&self, group: &[usize]) -> f64 {
@@ -213,8 +223,8 @@ impl Tree {
             let record = &self.record.segments[segment];
             let cells = [
                 record.segment.to_string(),
-                count(record.n_rows),
-                percent(record.share),
+                rows(record.n_rows),
+                share(record.n_rows, Count::Exact(self.record.n_rows)),
                 record.name.clone(),
             ];
             table.row(&cells, &[line]);
@@ -268,7 +278,7 @@ impl Tree {
             &heads,
             Some("set apart by (centre here, of all others; part of the squared distance)"),
         );
-        for (group, number) in self.ward.groups(n_groups, &self.model.segment_counts).iter().zip(1..) {
+        for (group, number) in self.ward.groups(n_groups, &self.counts()).iter().zip(1..) {
             let cells: [String; 4] = [
                 i32::to_string(&number),
                 listed(group),
@@ -303,7 +313,7 @@ impl Tree {
             })
             .collect();
         let groups = cut.map(|n_groups| {
-            let groups = self.ward.groups(n_groups, &self.model.segment_counts);
+            let groups = self.ward.groups(n_groups, &self.counts());
             let group = |(group, number): (&Vec<usize>, i32)| {
                 json!({
                     "group": number,

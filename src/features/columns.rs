@@ -4,17 +4,18 @@ use std::collections::HashMap;
 
 use arrow::datatypes::{Field, Schema};
 use glob::Pattern;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::decode::{TypeClass, ValueKind, class_of};
 use super::find_column;
 use super::options::FeatureOptions;
 use super::personal::Personal;
 use super::weights::weight_column;
+use crate::cells::Count;
 use crate::error::{Error, NAME_TWICE, Result};
 
 /// The part a column plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Clustered on.
@@ -47,7 +48,7 @@ impl Role {
 }
 
 /// What was made of a column.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ColumnReport {
     /// Its name.
     pub column: String,
@@ -58,7 +59,7 @@ pub struct ColumnReport {
     /// What is done to it, for people: `zscore: centre 12.3, scale 4.5`. Empty where it is ignored.
     pub treatment: String,
     /// Rows without a value; 0 where the column's values were not read.
-    pub n_missing: u64,
+    pub n_missing: Count,
     /// What stands in for missing values, in the column's units; `None` where none is missing.
     pub fill: Option<f64>,
     /// Why it is ignored.
@@ -72,7 +73,7 @@ pub struct ColumnReport {
 }
 
 /// A logarithm, `ln(1 + x / unit)`, and why it was taken.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogReport {
     /// The unit.
     pub unit: f64,
@@ -102,7 +103,7 @@ impl ColumnReport {
             data_type: field.data_type().to_string(),
             role: Role::Ignored,
             treatment: String::new(),
-            n_missing: 0,
+            n_missing: Count::Exact(0),
             fill: None,
             reason: None,
             n_features: 0,

@@ -132,7 +132,7 @@ fn told(
             }
         }
         let sketch = sketches.get(&index);
-        report.n_missing = sketch.map_or(0, |sketch| sketch.n_missing);
+        report.n_missing = sketch.map_or(0, |sketch| sketch.n_missing).into();
         let shown = matches!(report.role, Role::Feature | Role::Outcome | Role::Weight);
         let with = redundant.get(&index);
         ColumnInspection {
@@ -423,7 +423,7 @@ mod tests {
     fn every_column_is_seen() {
         let seen = seen(&table());
         let spend = &seen[1];
-        assert_eq!((spend.report.n_missing, spend.share_missing), (100, Some(0.1)));
+        assert_eq!((spend.report.n_missing, spend.share_missing), (100.into(), Some(0.1)));
         let figures = spend.numbers.as_ref().unwrap();
         let mut values: Vec<f64> = (0..N)
             .filter(|i| i % 10 != 3)

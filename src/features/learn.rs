@@ -678,7 +678,10 @@ mod tests {
         assert_eq!((feature.fill, feature.mean), (3.5, 27.0));
         assert_eq!(only(&[5.0, 1.0], Scale::Zscore).fill, 3.0);
         let learned = learn(&floats(&[5.0, f64::NAN, 1.0]), &FeatureOptions::default()).unwrap();
-        assert_eq!((learned.columns[0].n_missing, learned.columns[0].fill), (1, Some(3.0)));
+        assert_eq!(
+            (learned.columns[0].n_missing, learned.columns[0].fill),
+            (1.into(), Some(3.0))
+        );
     }
 
     #[test]
@@ -973,7 +976,7 @@ mod tests {
         );
         assert_eq!(
             (learned.columns[0].n_missing, learned.columns[0].n_rare_levels),
-            (10, 1)
+            (10.into(), 1)
         );
         assert_eq!(
             learn(&plans(), &named(&["survey"])).unwrap().preparation.n_features(),

@@ -47,8 +47,7 @@ use arrow::datatypes::Schema;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 
-/// What fewer rows than this share is not told: figures could be traced to single rows, a level could tell who they are.
-pub const MIN_CELL: u64 = 11;
+pub use crate::cells::MIN_CELL;
 
 /// Whether the columns that `options` name are there and of a kind that can be used, as far as names and types say.
 ///

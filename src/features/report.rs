@@ -94,7 +94,7 @@ pub(super) fn reports(schema: &Schema, scale: Scale, parts: &[Part], made: &[Mad
             let made = made.next().expect("features for every candidate that is left");
             report.role = Role::Feature;
             report.treatment = treatment(scale, made);
-            report.n_missing = made.n_missing;
+            report.n_missing = made.n_missing.into();
             report.fill = (made.filled && made.n_missing > 0).then_some(made.features[0].fill);
             report.n_features = made.features.len();
             report.n_rare_levels = made.n_rare_levels;

@@ -45,7 +45,7 @@ pub fn sweep(
         let ready = job.ready(&mut clock)?;
         let swept = job.sweep(&ready, select, &mut clock)?;
         Ok(SweptTable {
-            sweep: swept.sweep,
+            sweep: swept.sweep.told(options.min_cell),
             n_rows: ready.prepared.tiles.n_rows(),
             n_features: ready.prepared.tiles.n_features(),
             preparation: ready.learned.preparation,
@@ -89,7 +89,7 @@ pub fn fit_auto(
             (swept.take_chosen(backend, &ready.prepared.tiles)?, None)
         };
         clock.end();
-        Ok((job.finish(ready, run, trim, clock)?, swept.sweep))
+        Ok((job.finish(ready, run, trim, clock)?, swept.sweep.told(options.min_cell)))
     })
 }
 

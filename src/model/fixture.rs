@@ -7,11 +7,12 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 
 use super::Model;
+use crate::cells::MinCell;
 use crate::data::{BatchSource, Consume};
 use crate::error::Result;
 use crate::features::{self, FeatureOptions, Preparation};
 use crate::partial::ClusterPartial;
-use crate::segments::{Confidence, outlier_distances};
+use crate::segments::{Confidence, SegmentName, outlier_distances};
 use crate::tiles::Centroids;
 
 /// One table, handed out in batches of a given number of rows.
@@ -69,6 +70,9 @@ pub(crate) fn model(customers: &RecordBatch) -> Model {
         id_columns: vec!["customer".into()],
         weight_column: None,
         segment_counts: Vec::new(),
+        segment_names: ["Young", "", "<b>Old</b>"]
+            .map(|name| SegmentName::draft(name.into()))
+            .to_vec(),
         confidence: Confidence::default(),
         sums: None,
         splits: Vec::new(),
@@ -83,7 +87,7 @@ pub(crate) fn model(customers: &RecordBatch) -> Model {
         usize::MAX,
     );
     let assignment = scored.unwrap().assignment;
-    model.segment_counts = assignment.counts(3);
+    model.segment_counts = MinCell::default().parts(&assignment.counts(3));
     model.sums = Some(ClusterPartial::of_labels(&tiles, &assignment.labels, 3));
     model.confidence = Confidence {
         boundary_margin: Some(0.125),

@@ -1,6 +1,7 @@
 //! What segments of segments are like, and what they are called.
 
 use super::{Paths, SegmentPath};
+use crate::cells::MinCell;
 use crate::data::BatchSource;
 use crate::error::Result;
 use crate::features::{OutcomeColumn, Preparation};
@@ -19,6 +20,8 @@ pub struct Node {
     pub profile: SegmentProfile,
     /// Outcomes in it, in the order of the columns.
     pub outcomes: Vec<OutcomeFigures>,
+    /// See [`Profile::edges`].
+    pub edges: Vec<Vec<f64>>,
 }
 
 /// All segments below the first level, sorted; `top` is the profile of that one. Reads the data once per level and more,
@@ -32,14 +35,16 @@ pub fn describe(
     outcome_columns: &[OutcomeColumn],
     paths: &Paths,
     top: &Profile,
+    min_cell: MinCell,
 ) -> Result<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
     for depth in 2..=paths.depth() {
         let (segments, labels) = paths.at_depth(depth);
         // One more stands for the rows whose leaf is not so deep.
         let n = segments.len() + 1;
-        let of_level = profile(source, preparation, &labels, n)?;
-        let outcomes = outcomes(source, outcome_columns, &labels, n)?;
+        let of_level = profile(source, preparation, &labels, n, &vec![Vec::new(); n], min_cell)?;
+        let outcomes = outcomes(source, outcome_columns, &labels, n, min_cell)?;
+        let edges = of_level.edges;
         let segments: Vec<(SegmentPath, SegmentProfile)> = segments.into_iter().zip(of_level.segments).collect();
         let mut first = 0;
         // Sorted paths: the parts of a segment stand together.
@@ -57,6 +62,7 @@ pub fn describe(
                         ..profile.clone()
                     },
                     outcomes: outcomes.iter().map(|outcome| outcome.segments[at].clone()).collect(),
+                    edges: edges.clone(),
                 })
                 .collect();
             nodes.extend(made);
@@ -100,6 +106,7 @@ fn within(
         features: { part.features.iter().enumerate() }
             .map(|(at, own)| FeatureProfile {
                 difference_sd: difference(own, at),
+                difference_interval: None,
                 ..own.clone()
             })
             .collect(),
@@ -107,6 +114,7 @@ fn within(
     Profile {
         segments: parts.iter().zip(1..).map(segment).collect(),
         overall: whole.features.clone(),
+        edges: Vec::new(),
     }
 }
 
@@ -122,23 +130,22 @@ fn spread(feature: &FeatureProfile, is_share: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cells::Count;
     use crate::model::fixture;
 
     fn profile(number: i32, features: [(f64, f64, f64); 2]) -> SegmentProfile {
         let feature = |(sd, p10, p90): (f64, f64, f64)| FeatureProfile {
-            feature: String::new(),
-            count: 100,
+            count: Count::Exact(100),
             mean: Some((p10 + p90) / 2.0),
-            median: None,
             p10: Some(p10),
             p90: Some(p90),
-            share_missing: 0.0,
             difference_sd: Some(sd),
+            ..FeatureProfile::default()
         };
         SegmentProfile {
             segment: number,
-            count: 100,
-            share: 0.1,
+            count: Count::Exact(100),
+            share: Some(0.1),
             features: features.map(feature).to_vec(),
         }
     }

@@ -3,7 +3,6 @@
 use super::{Descent, Paths, SegmentPath, Split, SplitRule};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::features::MIN_CELL;
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, MAX_CLUSTERS, Observer};
 use crate::partial::ClusterPartial;
 use crate::segments::adds_up;
@@ -27,6 +26,10 @@ pub struct Grower<'g> {
     pub inertia_unit: f64,
     /// Integer weight of one row.
     pub row_weight: f64,
+    /// Fewer rows are not told of: no part has less.
+    pub min_cell: u64,
+    /// Per segment of the first level, whether its number of rows is told.
+    pub is_told: &'g [bool],
     /// Hears of the segments that are done.
     pub observer: &'g dyn Observer,
 }
@@ -121,7 +124,11 @@ impl Grower<'_> {
             for (done, path) in segments.iter().enumerate() {
                 let rows = descent.rows(path).ok_or_else(|| no_leaf(path, &descent))?;
                 let part = self.part(path, &rows)?;
-                let outcome = self.split(&part, rule, done, segments.len())?;
+                let outcome = match path.depth() == 1 && !self.is_told[path.segment() as usize - 1] {
+                    // With its parts it would be told after all.
+                    true => Err(Whole::untried("its number of rows is not told")),
+                    false => self.split(&part, rule, done, segments.len())?,
+                };
                 let (mut told, fit) = match outcome {
                     Ok(found) => {
                         let fit = found.fit;
@@ -175,7 +182,7 @@ impl Grower<'_> {
         let fixed = least == most;
         let n = part.n_weighted;
         // A part that is found has to be large enough to be told of.
-        let most_parts = if fixed { n } else { n / MIN_CELL as usize };
+        let most_parts = if fixed { n } else { n / self.min_cell.max(1) as usize };
         self.observer.event(Event::Segment { done, of });
         if most_parts < least {
             let rows = if n == 1 { "row" } else { "rows" };
@@ -193,8 +200,16 @@ impl Grower<'_> {
                 Err(whole) => return Ok(Err(whole)),
             }
         };
+        let least_rows = found.fit.partial.counts.iter().min().copied().unwrap_or(0);
         Ok(match found.fit.centroids.n_clusters() {
             1 => Err(Whole::untried("all its rows are the same")),
+            _ if least_rows < self.min_cell => {
+                let reason = format!(
+                    "a part would have fewer than {} rows, too few to be told of",
+                    self.min_cell
+                );
+                Err(Whole::untried(reason))
+            }
             _ => Ok(found),
         })
     }
@@ -227,7 +242,7 @@ impl Grower<'_> {
         let options = SweepOptions {
             k,
             prefer: None,
-            min_share: min_share.max(MIN_CELL as f64 / part.n_weighted as f64),
+            min_share: min_share.max(self.min_cell as f64 / part.n_weighted as f64),
             ..SweepOptions::default()
         };
         let mut swept = select::sweep(

@@ -55,20 +55,25 @@ pub fn median(values: &mut [f64]) -> f64 {
 /// What a profile says of the distribution of some values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Deciles {
+    /// `quantile(0.01)`.
+    pub(crate) p01: f64,
     /// `quantile(0.1)`.
     pub(crate) p10: f64,
     /// `median()`.
     pub(crate) median: f64,
     /// `quantile(0.9)`.
     pub(crate) p90: f64,
+    /// `quantile(0.99)`.
+    pub(crate) p99: f64,
 }
 
 impl Deciles {
     /// The ranks whose values decide, rising.
-    fn ranks(n: usize) -> [usize; 6] {
-        let (p10, p90) = (rank(n, 0.1).0, rank(n, 0.9).0);
+    fn ranks(n: usize) -> [usize; 10] {
+        let [p01, p10, p90, p99] = [0.01, 0.1, 0.9, 0.99].map(|q| rank(n, q).0);
         let after = |at: usize| (at + 1).min(n - 1);
-        let mut ranks = [p10, after(p10), (n - 1) / 2, n / 2, p90, after(p90)];
+        let [a, b] = [(n - 1) / 2, n / 2];
+        let mut ranks = [p01, after(p01), p10, after(p10), a, b, p90, after(p90), p99, after(p99)];
         ranks.sort_unstable();
         ranks
     }
@@ -84,12 +89,18 @@ impl Deciles {
                 between(low, value_at((at + 1).min(n - 1)), share)
             }
         };
-        let (p10, p90) = (quantile(0.1), quantile(0.9));
+        let [p01, p10, p90, p99] = [0.01, 0.1, 0.9, 0.99].map(&mut quantile);
         let median = match n % 2 {
             1 => value_at(n / 2),
             _ => f64::midpoint(value_at(n / 2 - 1), value_at(n / 2)),
         };
-        Self { p10, median, p90 }
+        Self {
+            p01,
+            p10,
+            median,
+            p90,
+            p99,
+        }
     }
 
     /// Of values, which are reordered; `None` where there are none.
@@ -451,9 +462,11 @@ mod tests {
                 let values: Vec<f64> = values.into_iter().map(|v| f64::from(v as f32)).collect();
                 let mut scratch = values.clone();
                 let plain = Some(Deciles {
+                    p01: quantile(&mut scratch, 0.01),
                     p10: quantile(&mut scratch, 0.1),
                     median: median(&mut scratch),
                     p90: quantile(&mut scratch, 0.9),
+                    p99: quantile(&mut scratch, 0.99),
                 });
                 assert_eq!(Deciles::of(&mut scratch), plain, "n = {n}, shape {shape}");
                 assert_eq!(selected::<f64>(&values, 3), plain, "n = {n}, shape {shape}");

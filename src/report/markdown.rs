@@ -36,30 +36,34 @@ pub(super) fn text(report: &Report) -> String {
         }
         text.push('\n');
     }
-    let outcomes: Vec<_> = report.fit.outcomes.iter().take(3).collect();
+    let outcomes: Vec<_> = record.outcomes.iter().take(3).collect();
+    let drafts = if report.has_drafts() { " (draft)" } else { "" };
     let heads: String = { outcomes.iter() }
         .map(|of| format!(" {} (95 % interval) |", plain(&of.outcome, NAME_CHARS)))
         .collect();
     text += &format!(
-        "| segment | name (draft) | size | share | what sets it apart |{heads}\n|--:|---|--:|--:|---|{}\n",
+        "| segment | name{drafts} | size | share | what sets it apart |{heads}\n|--:|---|--:|--:|---|{}\n",
         "--:|".repeat(outcomes.len())
     );
-    for (at, (segment, drafted)) in report.segments().enumerate() {
+    for (at, (segment, of_record)) in report.segments().enumerate() {
         let told: Vec<String> = report
             .set_apart(segment)
             .iter()
             .take(3)
-            .map(|one| apart(report, segment, one))
+            .map(|one| apart(report, one))
             .collect();
         let worth: String = { outcomes.iter() }
-            .map(|of| format!(" {} |", outcome(&of.segments[at], of.is_share)))
+            .map(|of| {
+                let told = of.segments.get(at).map(|figures| outcome(figures, of.is_share));
+                format!(" {} |", told.unwrap_or_default())
+            })
             .collect();
         text += &format!(
             "| {} | {} | {} | {} | {} |{worth}\n",
             segment.segment,
-            plain(drafted, 3 * NAME_CHARS),
+            plain(&of_record.name, 3 * NAME_CHARS),
             rows(segment.count),
-            share(segment.share, record.n_rows),
+            share(segment.count, report.n_rows()),
             told.join(", "),
         );
     }
@@ -81,13 +85,7 @@ pub(super) fn text(report: &Report) -> String {
 }
 
 /// `recency_days 35.4 (-0.57 sd)`.
-fn apart(report: &Report, segment: &SegmentProfile, difference: &Difference) -> String {
-    let at = difference.feature;
-    let name = plain(&report.features()[at].name(), NAME_CHARS);
-    let mean = mean(difference, segment.features[at].count);
-    if difference.is_small_cell {
-        format!("{name} {mean}")
-    } else {
-        format!("{name} {mean} ({:+.2} sd)", difference.sd)
-    }
+fn apart(report: &Report, difference: &Difference) -> String {
+    let name = plain(&report.features()[difference.feature].name(), NAME_CHARS);
+    format!("{name} {} ({} sd)", mean(difference), sd(difference))
 }

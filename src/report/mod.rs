@@ -1,7 +1,8 @@
 //! Layer 6: a run for people: `report.html`, which needs no network and no script, and `report.md` for chats and pull
-//! requests. Nothing is computed here: figures come from the fit, its record and the layers below, and those that fewer
-//! than [`MIN_CELL`] rows stand behind are left out.
+//! requests. Nothing is computed here: figures come from the records of the run, in which those of few rows are left out
+//! already (see [`crate::cells`]), so that both can be drawn again from a run directory.
 
+mod content;
 pub mod figures;
 mod html;
 mod markdown;
@@ -10,20 +11,28 @@ mod svg;
 mod tests;
 mod tree;
 
+pub use content::profile_record;
+
 use figures::{count, number, percent};
 pub use tree::{centre, split_text};
 
-use crate::artifact::RunRecord;
-use crate::features::FeaturePreparation;
-use crate::fit::Fit;
-use crate::segments::{
-    Difference, MIN_CELL, OutcomeFigures, SegmentMap, SegmentProfile, is_small_cell, segment_map, set_apart,
-};
+use crate::artifact::{ProfileRecord, RunRecord, SegmentRecord};
+use crate::cells::Count;
+use crate::error::{Error, Result};
+use crate::features::{ColumnReport, FeaturePreparation};
+use crate::model::Model;
+use crate::segments::{Difference, MIN_CELL, OutcomeFigures, SegmentProfile, set_apart};
 
 /// Segments with a card; the largest come first.
 const MOST_SEGMENTS: usize = 24;
-/// Columns whose distributions are told, those that set segments apart most.
-const MOST_COLUMNS: usize = 32;
+/// Columns whose distributions are told, those that set segments apart most, times segments.
+const MOST_DISTRIBUTIONS: usize = 768;
+/// Most columns whose distributions are told.
+const MOST_COLUMNS: usize = 60;
+/// Columns of which the most typical rows are told.
+const MOST_TYPICAL: usize = 8;
+/// Pairs of segments with rows between them.
+const MOST_BOUNDARIES: usize = 24;
 /// Levels of a text.
 const MOST_LEVELS: usize = 6;
 /// Outcomes.
@@ -42,23 +51,32 @@ const SENTENCE_CHARS: usize = 600;
 /// What is told of a run.
 #[derive(Debug)]
 pub struct Report<'r> {
-    fit: &'r Fit,
     record: &'r RunRecord,
-    map: Option<SegmentMap>,
-    neighbours: Vec<Option<(u32, u64)>>,
+    content: &'r ProfileRecord,
+    model: &'r Model,
+    columns: Vec<ColumnReport>,
 }
 
 impl<'r> Report<'r> {
-    /// Of a fit and the record of its run.
-    #[must_use]
-    pub fn new(fit: &'r Fit, record: &'r RunRecord) -> Self {
-        let model = &fit.model;
-        Self {
-            fit,
-            record,
-            map: segment_map(&model.preparation, &model.centroids, &model.segment_counts),
-            neighbours: fit.assignment.neighbours(model.n_segments()),
+    /// Of both records of a run, and its model.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where they are not of one run, or the run's columns are not as this program writes them.
+    pub fn new(record: &'r RunRecord, content: &'r ProfileRecord, model: &'r Model) -> Result<Self> {
+        if content.labels_hash != record.labels_hash
+            || content.profile.segments.len() != record.segments.len().min(MOST_SEGMENTS)
+            || model.n_segments() != record.segments.len()
+        {
+            return Err(Error::Internal("the profile is not that of the run".into()));
         }
+        let columns = record.columns.iter().cloned().map(serde_json::from_value);
+        let columns = columns.collect::<std::result::Result<_, _>>();
+        Ok(Self {
+            record,
+            content,
+            model,
+            columns: columns.map_err(|_| Error::Internal("the run's columns are not as they must be".into()))?,
+        })
     }
 
     /// One page, below 1 MB for any table.
@@ -73,69 +91,115 @@ impl<'r> Report<'r> {
         markdown::text(self)
     }
 
-    /// The segments that are told of, with their drafted names.
-    fn segments(&self) -> impl Iterator<Item = (&'r SegmentProfile, &'r str)> {
-        let names = self.record.segments.iter().map(|segment| segment.name.as_str());
-        self.fit.profile.segments.iter().zip(names).take(MOST_SEGMENTS)
+    /// The segments that are told of, with their names.
+    fn segments(&self) -> impl Iterator<Item = (&'r SegmentProfile, &'r SegmentRecord)> {
+        self.content.profile.segments.iter().zip(&self.record.segments)
     }
 
     fn features(&self) -> &'r [FeaturePreparation] {
-        &self.fit.model.preparation.features
+        &self.content.preparation.features
     }
 
     /// What sets a segment apart most.
     fn set_apart(&self, segment: &SegmentProfile) -> Vec<Difference> {
-        let fit = self.fit;
-        set_apart(&fit.model.preparation, &fit.profile, segment.segment, MOST_DIFFERENCES)
+        let content = self.content;
+        set_apart(
+            &content.preparation,
+            &content.profile,
+            segment.segment,
+            MOST_DIFFERENCES,
+        )
     }
 
     /// How many segments there are more than are told of.
     fn n_untold(&self) -> usize {
-        self.fit.profile.segments.len().saturating_sub(MOST_SEGMENTS)
+        self.record.segments.len() - self.content.profile.segments.len()
+    }
+
+    fn n_rows(&self) -> Count {
+        Count::Exact(self.record.n_rows)
+    }
+
+    /// Whether a name is still a draft.
+    fn has_drafts(&self) -> bool {
+        self.record.segments.iter().any(|segment| segment.name_is_draft)
+    }
+
+    /// How many columns have their distributions told.
+    fn n_told_columns(&self) -> usize {
+        n_told_columns(self.content.profile.segments.len())
     }
 }
 
-/// A number of rows, which is not told where it is small.
-fn rows(n: u64) -> String {
-    if (1..MIN_CELL).contains(&n) {
-        format!("under {MIN_CELL}")
-    } else {
-        count(n)
-    }
+fn n_told_columns(n_segments: usize) -> usize {
+    (MOST_DISTRIBUTIONS / n_segments.max(1)).min(MOST_COLUMNS)
 }
 
-/// A share of `n` rows, which is not told exactly where it is that of few rows, or of all but a few.
-fn share(share: f64, n: u64) -> String {
-    let least = MIN_CELL as f64 / n.max(1) as f64;
-    if !is_small_cell(share, n) {
-        percent(share)
-    } else if least >= 0.5 {
-        format!("(under {MIN_CELL} rows)")
-    } else if share < 0.5 {
-        format!("under {}", percent(least))
-    } else {
-        format!("over {}", percent(1.0 - least))
-    }
-}
-
-/// The mean of a difference in a segment of `n` rows with a value: a number, or a share, which is not told exactly where
-/// few rows stand behind it.
+/// A number of rows: `1,610`, `under 11`, `1,605 to 1,614`.
 #[must_use]
-pub fn mean(difference: &Difference, n: u64) -> String {
-    if difference.is_share {
-        share(difference.mean, n)
+pub fn rows(n: Count) -> String {
+    match n {
+        Count::Exact(n) => count(n),
+        Count::Between(low, high) if low <= 1 => format!("under {}", count(high + 1)),
+        Count::Between(low, high) => format!("{} to {}", count(low), count(high)),
+    }
+}
+
+/// The share of some rows: `12.1%`, or what can be told of it.
+#[must_use]
+pub fn share(n: Count, of: Count) -> String {
+    match n.share_of(of) {
+        Some(share) => percent(share),
+        None => shares(n.shares_of(of)),
+    }
+}
+
+/// A share between two bounds: `at most 0.7%`, `about 36.8%`, `44.1% to 45.0%`.
+#[must_use]
+pub fn shares([low, high]: [f64; 2]) -> String {
+    if percent(low) == percent(high) {
+        format!("about {}", percent(low))
+    } else if low < high / 2.0 {
+        format!("at most {}", percent(high))
+    } else if 1.0 - high < (1.0 - low) / 2.0 {
+        format!("at least {}", percent(low))
     } else {
-        number(difference.mean)
+        format!("{} to {}", percent(low), percent(high))
+    }
+}
+
+/// The mean of a difference: a number, or a share, of which bounds are told where few rows stand behind it.
+#[must_use]
+pub fn mean(difference: &Difference) -> String {
+    match (difference.is_share, difference.bounds) {
+        (false, _) => number(difference.mean),
+        (true, None) => percent(difference.mean),
+        (true, Some(bounds)) => shares(bounds),
+    }
+}
+
+/// The standard deviations of a difference: `+0.57`; `about +0.6` where its mean is not told.
+#[must_use]
+pub fn sd(difference: &Difference) -> String {
+    match difference.bounds {
+        None => format!("{:+.2}", difference.sd),
+        Some(_) => format!("about {:+.1}", difference.sd),
     }
 }
 
 /// `12.1% (9.8% to 14.9%)`.
-fn outcome(figures: &OutcomeFigures, is_share: bool) -> String {
+#[must_use]
+pub fn outcome(figures: &OutcomeFigures, is_share: bool) -> String {
     let told = |v: f64| if is_share { percent(v) } else { number(v) };
-    match (figures.mean, figures.low.zip(figures.high)) {
-        (Some(mean), Some((low, high))) => format!("{} ({} to {})", told(mean), told(low), told(high)),
-        (Some(mean), None) => told(mean),
-        (None, _) => format!("(under {MIN_CELL} rows)"),
+    match (figures.mean, figures.low.zip(figures.high), figures.mean_bounds) {
+        (Some(mean), Some((low, high)), _) => format!("{} ({} to {})", told(mean), told(low), told(high)),
+        (Some(mean), None, _) => told(mean),
+        (None, Some((low, high)), Some(bounds)) => format!("{} ({} to {})", shares(bounds), told(low), told(high)),
+        (None, None, Some(bounds)) => shares(bounds),
+        (None, _, None) => match figures.count {
+            Count::Exact(0) => "(no values)".into(),
+            n => format!("({} rows)", rows(n)),
+        },
     }
 }
 

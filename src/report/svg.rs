@@ -53,17 +53,63 @@ pub(super) fn share(share: f64, title: &str) -> String {
     )
 }
 
-/// A bar to the left or to the right of the middle, `reach` being the end.
-pub(super) fn difference(sd: f64, reach: f64, title: &str) -> String {
-    let length = (sd.abs() / reach).min(1.0) * 40.0;
+/// A bar to the left or to the right of the middle, `reach` being the end, and a line over what holds it.
+pub(super) fn difference(sd: f64, interval: Option<[f64; 2]>, reach: f64, title: &str) -> String {
+    let place = |v: f64| 40.0 + (v / reach).clamp(-1.0, 1.0) * 40.0;
     let (class, x) = if sd < 0.0 {
-        ("bar less", 40.0 - length)
+        ("bar less", place(sd))
     } else {
         ("bar", 40.0)
     };
+    let whisker = interval.map_or_else(String::new, |[low, high]| {
+        format!(r#"<path class="whisker" d="M{:.1} 6H{:.1}"/>"#, place(low), place(high))
+    });
     format!(
-        r#"<svg class="diff" viewBox="0 0 80 12" role="img"><title>{}</title><rect class="{class}" x="{x:.1}" y="2" width="{length:.1}" height="8"/><path class="axis" d="M40 0V12"/></svg>"#,
+        r#"<svg class="diff" viewBox="0 0 80 12" role="img"><title>{}</title><rect class="{class}" x="{x:.1}" y="2" width="{:.1}" height="8"/>{whisker}<path class="axis" d="M40 0V12"/></svg>"#,
         escaped(title),
+        (place(sd) - 40.0).abs(),
+    )
+}
+
+/// From one bin below the first border to one beyond the last: open bins are drawn as wide as their neighbours.
+pub(super) fn outer_ends(edges: &[f64]) -> Option<[f64; 2]> {
+    let (first, last) = (edges.first()?, edges.last()?);
+    let (below, above) = match edges {
+        [_, .., _] => (edges[1] - first, last - edges[edges.len() - 2]),
+        _ => (1.0, 1.0),
+    };
+    Some([first - below, last + above])
+}
+
+/// A histogram (borders of the bins, and a height for each), above a bar from p10 to p90 with a tick at the median.
+pub(super) fn distribution(
+    axis: Axis,
+    (edges, heights): (&[f64], &[f64]),
+    deciles: [f64; 3],
+    reference: Option<f64>,
+    title: &str,
+) -> String {
+    const TALL: f64 = 22.0;
+    let [p10, median, p90] = deciles.map(|v| 3.0 + axis.place(v));
+    let mut outline = String::new();
+    let tallest = heights.iter().copied().fold(0.0, f64::max);
+    if let Some([low, high]) = outer_ends(edges).filter(|_| tallest > 0.0 && heights.len() == edges.len() + 1) {
+        let place = |v: f64| 3.0 + axis.place(v);
+        outline = format!("M{:.1} {TALL}", place(low));
+        let ends = edges.iter().copied().chain([high]);
+        for (height, end) in heights.iter().zip(ends) {
+            outline += &format!("V{:.1}H{:.1}", TALL - height / tallest * (TALL - 1.0), place(end));
+        }
+        outline = format!(r#"<path class="hist" d="{outline}V{TALL}Z"/>"#);
+    }
+    let reference = reference.map_or_else(String::new, |v| {
+        format!(r#"<path class="ref" d="M{:.1} 0V36"/>"#, 3.0 + axis.place(v))
+    });
+    format!(
+        r#"<svg class="cell" viewBox="0 0 166 36" role="img"><title>{}</title>{outline}<path class="rail" d="M3 29H163"/>{reference}<rect class="bar" x="{p10:.1}" y="26" width="{:.1}" height="6" rx="2"/><rect class="tick" x="{:.1}" y="23" width="3" height="12"/></svg>"#,
+        escaped(title),
+        (p90 - p10).max(1.0),
+        median - 1.5,
     )
 }
 

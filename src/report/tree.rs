@@ -6,6 +6,7 @@ use super::html::{escaped, name, sentence, title};
 use super::markdown::plain;
 use super::*;
 use crate::artifact::{LevelsRecord, SplitRecord, Visited};
+use crate::cells::MinCell;
 use crate::segments::{Told, WardTree, told_apart};
 use crate::select::Strength;
 
@@ -25,7 +26,8 @@ const DRAWN_CHARS: usize = 44;
 #[must_use]
 pub fn centre(told: &Told, side: usize, n: u64) -> String {
     if told.is_share {
-        share(told.means[side], n)
+        let n_with = (told.means[side] * n as f64).round() as u64;
+        share(MinCell::default().told_of(n_with, n), Count::Exact(n))
     } else {
         number(told.means[side])
     }
@@ -42,13 +44,8 @@ struct Drawn<'r> {
 /// The section of the page; nothing where there is one segment and no level below.
 pub(super) fn section(report: &Report) -> String {
     let mut text = String::new();
-    let k = report.fit.model.n_segments();
-    let sums = report
-        .fit
-        .model
-        .sums
-        .as_ref()
-        .filter(|_| (2..=MOST_JOINED).contains(&k));
+    let k = report.model.n_segments();
+    let sums = { report.model.sums.as_ref() }.filter(|_| (2..=MOST_JOINED).contains(&k));
     if k > MOST_JOINED {
         text += "<p><code>kohort tree</code> says how so many segments hang together.</p>\n";
     }
@@ -89,13 +86,13 @@ impl<'r> Drawn<'r> {
     fn n_rows(&self, group: &[usize]) -> u64 {
         group
             .iter()
-            .map(|&segment| self.report.fit.profile.segments[segment].count)
+            .map(|&segment| self.report.record.segments[segment].n_rows.about())
             .sum()
     }
 
     /// Share of all scatter that lies between so many groups.
     fn explained(&self, n_groups: usize) -> f64 {
-        let within = self.report.fit.summary.inertia_exact as f64;
+        let within = self.report.record.inertia_exact().unwrap_or_default() as f64;
         let all = within + self.tree.between() as f64;
         self.tree.between_groups(n_groups) as f64 / all.max(f64::MIN_POSITIVE)
     }
@@ -183,8 +180,7 @@ impl<'r> Drawn<'r> {
     }
 
     fn label(&self, inside: &mut String, x: f64, y: f64, name: &str, n: u64, is_top: bool) {
-        let n_rows = self.report.record.n_rows;
-        let of_all = share(n as f64 / (n_rows as f64).max(1.0), n_rows);
+        let of_all = share(Count::Exact(n), self.report.n_rows());
         let _ = write!(
             inside,
             r#"<text{} x="{:.1}" y="{:.1}">{}, {}</text>"#,
@@ -198,7 +194,7 @@ impl<'r> Drawn<'r> {
 
     /// The forks as a table.
     fn forks(&self) -> String {
-        let Some(sums) = &self.report.fit.model.sums else {
+        let Some(sums) = &self.report.model.sums else {
             return String::new();
         };
         let features = self.report.features();
@@ -208,7 +204,7 @@ impl<'r> Drawn<'r> {
             let n = sides.map(|side| self.n_rows(side));
             let mut told = Vec::new();
             if n.iter().all(|&n| n >= MIN_CELL) {
-                told = told_apart(&self.report.fit.model.preparation, sums, sides);
+                told = told_apart(&self.report.model.preparation, sums, sides);
                 told.truncate(MOST_TOLD);
             }
             let told: Vec<String> = { told.iter() }
@@ -260,25 +256,18 @@ fn leaf_name(report: &Report, leaf: &[usize]) -> String {
 
 /// Segments of segments as a table.
 fn parts(report: &Report, levels: &LevelsRecord) -> String {
-    let outcomes: Vec<_> = report.fit.outcomes.iter().take(3).collect();
-    let n_rows = report.record.n_rows;
+    let outcomes: Vec<_> = report.record.outcomes.iter().take(3).collect();
+    let n_rows = report.n_rows();
     let mut rows_told = Vec::new();
     levels.walk(&report.record.segments, &mut |path, visited| {
-        let (n, of_all, drafted, split, figures) = match visited {
+        let (n, drafted, split, figures) = match visited {
             Visited::Top(segment, split) => {
                 let at = path.segment() as usize - 1;
-                let figures = report.fit.outcomes.iter().filter_map(|of| of.segments.get(at));
-                (
-                    segment.n_rows,
-                    segment.share,
-                    &segment.name,
-                    split,
-                    figures.collect::<Vec<_>>(),
-                )
+                let figures = report.record.outcomes.iter().filter_map(|of| of.segments.get(at));
+                (segment.n_rows, &segment.name, split, figures.collect::<Vec<_>>())
             }
             Visited::Part(part, split) => (
-                part.n_rows,
-                part.share,
+                Count::Exact(part.n_rows),
                 &part.name,
                 split,
                 part.outcomes.iter().collect(),
@@ -293,7 +282,7 @@ fn parts(report: &Report, levels: &LevelsRecord) -> String {
             "&#160;&#160;".repeat(path.depth() - 1),
             title(drafted),
             rows(n),
-            share(of_all, n_rows),
+            share(n, n_rows),
             split.map_or_else(String::new, |split| sentence(&split_text(split))),
         ));
     });
@@ -336,7 +325,7 @@ pub(super) fn markdown(report: &Report) -> String {
     let Some(levels) = &report.record.levels else {
         return String::new();
     };
-    let n_rows = report.record.n_rows;
+    let n_rows = report.n_rows();
     let mut text =
         String::from("\n| path | name within the segment above (draft) | size | share |\n|---|---|--:|--:|\n");
     let mut n_told = 0;
@@ -345,7 +334,8 @@ pub(super) fn markdown(report: &Report) -> String {
         n_told += 1;
         if n_told <= MOST_LEAVES {
             let name = plain(&part.name, 3 * NAME_CHARS);
-            let (size, of_all) = (rows(part.n_rows), share(part.share, n_rows));
+            let n = Count::Exact(part.n_rows);
+            let (size, of_all) = (rows(n), share(n, n_rows));
             let _ = writeln!(text, "| {path} | {name} | {size} | {of_all} |");
         }
     });

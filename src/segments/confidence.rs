@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Assignment, MIN_CELL};
+use crate::cells::{Count, MinCell};
 use crate::grid::Grid;
 use crate::num::quantile::quantile;
 
@@ -39,6 +40,24 @@ impl Confidence {
         let segment = assignment.labels[row] as usize;
         let limit = self.outlier_distances.get(segment).copied().flatten()?;
         Some(assignment.distances[row] / limit)
+    }
+
+    /// Pairs of clusters, each with the rows on the boundary that are in one and have the other as second choice; in order
+    /// of their numbers. None of more than 256 clusters, as the pairs would be many.
+    #[must_use]
+    pub fn between(&self, assignment: &Assignment, n_segments: usize) -> Vec<([u32; 2], u64)> {
+        const MOST_CLUSTERS: usize = 256;
+        if n_segments > MOST_CLUSTERS {
+            return Vec::new();
+        }
+        let mut pairs = vec![0u64; n_segments * n_segments];
+        for row in (0..assignment.n_rows()).filter(|&row| self.is_boundary(assignment, row) == Some(true)) {
+            let (a, b) = (assignment.labels[row] as usize, assignment.runners_up[row] as usize);
+            pairs[a.min(b) * n_segments + a.max(b)] += 1;
+        }
+        let numbered = pairs.into_iter().enumerate().filter(|pair| pair.1 > 0);
+        let pair = |place: usize| [(place / n_segments) as u32, (place % n_segments) as u32];
+        numbered.map(|(place, n)| (pair(place), n)).collect()
     }
 
     /// A row's segment, from 0: none for outliers, where they get none.
@@ -85,6 +104,18 @@ pub struct ConfidenceCounts {
 }
 
 impl ConfidenceCounts {
+    /// Per segment the rows on a boundary, and those of all, as they may be told.
+    #[must_use]
+    pub fn told_boundary(&self, sizes: &[u64], min_cell: MinCell) -> (Vec<Count>, Count) {
+        told(&self.n_boundary, sizes, min_cell)
+    }
+
+    /// Per segment the outliers, and those of all, as they may be told.
+    #[must_use]
+    pub fn told_outliers(&self, sizes: &[u64], min_cell: MinCell) -> (Vec<Count>, Count) {
+        told(&self.n_outliers, sizes, min_cell)
+    }
+
     fn none(n_segments: usize) -> Self {
         Self {
             n_boundary: vec![0; n_segments],
@@ -98,6 +129,13 @@ impl ConfidenceCounts {
         add(&mut self.n_outliers, other.n_outliers);
         self
     }
+}
+
+/// Rows of each segment that have something, and of all segments.
+fn told(with: &[u64], sizes: &[u64], min_cell: MinCell) -> (Vec<Count>, Count) {
+    let rows: Vec<Vec<u64>> = with.iter().zip(sizes).map(|(&n, &size)| vec![n, size - n]).collect();
+    let told = min_cell.table(&rows, &min_cell.parts(sizes));
+    (told.rows.iter().map(|row| row[0]).collect(), told.all[0])
 }
 
 /// How boundaries were found, and how many rows sit on them: for the record of a run.
@@ -114,10 +152,10 @@ pub struct BoundaryReport {
     pub n_resamples: usize,
     /// The sample, from the smallest margins to the largest.
     pub deciles: Vec<BoundaryDecile>,
-    /// Share of all rows that sit on a boundary.
-    pub share: f64,
+    /// Share of all rows that sit on a boundary; none where it is not told.
+    pub share: Option<f64>,
     /// The same in each segment.
-    pub share_of_segments: Vec<f64>,
+    pub share_of_segments: Vec<Option<f64>>,
 }
 
 /// A tenth of the sample's rows, by margin.

@@ -1,5 +1,8 @@
 //! Segments on a plane: the principal components of their centroids, each as heavy as its rows.
 
+use serde::{Deserialize, Serialize};
+
+use crate::cells::Count;
 use crate::features::Preparation;
 use crate::tiles::Centroids;
 
@@ -9,7 +12,8 @@ pub const MOST_MAPPED: usize = 64;
 const MOST_ROUNDS: usize = 60;
 
 /// Where the segments lie on the plane that shows most of what lies between them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SegmentMap {
     /// Per segment its place, in units of the prepared features, about the mean of all rows.
     pub points: Vec<[f64; 2]>,
@@ -20,12 +24,12 @@ pub struct SegmentMap {
     pub axes: [Vec<(usize, f64)>; 2],
 }
 
-/// The map of 2 to [`MOST_MAPPED`] segments; `None` for other numbers, or where all segments lie in one place.
+/// The map of 2 to [`MOST_MAPPED`] segments of about so many rows; `None` for other numbers, or where all segments lie in one place.
 ///
 /// The eigenvectors of the segments' weighted scatter, by Jacobi's rotations in a fixed order on `f64` (no other
 /// functions than square roots): the same bits everywhere. An axis points to where its farthest segment lies.
 #[must_use]
-pub fn segment_map(preparation: &Preparation, centroids: &Centroids, counts: &[u64]) -> Option<SegmentMap> {
+pub fn segment_map(preparation: &Preparation, centroids: &Centroids, counts: &[Count]) -> Option<SegmentMap> {
     let n = centroids.n_clusters();
     if !(2..=MOST_MAPPED).contains(&n) {
         return None;
@@ -36,8 +40,9 @@ pub fn segment_map(preparation: &Preparation, centroids: &Centroids, counts: &[u
             row.map(|&c| preparation.grid.centroid_value(c)).collect()
         })
         .collect();
-    let total = counts.iter().sum::<u64>() as f64;
-    let roots: Vec<f64> = counts.iter().map(|&count| (count as f64 / total).sqrt()).collect();
+    let counts: Vec<f64> = counts.iter().map(|count| count.about() as f64).collect();
+    let total: f64 = counts.iter().sum();
+    let roots: Vec<f64> = counts.iter().map(|count| (count / total).sqrt()).collect();
     let scaled = weighted_and_centred(&rows, &roots);
     let scatter: Vec<Vec<f64>> = scaled
         .iter()
@@ -157,6 +162,10 @@ mod tests {
     use super::*;
     use crate::model::fixture::{customers, preparation};
 
+    fn counts(counts: &[u64]) -> Vec<Count> {
+        counts.iter().map(|&n| n.into()).collect()
+    }
+
     fn near(a: f64, b: f64) -> bool {
         (a - b).abs() < 1e-9
     }
@@ -168,7 +177,7 @@ mod tests {
         preparation.features.truncate(2);
         let unit = 256 << 10;
         let centroids = Centroids::new(2, vec![0, 0, 8 * unit, unit, -3 * unit, 2 * unit, unit, -unit]);
-        let map = segment_map(&preparation, &centroids, &[400, 100, 50, 7]).unwrap();
+        let map = segment_map(&preparation, &centroids, &counts(&[400, 100, 50, 7])).unwrap();
         let place = |cluster: usize| {
             centroids
                 .row(cluster)
@@ -197,11 +206,11 @@ mod tests {
         let preparation = preparation(&customers(200));
         let n = preparation.n_features();
         let same = Centroids::new(n, vec![5; 3 * n]);
-        assert_eq!(segment_map(&preparation, &same, &[1, 2, 3]), None);
+        assert_eq!(segment_map(&preparation, &same, &counts(&[1, 2, 3])), None);
         let one = Centroids::new(n, (0..n as i32).collect());
-        assert_eq!(segment_map(&preparation, &one, &[3]), None);
+        assert_eq!(segment_map(&preparation, &one, &counts(&[3])), None);
         let two = Centroids::new(n, (0..2 * n as i32).map(|v| v * v).collect());
-        let map = segment_map(&preparation, &two, &[1, 3]).unwrap();
+        let map = segment_map(&preparation, &two, &counts(&[1, 3])).unwrap();
         assert!(near(map.shares[0], 1.0) && map.points.iter().all(|point| point[1] == 0.0));
     }
 }

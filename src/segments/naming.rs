@@ -2,7 +2,7 @@
 
 use super::MIN_CELL;
 use super::profile::{FeatureProfile, Profile, SegmentProfile};
-use crate::features::{FeaturePreparation, Preparation, ValueKind};
+use crate::features::{Preparation, ValueKind};
 
 /// Standard deviations that a mean must lie from that of all rows to give a name.
 const NAMING: f64 = 0.25;
@@ -14,19 +14,38 @@ const ALIKE: f64 = 0.02;
 /// Characters of a column or level that a name takes.
 const NAME_CHARS: usize = 32;
 
+/// What a segment is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentName {
+    /// The name; empty where none is known.
+    pub name: String,
+    /// Whether it is a draft: nobody has given another one yet.
+    pub is_draft: bool,
+}
+
+impl SegmentName {
+    /// A draft.
+    #[must_use]
+    pub fn draft(name: String) -> Self {
+        Self { name, is_draft: true }
+    }
+}
+
 /// A feature that sets a segment apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// The feature's place in the model.
     pub feature: usize,
-    /// Its mean in the segment, or, where [`Difference::is_share`], the share of rows.
+    /// Its mean in the segment, or, where [`Difference::is_share`], the share of rows; about, where it is not told.
     pub mean: f64,
-    /// Mean here less mean of all rows, in standard deviations of all rows.
+    /// Mean here less mean of all rows, in standard deviations of all rows; about, where it is not told.
     pub sd: f64,
+    /// What holds that with 95 % confidence.
+    pub interval: Option<[f64; 2]>,
     /// Whether the mean is a share of rows.
     pub is_share: bool,
-    /// Whether 1 to 10 rows have, or have not, what the share counts: it must not be told exactly.
-    pub is_small_cell: bool,
+    /// Of a share that is not told, the least and the most that it can be.
+    pub bounds: Option<[f64; 2]>,
 }
 
 /// Whether the mean of a feature is a share of rows.
@@ -36,14 +55,6 @@ pub fn is_share(kind: &ValueKind) -> bool {
         kind,
         ValueKind::Bool | ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing
     )
-}
-
-/// Whether a share of `n` rows is that of 1 to 10 rows, or of all but so many.
-#[must_use]
-pub fn is_small_cell(share: f64, n: u64) -> bool {
-    let rows = (share * n as f64).round() as u64;
-    let small = |rows: u64| (1..MIN_CELL).contains(&rows);
-    small(rows) || small(n.saturating_sub(rows))
 }
 
 /// What sets segment `segment` (from 1) apart, the strongest first, at most `most` features, one of each column: of the
@@ -56,9 +67,15 @@ pub fn is_small_cell(share: f64, n: u64) -> bool {
 pub fn set_apart(preparation: &Preparation, profile: &Profile, segment: i32, most: usize) -> Vec<Difference> {
     let features = &preparation.features;
     let segment = &profile.segments[segment as usize - 1];
-    let both = features.iter().zip(&segment.features).enumerate();
+    let both = features
+        .iter()
+        .zip(segment.features.iter().zip(&profile.overall))
+        .enumerate();
     let mut all: Vec<Difference> = both
-        .filter_map(|(at, (feature, profile))| difference(at, feature, profile))
+        .filter_map(|(at, (feature, (own, all)))| {
+            let is_share = is_share(&feature.kind) || profile.is_flag(at);
+            difference(at, is_share, own, all)
+        })
         .collect();
     all.sort_by(|a, b| b.sd.abs().total_cmp(&a.sd.abs()));
     let mut one_each: Vec<Difference> = Vec::new();
@@ -94,15 +111,22 @@ fn say_the_same(profile: &Profile, a: usize, b: usize) -> bool {
     all_near(1.0) || all_near(-1.0)
 }
 
-fn difference(at: usize, feature: &FeaturePreparation, profile: &FeatureProfile) -> Option<Difference> {
-    let (mean, sd) = profile.mean.zip(profile.difference_sd)?;
-    let is_share = is_share(&feature.kind);
-    (profile.count >= MIN_CELL).then(|| Difference {
+fn difference(at: usize, is_share: bool, own: &FeatureProfile, all: &FeatureProfile) -> Option<Difference> {
+    let mean = own.about()?;
+    let sd = own.difference_sd.or_else(|| {
+        // Of a share, from what is told of it.
+        let all = all
+            .about()
+            .filter(|all| is_share && (0.0..1.0).contains(all) && *all > 0.0)?;
+        Some((mean - all) / (all * (1.0 - all)).sqrt())
+    })?;
+    (own.count.bounds()[0] >= MIN_CELL).then_some(Difference {
         feature: at,
         mean,
         sd,
+        interval: own.difference_interval,
         is_share,
-        is_small_cell: is_share && is_small_cell(mean, profile.count),
+        bounds: own.mean_bounds,
     })
 }
 
@@ -132,7 +156,7 @@ fn joined(words: &[String], segment: &SegmentProfile) -> String {
     let mut chars = text.chars();
     match chars.next() {
         Some(first) => first.to_uppercase().chain(chars).collect(),
-        None if segment.count < MIN_CELL => format!("Segment {}", segment.segment),
+        None if segment.count.bounds()[0] < MIN_CELL => format!("Segment {}", segment.segment),
         None => "Close to the average".into(),
     }
 }
@@ -177,6 +201,7 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::FeaturePreparation;
     use crate::grid::Grid;
 
     fn preparation(kinds: Vec<(&str, ValueKind)>) -> Preparation {
@@ -203,26 +228,30 @@ mod tests {
 
     fn segment(segment: i32, count: u64, figures: &[(f64, f64)]) -> SegmentProfile {
         let feature = |&(mean, sd): &(f64, f64)| FeatureProfile {
-            feature: String::new(),
-            count,
+            count: count.into(),
             mean: Some(mean),
-            median: None,
-            p10: None,
-            p90: None,
-            share_missing: 0.0,
             difference_sd: Some(sd),
+            ..FeatureProfile::default()
         };
         SegmentProfile {
             segment,
-            count,
-            share: 0.5,
+            count: count.into(),
+            share: Some(0.5),
             features: figures.iter().map(feature).collect(),
         }
     }
 
     fn names(preparation: &Preparation, segments: Vec<SegmentProfile>) -> Vec<String> {
         let overall = segments[0].features.clone();
-        draft_names(preparation, &Profile { segments, overall })
+        let edges = Vec::new();
+        draft_names(
+            preparation,
+            &Profile {
+                segments,
+                overall,
+                edges,
+            },
+        )
     }
 
     #[test]
@@ -265,9 +294,23 @@ mod tests {
     }
 
     #[test]
-    fn small_cells_are_known_from_either_side() {
-        let of = |rows: u64| is_small_cell(rows as f64 / 200.0, 200);
-        let told: Vec<u64> = (0..=200).filter(|&rows| !of(rows)).collect();
-        assert_eq!(told, [0].into_iter().chain(11..=189).chain([200]).collect::<Vec<_>>());
+    fn a_share_that_is_not_told_still_gives_a_name() {
+        let preparation = preparation(vec![("plan", ValueKind::Level("gold".into()))]);
+        let mut own = segment(1, 400, &[(0.0, 0.0)]);
+        let overall = vec![FeatureProfile {
+            mean: Some(0.5),
+            ..own.features[0].clone()
+        }];
+        (own.features[0].mean, own.features[0].difference_sd) = (None, None);
+        own.features[0].mean_bounds = Some([1.0 / 400.0, 10.0 / 400.0]);
+        let profile = Profile {
+            segments: vec![own],
+            overall,
+            edges: Vec::new(),
+        };
+        assert_eq!(draft_names(&preparation, &profile), ["Hardly any plan gold"]);
+        let told = &set_apart(&preparation, &profile, 1, 5)[0];
+        assert_eq!((told.bounds, told.interval), (Some([0.0025, 0.025]), None));
+        assert!((told.sd - (0.01375 - 0.5) / 0.5).abs() < 1e-12);
     }
 }

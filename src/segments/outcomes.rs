@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{Count, MIN_CELL, MinCell};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::features::{MIN_CELL, OutcomeColumn, ValueKind, decode};
+use crate::features::{BadCell, OutcomeColumn, decode};
 use crate::num::Moments;
 
 /// The 97.5 % quantile of the normal distribution.
@@ -17,7 +18,7 @@ const Z: f64 = 1.959_963_984_540_054;
 pub struct OutcomeProfile {
     /// The column.
     pub outcome: String,
-    /// Whether it is a truth value, so that its mean is a share of rows.
+    /// Whether all values are truth values, or 0 and 1, so that the mean is a share of rows.
     pub is_share: bool,
     /// Segments in order of their number.
     pub segments: Vec<OutcomeFigures>,
@@ -30,12 +31,16 @@ pub struct OutcomeProfile {
 #[serde(deny_unknown_fields)]
 pub struct OutcomeFigures {
     /// Rows that have a value.
-    pub count: u64,
-    /// Share of rows without one.
-    pub share_missing: f64,
-    /// Mean of the values, rounded once from the exact sum; `None`, like the interval, below [`MIN_CELL`] rows.
+    pub count: Count,
+    /// Share of rows without one; `None` where it is not told.
+    pub share_missing: Option<f64>,
+    /// Mean of the values, rounded once from the exact sum; `None`, like the interval, where too few rows stand behind it,
+    /// see [`crate::cells`].
     pub mean: Option<f64>,
-    /// Lower end of the interval that holds the mean of such rows with 95 % confidence.
+    /// Of a share that is not told, the least and the most that it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_bounds: Option<[f64; 2]>,
+    /// Lower end of the interval that holds the mean of such rows with 95 % confidence; none below 11 values.
     pub low: Option<f64>,
     /// Its upper end.
     pub high: Option<f64>,
@@ -54,6 +59,7 @@ pub fn outcomes(
     columns: &[OutcomeColumn],
     labels: &[u32],
     n_segments: usize,
+    min_cell: MinCell,
 ) -> Result<Vec<OutcomeProfile>> {
     if columns.is_empty() {
         return Ok(Vec::new());
@@ -63,6 +69,7 @@ pub fn outcomes(
         *counts.get_mut(label as usize).ok_or_else(other_data)? += 1;
     }
     let mut moments = vec![vec![Moments::default(); n_segments]; columns.len()];
+    let mut are_flags = vec![true; columns.len()];
     let mut n_read = 0;
     let indices: Vec<usize> = columns.iter().map(OutcomeColumn::index).collect();
     source.scan(&indices, &mut |first_row, batch| {
@@ -70,12 +77,21 @@ pub fn outcomes(
             .get(first_row..first_row + batch.num_rows())
             .ok_or_else(other_data)?;
         n_read += labels.len();
-        let cells = moments.par_iter_mut().zip(columns).zip(batch.columns());
+        let cells = moments
+            .par_iter_mut()
+            .zip(&mut are_flags)
+            .zip(columns)
+            .zip(batch.columns());
         let added: Vec<_> = cells
-            .map(|((moments, column), array)| decode(array, column.kind()).map(|values| add(moments, labels, &values)))
+            .map(|(((moments, are_flags), column), array)| {
+                let values = decode(array, column.kind())?;
+                *are_flags &= values.iter().all(|v| v.is_nan() || [0.0, 1.0].contains(v));
+                add(moments, labels, &values);
+                Ok(())
+            })
             .collect();
         for (column, added) in columns.iter().zip(added) {
-            added.map_err(|bad| {
+            added.map_err(|bad: BadCell| {
                 let (file, row) = source.locate(first_row + bad.index);
                 Error::BadValue {
                     file,
@@ -90,9 +106,9 @@ pub fn outcomes(
     if n_read != labels.len() {
         return Err(other_data());
     }
-    let both = columns.iter().zip(&moments);
+    let both = columns.iter().zip(&moments).zip(are_flags);
     Ok(both
-        .map(|(column, moments)| profile(column, moments, &counts))
+        .map(|((column, moments), are_flags)| profile(column.name(), are_flags, moments, &counts, min_cell))
         .collect())
 }
 
@@ -107,35 +123,73 @@ fn add(moments: &mut [Moments], labels: &[u32], values: &[f64]) {
     }
 }
 
-fn profile(column: &OutcomeColumn, moments: &[Moments], counts: &[u64]) -> OutcomeProfile {
-    let is_share = *column.kind() == ValueKind::Bool;
+fn profile(outcome: &str, is_share: bool, moments: &[Moments], sizes: &[u64], min_cell: MinCell) -> OutcomeProfile {
     let mut all = Moments::default();
     moments.iter().for_each(|moments| all.merge(moments));
-    let segments = moments.iter().zip(counts);
+    let cells = |moments: &Moments, size: u64| {
+        let n_with = if is_share {
+            (moments.mean() * moments.n as f64).round() as u64
+        } else {
+            moments.n
+        };
+        vec![n_with, moments.n - n_with, size - moments.n]
+    };
+    let rows: Vec<Vec<u64>> = moments.iter().zip(sizes).map(|(own, &size)| cells(own, size)).collect();
+    let told_sizes = min_cell.parts(sizes);
+    let told = min_cell.table(&rows, &told_sizes);
+    let tell = |moments: &Moments, cells: &[Count], size: Count, is_small: bool| {
+        let count = size.minus(cells[2]);
+        let share_missing = cells[2].share_of(size);
+        let empty = OutcomeFigures {
+            count,
+            share_missing,
+            mean: None,
+            mean_bounds: None,
+            low: None,
+            high: None,
+        };
+        if is_share && cells[0].share_of(count).is_none() {
+            // From the least and the most that it can be, and the fewest values.
+            let [least, most] = cells[0].shares_of(count);
+            let n = count.bounds()[0];
+            let end = |share: f64, end: usize| (n >= MIN_CELL).then(|| wilson(n as f64, share)[end]);
+            OutcomeFigures {
+                mean: (most <= 0.0).then_some(0.0),
+                mean_bounds: (most > 0.0).then_some([least, most]),
+                low: end(least, 0),
+                high: end(most, 1),
+                ..empty
+            }
+        } else if moments.n > 0 && min_cell.tells_figures(moments.n) && !is_small {
+            let interval = (moments.n >= MIN_CELL).then(|| interval(moments, is_share));
+            OutcomeFigures {
+                mean: Some(moments.mean()),
+                low: interval.map(|interval| interval[0]),
+                high: interval.map(|interval| interval[1]),
+                ..empty
+            }
+        } else {
+            empty
+        }
+    };
+    let segments = moments.iter().zip(sizes).zip(told.rows.iter().zip(&told_sizes));
     OutcomeProfile {
-        outcome: column.name().into(),
+        outcome: outcome.into(),
         is_share,
-        segments: segments.map(|(moments, &n)| figures(moments, n, is_share)).collect(),
-        overall: figures(&all, counts.iter().sum(), is_share),
+        segments: segments
+            .map(|((moments, &size), (cells, &told))| tell(moments, cells, told, min_cell.is_small(size)))
+            .collect(),
+        overall: tell(&all, &told.all, Count::Exact(sizes.iter().sum()), false),
     }
 }
 
-fn figures(moments: &Moments, n_rows: u64, is_share: bool) -> OutcomeFigures {
-    let told = moments.n >= MIN_CELL;
-    let interval = told.then(|| {
-        let (n, mean) = (moments.n as f64, moments.mean());
-        if is_share {
-            wilson(n, mean)
-        } else {
-            student(n, mean, moments.std())
-        }
-    });
-    OutcomeFigures {
-        count: moments.n,
-        share_missing: (n_rows - moments.n) as f64 / n_rows.max(1) as f64,
-        mean: told.then(|| moments.mean()),
-        low: interval.map(|interval| interval[0]),
-        high: interval.map(|interval| interval[1]),
+/// Of the mean of at least [`MIN_CELL`] values.
+fn interval(moments: &Moments, is_share: bool) -> [f64; 2] {
+    let (n, mean) = (moments.n as f64, moments.mean());
+    if is_share {
+        wilson(n, mean)
+    } else {
+        student(n, mean, moments.std())
     }
 }
 
@@ -155,7 +209,7 @@ fn student(n: f64, mean: f64, std: f64) -> [f64; 2] {
 
 /// The 97.5 % quantile of Student's distribution with at least 10 degrees of freedom, to 4 digits: the expansion of
 /// Cornish and Fisher (Abramowitz and Stegun 26.7.5).
-fn t_quantile(freedom: f64) -> f64 {
+pub(super) fn t_quantile(freedom: f64) -> f64 {
     let z = Z;
     let terms = [
         (z.powi(3) + z) / 4.0,
@@ -192,25 +246,29 @@ mod tests {
     }
 
     fn profiled(table: &RecordBatch, labels: &[u32], batch_rows: usize) -> Vec<OutcomeProfile> {
+        told(table, labels, batch_rows, MinCell::default())
+    }
+
+    fn told(table: &RecordBatch, labels: &[u32], batch_rows: usize, min_cell: MinCell) -> Vec<OutcomeProfile> {
         let options = FeatureOptions {
             outcomes: vec!["churned".into(), "arr".into()],
             ..Default::default()
         };
         let columns = outcome_columns(table.schema_ref(), &options).unwrap();
-        outcomes(&Cut(table.clone(), batch_rows), &columns, labels, 3).unwrap()
+        outcomes(&Cut(table.clone(), batch_rows), &columns, labels, 3, min_cell).unwrap()
     }
 
     #[test]
     fn figures_are_those_of_a_plain_sum() {
         let (table, labels) = rows();
-        let found = profiled(&table, &labels, 60);
+        let found = told(&table, &labels, 60, MinCell::new(1));
         let rows = (0..55).filter(|i| i % 2 == 0 && i % 10 != 9);
         let n = rows.clone().count();
         let churned = rows.filter(|i| i % 4 == 0).count();
         let figures = &found[0].segments[0];
         assert_eq!(
             (figures.count, figures.mean),
-            (n as u64, Some(churned as f64 / n as f64))
+            (Count::Exact(n as u64), Some(churned as f64 / n as f64))
         );
         assert!(found[0].is_share && !found[1].is_share);
         let arr: Vec<f64> = (0..55u32)
@@ -227,14 +285,21 @@ mod tests {
             "{figures:?} {reach}"
         );
         assert!((mean - figures.low.unwrap() - reach).abs() < 1e-4 * reach);
-        assert_eq!(found[0].overall.share_missing, 0.1);
+        assert_eq!(found[0].overall.share_missing, Some(0.1));
     }
 
     #[test]
     fn few_rows_are_not_told() {
         let (table, labels) = rows();
         let last = &profiled(&table, &labels, 60)[1].segments[2];
-        assert_eq!((last.count, last.mean, last.low, last.high), (5, None, None, None));
+        assert_eq!(last.count, Count::Between(1, 10));
+        assert_eq!((last.mean, last.low, last.high), (None, None, None));
+        // 14 of 28 churned, and 1 to 10 values are missing: the share is told as what it can be.
+        let churned = &profiled(&table, &labels, 60)[0].segments[0];
+        let [low, high] = churned.mean_bounds.unwrap();
+        assert!(churned.mean.is_none() && low < 0.5 && 0.5 < high, "{churned:?}");
+        let [least, _] = wilson(28.0, 0.5);
+        assert!(churned.low.unwrap() < least && churned.high.unwrap() > 1.0 - least);
     }
 
     #[test]

@@ -4,21 +4,28 @@ use arrow::datatypes::DataType;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::bins::{self, Spread};
+use super::effect::Group;
+use super::told::{self, FeatureFigures, Figures};
+use crate::cells::{Count, MIN_CELL, MinCell};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::features::{FeatureColumn, FeaturePreparation, Preparation, decode, fits_f32, without_repeats};
+use crate::features::{BadCell, FeatureColumn, FeaturePreparation, Preparation, decode, fits_f32, without_repeats};
 use crate::num::Moments;
-use crate::num::quantile::{Buckets, Cell, Deciles, Histogram, Selection};
+use crate::num::quantile::{Buckets, Cell, Deciles, Histogram, Selection, median};
 use crate::sys::{Plain, zeros};
 
 /// Memory for decoded columns, where more than one is decoded in a pass over the data.
 const PASS_BYTES: usize = 256 << 20;
 /// Values that are added up at a time.
 const RUN: usize = 1 << 10;
+/// Of more segments there are no histograms: they would take more memory than the figures.
+const MOST_WITH_HISTOGRAMS: usize = 256;
 /// So many values of a segment are selected from as they are.
 const FEW_VALUES: usize = 1 << 13;
 
-/// What the segments are like. The same for any order of the rows; weights play no part in it.
+/// What the segments are like, as it may be told: see [`crate::cells`]. The same for any order of the rows; weights play
+/// no part in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -26,6 +33,17 @@ pub struct Profile {
     pub segments: Vec<SegmentProfile>,
     /// All rows together: one entry per feature, `difference_sd` 0.
     pub overall: Vec<FeatureProfile>,
+    /// Per feature the borders of the bins of its histograms, rising, in its units: below the first, from each to below
+    /// the next, from the last on.
+    pub edges: Vec<Vec<f64>>,
+}
+
+impl Profile {
+    /// Whether all values of a feature are 0 or 1, so that its mean is a share of rows.
+    #[must_use]
+    pub fn is_flag(&self, feature: usize) -> bool {
+        self.edges.get(feature).is_some_and(|edges| edges[..] == [0.5])
+    }
 }
 
 /// One segment.
@@ -35,23 +53,29 @@ pub struct SegmentProfile {
     /// Its number, from 1.
     pub segment: i32,
     /// Rows in it.
-    pub count: u64,
-    /// Share of all rows.
-    pub share: f64,
+    pub count: Count,
+    /// Share of all rows; `None` where the number is not told.
+    pub share: Option<f64>,
     /// One entry per feature, in the model's order.
     pub features: Vec<FeatureProfile>,
 }
 
 /// One feature in one segment, in original units (dates as days before the newest value). Missing values are left out.
+/// `None` where no row has a value, and where figures are not told as too few rows stand behind them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureProfile {
     /// The column.
     pub feature: String,
     /// Rows that have a value.
-    pub count: u64,
-    /// Mean, rounded once from the exact sum; `None`, like all others, where no row has a value.
+    pub count: Count,
+    /// Mean, rounded once from the exact sum; of a level or truth value, the share of rows that have it.
     pub mean: Option<f64>,
+    /// Of a share that is not told, the least and the most that it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_bounds: Option<[f64; 2]>,
+    /// Standard deviation of the population, rounded once.
+    pub std: Option<f64>,
     /// The middle value, or the mean of the two middle ones.
     pub median: Option<f64>,
     /// The value that a tenth of the rows lie below (linear between ranks).
@@ -59,9 +83,53 @@ pub struct FeatureProfile {
     /// The value that nine tenths of the rows lie below (linear between ranks).
     pub p90: Option<f64>,
     /// Share of rows without a value.
-    pub share_missing: f32,
+    pub share_missing: Option<f32>,
     /// Mean here less mean of all rows, in standard deviations of all rows; 0 where all values are equal.
     pub difference_sd: Option<f64>,
+    /// What holds that difference with 95 % confidence, least and most; from 11 values on.
+    pub difference_interval: Option<[f64; 2]>,
+    /// The middle value of the 11 rows nearest to the centroid, to three digits.
+    pub typical: Option<f64>,
+    /// Rows in each bin, see [`Profile::edges`]; of a level or truth value, without it and with it. Empty where there are
+    /// more than 256 segments.
+    pub histogram: Vec<Count>,
+}
+
+impl Default for FeatureProfile {
+    fn default() -> Self {
+        Self {
+            feature: String::new(),
+            count: Count::Exact(0),
+            mean: None,
+            mean_bounds: None,
+            std: None,
+            median: None,
+            p10: None,
+            p90: None,
+            share_missing: None,
+            difference_sd: None,
+            difference_interval: None,
+            typical: None,
+            histogram: Vec::new(),
+        }
+    }
+}
+
+impl FeatureProfile {
+    /// Whether something is not told of it that a segment of `n_rows` rows has.
+    #[must_use]
+    pub fn is_withheld(&self, n_rows: Count) -> bool {
+        let is_some = |count: Count| count.bounds()[1] > 0;
+        let counts = self.histogram.iter().chain([&self.count, &n_rows]);
+        { counts }.any(|count| count.exact().is_none()) || (self.mean.is_none() && is_some(self.count))
+    }
+
+    /// The mean, or the middle of what a share can be.
+    #[must_use]
+    pub fn about(&self) -> Option<f64> {
+        let middle = |[low, high]: [f64; 2]| f64::midpoint(low, high);
+        self.mean.or_else(|| self.mean_bounds.map(middle))
+    }
 }
 
 impl SegmentProfile {
@@ -80,7 +148,8 @@ impl SegmentProfile {
 /// Profiles all segments: `labels` holds the cluster of each row of `source`, from 0 and below `n_segments`.
 ///
 /// Reads the data once per feature, or several features at once while they fit into a fixed amount of memory; a
-/// feature takes 4 bytes per row where its type fits `f32`, else 8.
+/// feature takes 4 bytes per row where its type fits `f32`, else 8. `typical` names the most typical rows of each
+/// segment, see [`super::typical_rows`]; their middle values are told where there are at least [`MIN_CELL`] of them, and no fewer than `min_cell`.
 ///
 /// # Errors
 /// Those of reading and decoding, [`Error::OutOfMemory`], and [`Error::Internal`] where `labels` are not those of
@@ -90,60 +159,122 @@ pub fn profile(
     preparation: &Preparation,
     labels: &[u32],
     n_segments: usize,
+    typical: &[Vec<usize>],
+    min_cell: MinCell,
 ) -> Result<Profile> {
-    profile_in_passes(source, preparation, labels, n_segments, PASS_BYTES)
+    let typical = Marked::new(typical, n_segments, MIN_CELL.max(min_cell.get()));
+    let (figures, sizes) = figures_in_passes(source, preparation, labels, n_segments, &typical, PASS_BYTES)?;
+    Ok(told::profile(preparation, figures, &sizes, min_cell))
 }
 
-fn profile_in_passes(
+/// The exact figures of each feature, and the sizes of the segments.
+fn figures_in_passes(
     source: &dyn BatchSource,
     preparation: &Preparation,
     labels: &[u32],
     n_segments: usize,
+    typical: &Marked,
     pass_bytes: usize,
-) -> Result<Profile> {
-    let n_rows = labels.len();
+) -> Result<(Vec<FeatureFigures>, Vec<u64>)> {
     let mut counts = vec![0usize; n_segments];
     for &label in labels {
         *counts.get_mut(label as usize).ok_or_else(other_data)? += 1;
     }
     let columns = preparation.columns_in(source.schema())?;
-    // Per feature: all segments, then everyone.
-    let mut by_feature: Vec<Vec<FeatureProfile>> = Vec::with_capacity(columns.len());
+    let mut by_feature: Vec<FeatureFigures> = Vec::with_capacity(columns.len());
     let mut rooms = Rooms::default();
-    let mut done = 0;
-    while done < columns.len() {
+    while by_feature.len() < columns.len() {
+        let done = by_feature.len();
         let types = columns[done..]
             .iter()
             .map(|column| source.schema().field(column.index()).data_type());
         let mut groups = rooms.groups(types, &counts, pass_bytes)?;
-        let pass = done..done + groups.len();
-        group(
+        let features = &preparation.features[done..done + groups.len()];
+        let of_typical = group(
             source,
-            &preparation.features[pass.clone()],
-            &columns[pass.clone()],
+            features,
+            &columns[done..done + groups.len()],
             labels,
             n_segments,
+            typical,
             &mut groups,
         )?;
-        let features = preparation.features[pass.clone()].par_iter().zip(&mut groups);
-        let summaries = features.map(|(feature, group)| group.summarise(&feature.name(), &counts));
-        by_feature.extend(summaries.collect::<Vec<_>>());
+        let features = features.par_iter().zip(&mut groups).zip(of_typical);
+        let figures = features.map(|((feature, group), of_typical)| {
+            let mut figures = group.summarise(feature, &counts);
+            let middles = typical.middles(&of_typical);
+            figures
+                .rows
+                .iter_mut()
+                .zip(middles)
+                .for_each(|(own, middle)| own.typical = middle);
+            figures
+        });
+        by_feature.extend(figures.collect::<Vec<_>>());
         rooms.take_back(groups);
-        done = pass.end;
     }
-    Ok(assemble(by_feature, &counts, n_rows))
+    Ok((by_feature, counts.into_iter().map(|count| count as u64).collect()))
 }
 
-/// Reads some columns and puts their values into groups.
+/// The most typical rows of all segments, in the order in which they are read.
+struct Marked {
+    /// Row, and place of its value: segment after segment.
+    rows: Vec<(usize, usize)>,
+    /// Per segment where its values end.
+    ends: Vec<usize>,
+}
+
+impl Marked {
+    fn new(typical: &[Vec<usize>], n_segments: usize, least: u64) -> Self {
+        let (mut rows, mut ends) = (Vec::new(), Vec::with_capacity(n_segments));
+        for segment in 0..n_segments {
+            let of_segment = typical.get(segment).filter(|rows| rows.len() as u64 >= least);
+            rows.extend(
+                of_segment
+                    .into_iter()
+                    .flatten()
+                    .zip(rows.len()..)
+                    .map(|(&row, place)| (row, place)),
+            );
+            ends.push(rows.len());
+        }
+        rows.sort_unstable();
+        Self { rows, ends }
+    }
+
+    /// Takes the values of a batch that are wanted.
+    fn take(&self, first_row: usize, values: &[f64], into: &mut [f64]) {
+        let from = self.rows.partition_point(|&(row, _)| row < first_row);
+        let of_batch = self.rows[from..]
+            .iter()
+            .take_while(|&&(row, _)| row < first_row + values.len());
+        of_batch.for_each(|&(row, place)| into[place] = values[row - first_row]);
+    }
+
+    /// Per segment the middle value, to three digits; `None` where fewer than half the rows have one.
+    fn middles(&self, values: &[f64]) -> Vec<Option<f64>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let middle = |(start, &end): (usize, &usize)| {
+            let mut present: Vec<f64> = values[start..end].iter().copied().filter(|v| !v.is_nan()).collect();
+            let told = !present.is_empty() && 2 * present.len() >= end - start;
+            told.then(|| format!("{:.2e}", median(&mut present)).parse().expect("a number"))
+        };
+        starts.zip(&self.ends).map(middle).collect()
+    }
+}
+
+/// Reads some columns and puts their values into groups; gives back those of the most typical rows.
 fn group(
     source: &dyn BatchSource,
     features: &[FeaturePreparation],
     columns: &[FeatureColumn],
     labels: &[u32],
     n_segments: usize,
-    groups: &mut [Group],
-) -> Result<()> {
+    typical: &Marked,
+    groups: &mut [Room],
+) -> Result<Vec<Vec<f64>>> {
     let mut n_read = 0;
+    let mut of_typical = vec![vec![f64::NAN; typical.rows.len()]; groups.len()];
     let mut order = Order::new(n_segments);
     let (columns, places) = without_repeats(columns);
     let columns: Vec<usize> = columns.iter().map(|column| column.index()).collect();
@@ -154,13 +285,16 @@ fn group(
         n_read += labels.len();
         order.set(labels);
         let cells = features.par_iter().zip(groups.par_iter_mut()).zip(&places);
-        let placed: Vec<_> = cells
-            .map(|((feature, group), &at)| {
-                decode(batch.column(at), &feature.kind).map(|values| group.place(&order, &values))
+        let placed: Vec<_> = { cells.zip(&mut of_typical) }
+            .map(|(((feature, group), &at), of_typical)| {
+                let values = decode(batch.column(at), &feature.kind)?;
+                typical.take(first_row, &values, of_typical);
+                group.place(&order, &values);
+                Ok(())
             })
             .collect();
         for (feature, placed) in features.iter().zip(placed) {
-            placed.map_err(|bad| {
+            placed.map_err(|bad: BadCell| {
                 let (file, row) = source.locate(first_row + bad.index);
                 Error::BadValue {
                     file,
@@ -173,28 +307,9 @@ fn group(
         Ok(())
     })?;
     if n_read == labels.len() {
-        Ok(())
+        Ok(of_typical)
     } else {
         Err(other_data())
-    }
-}
-
-/// Turns "per feature, all segments" into "per segment, all features".
-fn assemble(mut by_feature: Vec<Vec<FeatureProfile>>, counts: &[usize], n_rows: usize) -> Profile {
-    let overall = by_feature
-        .iter_mut()
-        .map(|profiles| profiles.pop().expect("everyone stands last"))
-        .collect();
-    let mut by_feature: Vec<_> = by_feature.into_iter().map(Vec::into_iter).collect();
-    let segments = counts.iter().enumerate().map(|(cluster, &count)| SegmentProfile {
-        segment: cluster as i32 + 1,
-        count: count as u64,
-        share: count as f64 / n_rows as f64,
-        features: by_feature.iter_mut().filter_map(Iterator::next).collect(),
-    });
-    Profile {
-        segments: segments.collect(),
-        overall,
     }
 }
 
@@ -255,12 +370,12 @@ impl Order {
 }
 
 /// The values of one feature, in `f32` where its type says that they all fit.
-enum Group {
+enum Room {
     Narrow(Grouped<f32>),
     Wide(Grouped<f64>),
 }
 
-impl Group {
+impl Room {
     fn place(&mut self, order: &Order, values: &[f64]) {
         match self {
             Self::Narrow(grouped) => grouped.place(order, values),
@@ -268,7 +383,7 @@ impl Group {
         }
     }
 
-    fn summarise(&mut self, feature: &str, counts: &[usize]) -> Vec<FeatureProfile> {
+    fn summarise(&mut self, feature: &FeaturePreparation, counts: &[usize]) -> FeatureFigures {
         match self {
             Self::Narrow(grouped) => grouped.summarise(feature, counts),
             Self::Wide(grouped) => grouped.summarise(feature, counts),
@@ -290,7 +405,7 @@ impl Rooms {
         types: impl Iterator<Item = &'t DataType>,
         counts: &[usize],
         bytes: usize,
-    ) -> Result<Vec<Group>> {
+    ) -> Result<Vec<Room>> {
         let n_rows: usize = counts.iter().sum();
         let (mut groups, mut taken) = (Vec::new(), 0);
         for data_type in types {
@@ -300,19 +415,19 @@ impl Rooms {
                 break;
             }
             groups.push(if narrow {
-                Group::Narrow(Grouped::new(self.narrow.pop(), counts)?)
+                Room::Narrow(Grouped::new(self.narrow.pop(), counts)?)
             } else {
-                Group::Wide(Grouped::new(self.wide.pop(), counts)?)
+                Room::Wide(Grouped::new(self.wide.pop(), counts)?)
             });
         }
         Ok(groups)
     }
 
-    fn take_back(&mut self, groups: Vec<Group>) {
+    fn take_back(&mut self, groups: Vec<Room>) {
         for group in groups {
             match group {
-                Group::Narrow(grouped) => self.narrow.push(grouped.values),
-                Group::Wide(grouped) => self.wide.push(grouped.values),
+                Room::Narrow(grouped) => self.narrow.push(grouped.values),
+                Room::Wide(grouped) => self.wide.push(grouped.values),
             }
         }
     }
@@ -374,17 +489,15 @@ impl<V: Cell + Plain> Grouped<V> {
         segments
     }
 
-    /// One profile per segment, then that of everyone. Reorders values.
-    fn summarise(&mut self, feature: &str, counts: &[usize]) -> Vec<FeatureProfile> {
-        let n_rows = counts.iter().sum();
+    /// Figures of each segment, then of everyone. Reorders values.
+    fn summarise(&mut self, feature: &FeaturePreparation, counts: &[usize]) -> FeatureFigures {
         let mut segments = self.segments(counts);
         let buckets = buckets(&segments);
         let first_look = { segments.par_iter() }
             .fold(FirstLook::empty, |look, values| look.with(values, &buckets))
             .reduce(FirstLook::empty, FirstLook::followed_by);
-        let (centre, spread) = (first_look.moments.mean(), first_look.moments.std());
         let everyone = || (Selection::new(&buckets, &first_look.histogram), Vec::new());
-        let (everyone, deciles) = { segments.par_iter_mut().zip(&first_look.segments) }
+        let (everyone, mut deciles) = { segments.par_iter_mut().zip(&first_look.segments) }
             .fold(everyone, |(mut everyone, mut deciles), (values, counted)| {
                 deciles.push(counted.deciles(values, &buckets, &mut everyone));
                 (everyone, deciles)
@@ -394,22 +507,42 @@ impl<V: Cell + Plain> Grouped<V> {
                 deciles.append(&mut others);
                 (everyone, deciles)
             });
+        let of_all = everyone.deciles();
+        deciles.push(of_all);
         let all = Counted::without_histogram(&first_look.moments);
+        let is_flag = segments
+            .par_iter()
+            .all(|values| values.iter().all(|v| [0.0, 1.0].contains(&v.value())));
+        let edges = match of_all.zip(all.group) {
+            _ if is_flag => vec![0.5],
+            Some((deciles, group)) if counts.len() <= MOST_WITH_HISTOGRAMS => {
+                let Deciles { p01, p99, .. } = deciles;
+                let (mean, std) = (group.mean, group.std);
+                bins::edges(feature, Spread { p01, p99, mean, std })
+            }
+            _ => Vec::new(),
+        };
+        let mut bins: Vec<Vec<u64>> = segments.par_iter().map(|values| bins::count(values, &edges)).collect();
+        bins.push(
+            (0..=edges.len())
+                .map(|bin| bins.iter().map(|bins| bins[bin]).sum())
+                .collect(),
+        );
         let counted = first_look.segments.iter().chain([&all]);
-        let deciles = deciles.into_iter().chain([everyone.deciles()]);
-        let n_rows = counts.iter().copied().chain([n_rows]);
-        { counted.zip(deciles).zip(n_rows) }
-            .map(|((counted, deciles), n_rows)| FeatureProfile {
-                feature: feature.to_owned(),
-                count: counted.n,
-                mean: counted.mean,
-                median: deciles.map(|deciles| deciles.median),
-                p10: deciles.map(|deciles| deciles.p10),
-                p90: deciles.map(|deciles| deciles.p90),
-                share_missing: (n_rows - counted.n as usize) as f32 / n_rows.max(1) as f32,
-                difference_sd: { counted.mean }.map(|mean| if spread > 0.0 { (mean - centre) / spread } else { 0.0 }),
-            })
-            .collect()
+        let rows = counted
+            .zip(deciles)
+            .zip(bins)
+            .map(|((counted, deciles), bins)| Figures {
+                group: counted.group,
+                deciles,
+                bins,
+                typical: None,
+            });
+        FeatureFigures {
+            rows: rows.collect(),
+            edges,
+            is_flag,
+        }
     }
 }
 
@@ -476,8 +609,7 @@ impl FirstLook {
 
 /// What a first look at one segment's values gives.
 struct Counted {
-    n: u64,
-    mean: Option<f64>,
+    group: Option<Group>,
     /// Where there are so many values that selecting among all of them costs more.
     histogram: Option<Histogram>,
 }
@@ -485,8 +617,11 @@ struct Counted {
 impl Counted {
     fn without_histogram(moments: &Moments) -> Self {
         Self {
-            n: moments.n,
-            mean: (moments.n > 0).then(|| moments.mean()),
+            group: (moments.n > 0).then(|| Group {
+                n: moments.n,
+                mean: moments.mean(),
+                std: moments.std(),
+            }),
             histogram: None,
         }
     }
@@ -521,7 +656,35 @@ mod tests {
 
     fn profiled(table: &RecordBatch, labels: &[u32], batch_rows: usize, pass_bytes: usize) -> Profile {
         let source = Cut(table.clone(), batch_rows);
-        profile_in_passes(&source, &preparation(&customers(200)), labels, 4, pass_bytes).unwrap()
+        told_in_passes(
+            &source,
+            &preparation(&customers(200)),
+            labels,
+            4,
+            pass_bytes,
+            MinCell::new(1),
+        )
+    }
+
+    fn told_in_passes(
+        source: &Cut,
+        preparation: &Preparation,
+        labels: &[u32],
+        n_segments: usize,
+        pass_bytes: usize,
+        min_cell: MinCell,
+    ) -> Profile {
+        // Every third row of a segment, as if these were the most typical.
+        let of_segment = |segment: usize| {
+            (0..labels.len())
+                .filter(move |&row| labels[row] as usize == segment)
+                .step_by(3)
+        };
+        let typical: Vec<Vec<usize>> = (0..n_segments).map(|segment| of_segment(segment).collect()).collect();
+        let typical = Marked::new(&typical, n_segments, MIN_CELL);
+        let (figures, sizes) =
+            figures_in_passes(source, preparation, labels, n_segments, &typical, pass_bytes).unwrap();
+        told::profile(preparation, figures, &sizes, min_cell)
     }
 
     /// Linear between ranks, written out.
@@ -536,7 +699,8 @@ mod tests {
     }
 
     /// Whether `found` is what adding up and sorting the plain way gives.
-    fn agrees(found: &FeatureProfile, values: &[Option<f64>], everyone: &[Option<f64>]) -> bool {
+    fn agrees(found: &FeatureProfile, values: &[Option<f64>], everyone: &[Option<f64>], edges: &[f64]) -> bool {
+        let place = |v: f64, edges: &[f64]| edges.iter().filter(|edge| v >= **edge).count();
         let mean_std = |values: &[f64]| {
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let squares = values.iter().map(|v| (v - mean).powi(2));
@@ -546,8 +710,13 @@ mod tests {
         present.sort_by(f64::total_cmp);
         let (centre, spread) = mean_std(&everyone.iter().flatten().copied().collect::<Vec<_>>());
         let (mean, _) = mean_std(&present);
-        found.count == present.len() as u64
-            && found.share_missing == (values.len() - present.len()) as f32 / values.len() as f32
+        let (_, std) = mean_std(&present);
+        let bins: Vec<u64> = found.histogram.iter().map(|count| count.exact().unwrap()).collect();
+        let in_bins = (0..bins.len()).map(|bin| present.iter().filter(|v| place(**v, edges) == bin).count() as u64);
+        found.count == Count::Exact(present.len() as u64)
+            && found.share_missing == Some((values.len() - present.len()) as f32 / values.len() as f32)
+            && in_bins.eq(bins.iter().copied())
+            && close(found.std, std)
             && close(found.mean, mean)
             && close(found.median, naive_quantile(&present, 0.5))
             && close(found.p10, naive_quantile(&present, 0.1))
@@ -564,7 +733,9 @@ mod tests {
         for (feature, name) in ["age", "visits"].into_iter().enumerate() {
             let column = table.column_by_name(name).unwrap().as_primitive::<Float64Type>();
             let all: Vec<Option<f64>> = column.iter().collect();
-            assert!(agrees(&profile.overall[feature], &all, &all));
+            let edges = &profile.edges[feature];
+            assert!(edges.len() > 3, "{edges:?}");
+            assert!(agrees(&profile.overall[feature], &all, &all, edges));
             for cluster in 0..3 {
                 let rows = (0..n).filter(|&row| labels[row] == cluster);
                 let values: Vec<_> = rows
@@ -573,16 +744,26 @@ mod tests {
                 let segment = &profile.segments[cluster as usize];
                 assert_eq!(
                     (segment.segment, segment.count),
-                    (cluster as i32 + 1, values.len() as u64)
+                    (cluster as i32 + 1, Count::Exact(values.len() as u64))
                 );
-                assert_eq!(segment.share, values.len() as f64 / n as f64);
+                assert_eq!(segment.share, Some(values.len() as f64 / n as f64));
                 let found = &segment.features[feature];
                 assert_eq!(found.feature, name);
-                assert!(agrees(found, &values, &all));
+                assert!(agrees(found, &values, &all, edges));
+                let mut typical: Vec<f64> = values.iter().step_by(3).flatten().copied().collect();
+                let typical = crate::num::quantile::median(&mut typical);
+                assert!(
+                    (found.typical.unwrap() / typical - 1.0).abs() < 5e-3,
+                    "{typical} {found:?}"
+                );
                 // Planted faults: the comparison must see each.
                 for fault in [
                     FeatureProfile {
-                        count: found.count + 1,
+                        count: found.count.plus(Count::Exact(1)),
+                        ..found.clone()
+                    },
+                    FeatureProfile {
+                        histogram: [&[Count::Exact(999)], &found.histogram[1..]].concat(),
                         ..found.clone()
                     },
                     FeatureProfile {
@@ -594,11 +775,11 @@ mod tests {
                         ..found.clone()
                     },
                 ] {
-                    faults_seen += u32::from(!agrees(&fault, &values, &all));
+                    faults_seen += u32::from(!agrees(&fault, &values, &all, edges));
                 }
             }
         }
-        assert_eq!(faults_seen, 2 * 3 * 3);
+        assert_eq!(faults_seen, 2 * 3 * 4);
     }
 
     #[test]
@@ -610,7 +791,13 @@ mod tests {
         let turned: UInt32Array = (0..n as u32).rev().collect();
         let turned = arrow::compute::take_record_batch(&table, &turned).unwrap();
         let turned_labels: Vec<u32> = labels.iter().rev().copied().collect();
-        assert_eq!(profiled(&turned, &turned_labels, 64, 1), whole);
+        let mut of_turned = profiled(&turned, &turned_labels, 64, 1);
+        // Other rows are every third one.
+        let both = of_turned.segments.iter_mut().zip(&whole.segments);
+        for (own, other) in both.flat_map(|(own, other)| own.features.iter_mut().zip(&other.features)) {
+            own.typical = other.typical;
+        }
+        assert_eq!(of_turned, whole);
         assert_ne!(profiled(&turned, &labels, n, PASS_BYTES), whole);
     }
 
@@ -641,7 +828,7 @@ mod tests {
             .collect();
         let source = Cut(table.clone(), 7000);
         let preparation = learn(&source, &FeatureOptions::default()).unwrap().preparation;
-        let found = profile_in_passes(&source, &preparation, &labels, 5, 1 << 19).unwrap();
+        let found = told_in_passes(&source, &preparation, &labels, 5, 1 << 19, MinCell::new(1));
         for (feature, array) in table.columns().iter().enumerate() {
             let values = decode(array, &preparation.features[feature].kind).unwrap();
             for cluster in 0..6 {
@@ -650,7 +837,7 @@ mod tests {
                 let mut moments = Moments::default();
                 own.iter().for_each(|&v| moments.add(v));
                 let plain = (
-                    own.len() as u64,
+                    Count::Exact(own.len() as u64),
                     Some(moments.mean()),
                     Some(median(&mut own)),
                     Some(quantile(&mut own, 0.1)),
@@ -667,36 +854,35 @@ mod tests {
     fn a_segment_without_values_has_no_numbers() {
         let profile = profiled(&customers(200), &labels(200), 200, PASS_BYTES);
         let empty = &profile.segments[3];
-        assert_eq!((empty.count, empty.share), (0, 0.0));
+        assert_eq!((empty.count, empty.share), (Count::Exact(0), Some(0.0)));
         let age = &empty.features[0];
         assert_eq!(
             (age.mean, age.median, age.difference_sd, age.share_missing),
-            (None, None, None, 0.0)
+            (None, None, None, Some(0.0))
         );
         assert_eq!(empty.distinguishing(), []);
         // All ages of the rows 3, 10, 17 are missing.
         let missing = customers(18);
         let labels: Vec<u32> = (0..18).map(|row| u32::from(row % 7 == 3)).collect();
         let age = &profiled(&missing, &labels, 5, 1).segments[1].features[0];
-        assert_eq!((age.count, age.mean, age.share_missing), (0, None, 1.0));
+        assert_eq!(
+            (age.count, age.mean, age.share_missing),
+            (Count::Exact(0), None, Some(1.0))
+        );
     }
 
     #[test]
     fn what_sets_a_segment_apart_comes_first() {
         let feature = |name: &str, difference_sd| FeatureProfile {
             feature: name.into(),
-            count: 1,
             mean: Some(0.0),
-            median: None,
-            p10: None,
-            p90: None,
-            share_missing: 0.0,
             difference_sd,
+            ..FeatureProfile::default()
         };
         let segment = SegmentProfile {
             segment: 1,
-            count: 1,
-            share: 1.0,
+            count: Count::Exact(1),
+            share: Some(1.0),
             features: vec![
                 feature("a", Some(0.5)),
                 feature("b", Some(-2.0)),
@@ -707,13 +893,74 @@ mod tests {
         assert_eq!(segment.distinguishing(), [("b", -2.0), ("a", 0.5), ("d", -0.5)]);
     }
 
+    /// A level that 4 rows have, and a segment of 7 rows.
+    #[test]
+    fn few_rows_are_not_told() {
+        use crate::features::{FeatureOptions, learn};
+        use arrow::array::{Array, BooleanArray, Float64Array, StringArray};
+        use std::sync::Arc;
+        let n = 407;
+        let labels: Vec<u32> = (0..n as u32).map(|row| if row >= 400 { 2 } else { row % 2 }).collect();
+        let plan = (0..n).map(|row| {
+            if row < 8 && row % 2 == 0 {
+                "rare"
+            } else {
+                ["gold", "free"][row / 3 % 2]
+            }
+        });
+        let trial = (0..n).map(|row| Some(row % 50 == 0));
+        let spend = (0..n).map(|row| (row % 97 != 1).then_some((row * row % 89) as f64));
+        let table = RecordBatch::try_from_iter([
+            ("plan", Arc::new(StringArray::from_iter_values(plan)) as Arc<dyn Array>),
+            ("trial", Arc::new(BooleanArray::from_iter(trial))),
+            ("spend", Arc::new(Float64Array::from_iter(spend))),
+        ])
+        .unwrap();
+        let source = Cut(table, n);
+        let preparation = learn(&source, &FeatureOptions::default()).unwrap().preparation;
+        let told = |min_cell| told_in_passes(&source, &preparation, &labels, 3, PASS_BYTES, MinCell::new(min_cell));
+        let (all, told) = (told(1), told(11));
+        assert_eq!(all.segments[2].count, Count::Exact(7));
+        assert_eq!(
+            (told.segments[2].count, told.segments[2].share),
+            (Count::Between(1, 10), None)
+        );
+        assert_eq!(told.segments[0].count, Count::Between(197, 206), "one of both others");
+        let small = &told.segments[2];
+        for feature in &small.features {
+            let figures = [feature.mean, feature.std, feature.median, feature.p10, feature.p90];
+            assert_eq!(figures, [None; 5], "{feature:?}");
+            assert!(feature.typical.is_none() && feature.difference_sd.is_none() && feature.is_withheld(small.count));
+            assert!(feature.histogram.iter().all(|count| count.exact().is_none()));
+        }
+        let mut n_withheld = 0;
+        for (own, exact) in told.segments.iter().zip(&all.segments) {
+            for (own, exact) in own.features.iter().zip(&exact.features) {
+                let share = exact.histogram[1].share_of(exact.count);
+                if let Some([low, high]) = own.mean_bounds {
+                    assert!(low <= share.unwrap() && share.unwrap() <= high, "{own:?}");
+                    assert!(own.mean.is_none() && own.median.is_none() && own.difference_sd.is_none());
+                    n_withheld += 1;
+                }
+                for (told, exact) in own.histogram.iter().zip(&exact.histogram) {
+                    let n = exact.exact().unwrap();
+                    let [low, high] = told.bounds();
+                    assert!(low <= n && n <= high && (told.exact().is_none() || n == 0 || n >= 11));
+                }
+            }
+        }
+        assert!(n_withheld > 6, "{n_withheld}");
+        let spend = told.segments[1].features.last().unwrap();
+        assert!(spend.mean.is_some() && spend.difference_interval.is_some());
+    }
+
     #[test]
     fn labels_of_other_data_are_refused() {
         let source = Cut(customers(10), 4);
         let preparation = preparation(&customers(200));
         for labels in [vec![0; 9], vec![0; 11], vec![4; 10]] {
             assert!(matches!(
-                profile(&source, &preparation, &labels, 4),
+                profile(&source, &preparation, &labels, 4, &[], MinCell::default()),
                 Err(Error::Internal(_))
             ));
         }

@@ -15,9 +15,10 @@
 
 use super::stability::Resampler;
 use crate::backend::Backend;
+use crate::cells::{Count, MinCell};
 use crate::error::Result;
 use crate::kmeans::Observer;
-use crate::segments::{Assignment, BoundaryDecile, BoundaryReport, Confidence};
+use crate::segments::{Assignment, BoundaryDecile, BoundaryReport, Confidence, ConfidenceCounts};
 use crate::tiles::{Centroids, RowKeys, TileSet};
 
 /// From this share of draws that move it on, a row sits on a boundary.
@@ -99,10 +100,18 @@ impl Flips {
     /// # Panics
     /// As for [`Flips::boundary_margin`].
     #[must_use]
-    pub fn report(&self, assignment: &Assignment, margin: f64, n_boundary: &[u64]) -> BoundaryReport {
+    pub fn report(
+        &self,
+        assignment: &Assignment,
+        margin: f64,
+        counts: &ConfidenceCounts,
+        min_cell: MinCell,
+    ) -> BoundaryReport {
         let sorted = self.by_margin(assignment);
         let n = sorted.len();
-        let deciles = (0..10).filter_map(|tenth| {
+        // Tenths of fewer rows than are told are left out.
+        let tenths = 0..if min_cell.tells_figures(n as u64 / 10) { 10 } else { 0 };
+        let deciles = tenths.filter_map(|tenth| {
             let rows = &sorted[n * tenth / 10..n * (tenth + 1) / 10];
             let flipped: u64 = rows.iter().map(|row| row.1).sum();
             Some(BoundaryDecile {
@@ -111,16 +120,19 @@ impl Flips {
                 share_flipped: flipped as f64 / (rows.len() * self.n_resamples) as f64,
             })
         });
-        let sizes = assignment.counts(n_boundary.len());
-        let share = |n: u64, of: u64| n as f64 / of.max(1) as f64;
+        let sizes = assignment.counts(counts.n_boundary.len());
+        let (n_boundary, n_boundary_of_all) = counts.told_boundary(&sizes, min_cell);
+        let told_sizes = min_cell.parts(&sizes);
         BoundaryReport {
             margin,
             least_share_flipped: FLIPPED,
             n_sample: n as u64,
             n_resamples: self.n_resamples,
             deciles: deciles.collect(),
-            share: share(n_boundary.iter().sum(), sizes.iter().sum()),
-            share_of_segments: n_boundary.iter().zip(&sizes).map(|(&n, &of)| share(n, of)).collect(),
+            share: n_boundary_of_all.share_of(Count::Exact(sizes.iter().sum())),
+            share_of_segments: { n_boundary.iter().zip(told_sizes) }
+                .map(|(n, size)| n.share_of(size))
+                .collect(),
         }
     }
 
@@ -261,12 +273,13 @@ mod tests {
             unassign_outliers: false,
         };
         assert!(fresh.shares(&assignment, &planted)[0].1 < 0.15);
-        let n_boundary = confidence.counts(&assignment, 3).n_boundary;
-        let report = found.report(&assignment, confidence.boundary_margin.unwrap(), &n_boundary);
+        let counts = confidence.counts(&assignment, 3);
+        let margin = confidence.boundary_margin.unwrap();
+        let report = found.report(&assignment, margin, &counts, MinCell::default());
         assert_eq!(report.deciles.iter().map(|decile| decile.n_rows).sum::<u64>(), 3000);
         let decile = |n: usize| report.deciles[n].share_flipped;
         assert!(decile(0) > 0.01 && decile(0) > 3.0 * decile(4) && decile(9) < 0.01);
-        assert_eq!(report.share, n_flagged as f64 / 3000.0);
+        assert_eq!(report.share, Some(n_flagged as f64 / 3000.0));
     }
 
     /// The share of fresh draws, fitted from the same start, that move the rows whose margin is about `margin`.

@@ -317,7 +317,7 @@ mod tests {
             inertia: 1.0,
             inertia_exact: "1".into(),
             n_iter: 1,
-            sizes: vec![10; k],
+            sizes: vec![crate::cells::Count::Exact(10); k],
             smallest_share: 1.0 / k as f64,
             share_explained: 0.5,
             silhouette: 0.5,

@@ -9,6 +9,7 @@ use super::decision::{Decision, decide};
 use super::separation::valleys;
 use super::stability::{N_RESAMPLES, Resampler, Stability};
 use crate::backend::{Backend, TwoNearest};
+use crate::cells::{Count, MinCell};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, MAX_CLUSTERS, Observer};
 use crate::metrics::{Contingency, quality};
@@ -121,8 +122,8 @@ pub struct Candidate {
     /// Iterations over all rows.
     pub n_iter: usize,
     /// Rows per cluster.
-    pub sizes: Vec<u64>,
-    /// Share of the weight in the smallest cluster.
+    pub sizes: Vec<Count>,
+    /// Share of the weight in the smallest cluster; the most that it can be where the rows are not told.
     pub smallest_share: f64,
     /// Share of the rows' scatter that lies between clusters.
     pub share_explained: f64,
@@ -152,7 +153,33 @@ pub struct Flow {
     /// Clusters of the second.
     pub to_k: usize,
     /// Per cluster of the first, rows in each of the second.
-    pub n_rows: Vec<Vec<u64>>,
+    pub n_rows: Vec<Vec<Count>>,
+}
+
+impl Sweep {
+    /// The same, with the numbers of rows that may be told.
+    #[must_use]
+    pub fn told(mut self, min_cell: MinCell) -> Self {
+        for candidate in &mut self.candidates {
+            let sizes = exact(&candidate.sizes);
+            candidate.sizes = min_cell.parts(&sizes);
+            if sizes.iter().any(|&n| min_cell.is_small(n)) {
+                let most = (min_cell.get() - 1) as f64 / sizes.iter().sum::<u64>() as f64;
+                candidate.smallest_share = most.max(candidate.smallest_share);
+            }
+        }
+        for flow in &mut self.flows {
+            let rows: Vec<Vec<u64>> = flow.n_rows.iter().map(|row| exact(row)).collect();
+            let from: Vec<u64> = rows.iter().map(|row| row.iter().sum()).collect();
+            let to: Vec<u64> = (0..flow.to_k).map(|to| rows.iter().map(|row| row[to]).sum()).collect();
+            flow.n_rows = min_cell.flow(&rows, &min_cell.parts(&from), &min_cell.parts(&to));
+        }
+        self
+    }
+}
+
+fn exact(counts: &[Count]) -> Vec<u64> {
+    counts.iter().map(|count| count.about()).collect()
 }
 
 /// A sweep, and its fits.
@@ -352,7 +379,7 @@ impl Judge<'_> {
             inertia: fit.inertia as f64 * self.inertia_unit,
             inertia_exact: fit.inertia.to_string(),
             n_iter: fit.n_iter,
-            sizes: fit.partial.counts.clone(),
+            sizes: fit.partial.counts.iter().map(|&n| Count::Exact(n)).collect(),
             smallest_share: quality.smallest_share,
             share_explained: quality.share_explained,
             silhouette: quality.silhouette.unwrap_or(0.0),
@@ -375,7 +402,7 @@ fn flow(before: &TwoNearest, from_k: usize, fit: &KMeansFit) -> Flow {
         from_k,
         to_k,
         n_rows: (0..from_k)
-            .map(|a| (0..to_k).map(|b| table.count(a, b)).collect())
+            .map(|a| (0..to_k).map(|b| Count::Exact(table.count(a, b))).collect())
             .collect(),
     }
 }

@@ -138,6 +138,9 @@ fn no_output_holds_a_canary() {
         BTreeSet::new(),
         "neither the id nor other cells that few share"
     );
+    everything += &said(&sandbox, "typical run --ids typical.parquet", 0);
+    everything += &said(&sandbox, "typical run --json", 0);
+    everything += &said(&sandbox, "rename run 1=First --json", 0);
     everything += &said(&sandbox, "init people.parquet --id customer --carry branch -v", 0);
     everything += &as_text(&sandbox.path("kohort.toml"), |_| true);
     everything += &said(&sandbox, "config show --origin fit", 0);
@@ -156,7 +159,14 @@ fn no_output_holds_a_canary() {
     everything += &said(&sandbox, "verify deeper", 0);
     let own = |name: &str| !matches!(name, "customer" | "branch");
     for run in ["run", "levels", "deeper"] {
-        for name in ["run.json", "model.json", "profile.parquet", "report.html", "report.md"] {
+        for name in [
+            "run.json",
+            "model.json",
+            "profile.parquet",
+            "profile.json",
+            "report.html",
+            "report.md",
+        ] {
             everything += &as_text(&sandbox.path(run).join(name), |_| true);
         }
         everything += &as_text(&sandbox.path(run).join("assignments.parquet"), own);
@@ -164,6 +174,7 @@ fn no_output_holds_a_canary() {
     everything += &as_text(&sandbox.path("scored.parquet"), own);
     everything += &as_text(&sandbox.path("paths.parquet"), own);
     everything += &as_text(&sandbox.path("reasons.parquet"), own);
+    everything += &as_text(&sandbox.path("typical.parquet"), own);
     assert_eq!(found_in(&everything), BTreeSet::new());
     assert!(
         everything.contains("plan 2") && everything.contains("is personal data"),

@@ -52,6 +52,7 @@ fn a_fit_is_told_and_written() {
         [
             "assignments.parquet",
             "model.json",
+            "profile.json",
             "profile.parquet",
             "report.html",
             "report.md",
@@ -113,7 +114,7 @@ fn outliers_get_no_segment_where_that_is_asked() {
         ("spend", Arc::new(Float64Array::from_iter_values((0..123).map(spend)))),
     ];
     sandbox.write("far.parquet", &columns);
-    let fit = "fit far.parquet -k 2 --id customer_id --log none --device cpu --out far --json --outliers";
+    let fit = "fit far.parquet -k 2 --id customer_id --log none --device cpu --out far --json --min-cell 1 --outliers";
     let flagged = object(&sandbox, &format!("{fit} flag"));
     assert_eq!(
         (
@@ -126,7 +127,10 @@ fn outliers_get_no_segment_where_that_is_asked() {
     assert_eq!(unassigned["labels_hash"], flagged["labels_hash"]);
     assert_eq!(unassigned["n_unassigned"], 3);
     assert_eq!(unassigned["segments"][0]["n_rows"], 60);
-    let scored = object(&sandbox, "score far far.parquet --out far.scored.parquet --json");
+    let scored = object(
+        &sandbox,
+        "score far far.parquet --out far.scored.parquet --min-cell 1 --json",
+    );
     assert_eq!(
         (&scored["n_unassigned"], &scored["segments"][0]["n_rows"]),
         (&3.into(), &60.into())
@@ -148,7 +152,23 @@ fn outliers_get_no_segment_where_that_is_asked() {
         );
     }
     assert!(ok(&sandbox, "explain far --id 121").contains("so that it gets none"));
+    let typical = object(&sandbox, "typical far --ids far.typical.parquet -n 70 --json");
+    assert_eq!(typical["n_ids"], 120, "no row without a segment is typical of one");
     assert_eq!(object(&sandbox, "verify far --json")["matches"], true);
+    let told = object(
+        &sandbox,
+        &format!("{fit} unassign --overwrite").replace(" --min-cell 1", ""),
+    );
+    let few = serde_json::json!([1, 10]);
+    assert_eq!(told["n_unassigned"], few);
+    assert!(
+        told["segments"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|segment| segment["n_rows"].is_array())
+    );
+    assert!(told["n_outliers_of_all"] == few);
 }
 
 #[test]

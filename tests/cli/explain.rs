@@ -58,5 +58,5 @@ fn what_cannot_be_explained_says_why() {
     let changed = sandbox.transcript("explain run --id 10003");
     assert!(changed.contains("is not the file that the run read"), "{changed}");
     assert_eq!(sandbox.names(), before);
-    assert_eq!(names(&sandbox.path("run")).len(), 6);
+    assert_eq!(names(&sandbox.path("run")).len(), 7);
 }

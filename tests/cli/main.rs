@@ -15,6 +15,8 @@ mod generate;
 mod interrupt;
 mod preparation;
 mod reading;
+mod rename;
 mod sandbox;
+mod small_cells;
 mod sweep;
 mod tree;

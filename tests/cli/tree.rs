@@ -95,7 +95,7 @@ fn segments_of_segments_are_told_written_scored_and_verified() {
 #[test]
 fn one_segment_of_a_run_is_split_again() {
     let sandbox = Sandbox::new();
-    ok(&sandbox, FIT);
+    ok(&sandbox, &format!("{FIT} --min-cell 3"));
     let drill = "tree run --drill 2 -k 3 --out deeper --device cpu";
     insta::assert_snapshot!("tree_drill", sandbox.transcript(drill));
     let deeper = paths(&sandbox, "deeper/assignments.parquet");
