@@ -24,7 +24,8 @@ use super::columns;
 use super::config;
 use super::levels;
 use super::output::{
-    Align, Output, Table, count, number, percent, plural, seconds, shorten, show_stages, stderr_width, stdout_width,
+    Align, Output, Table, count, number, percent, plural, rows_in_words, seconds, shorten, show_stages, stderr_width,
+    stdout_width,
 };
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
@@ -184,8 +185,7 @@ fn confidence_text(record: &RunRecord) -> Option<String> {
     );
     text += &match record.n_outliers_of_all {
         None | Some(Count::Exact(0)) => String::new(),
-        Some(Count::Exact(n)) => format!("; {} far outside the segment", plural(n, "row")),
-        Some(n) => format!("; {} rows far outside the segment", rows(n)),
+        Some(n) => format!("; {} far outside the segment", rows_in_words(n)),
     };
     if record.n_unassigned != Count::Exact(0) {
         text += ", and in none";

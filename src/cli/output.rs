@@ -9,12 +9,23 @@ use serde_json::json;
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use kohort::cells::Count;
 use kohort::error::escape;
 pub(crate) use kohort::report::figures::{count, number, percent, plural, seconds};
+use kohort::report::rows;
 use kohort::{Error, ErrorKind, Result};
 
 use super::args::TalkArgs;
 use super::config::blame;
+
+/// A number of rows in a sentence: `37 rows`, `under 11 rows`, `some rows` where next to nothing is told of it.
+pub(crate) fn rows_in_words(n: Count) -> String {
+    match (n, n.bounds()) {
+        (Count::Exact(n), _) => plural(n, "row"),
+        (_, [low, high]) if low > 1 && high > 2 * low => "some rows".into(),
+        _ => format!("{} rows", rows(n)),
+    }
+}
 
 /// Where a command says things.
 #[derive(Debug, Clone, Copy)]
@@ -414,6 +425,16 @@ mod tests {
         let names = ["a", "b", "c", "d", "e", "f"];
         assert_eq!(some_of(names.into_iter()), "a, b, c, d, e, ...");
         assert_eq!(some_of(names[..5].iter().copied()), "a, b, c, d, e");
+        let words = [
+            Count::Exact(1),
+            Count::Between(1, 10),
+            Count::Between(11, 9989),
+            Count::Between(40, 45),
+        ];
+        assert_eq!(
+            words.map(rows_in_words),
+            ["1 row", "under 11 rows", "some rows", "40 to 45 rows"]
+        );
         assert_eq!(plural(1, "row") + ", " + &plural(2_000, "row"), "1 row, 2,000 rows");
     }
 

@@ -17,7 +17,7 @@ use kohort::nested::{Paths, SegmentPath};
 use kohort::report::{rows, share};
 
 use super::args::ScoreArgs;
-use super::output::{Align, Output, Table, plural, seconds, stdout_width};
+use super::output::{Align, Output, Table, plural, rows_in_words, seconds, stdout_width};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
 use super::reading;
@@ -111,10 +111,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         output.note(&format!(
             "{} of the rows sit on a boundary; {} far outside the segment{}",
             share(n_boundary, Count::Exact(source.n_rows() as u64)),
-            match n_outliers {
-                Count::Exact(n) => plural(n, "row"),
-                n => format!("{} rows", rows(n)),
-            },
+            rows_in_words(n_outliers),
             if unassigned && n_outliers != Count::Exact(0) {
                 ", and in none"
             } else {
