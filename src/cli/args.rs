@@ -283,6 +283,14 @@ pub(crate) struct TreatmentArgs {
     #[arg(long, value_name = "DATE", value_parser = a_day)]
     pub(crate) as_of: Option<Instant>,
 
+    /// Columns of dates whose month takes part as well, December next to January
+    #[arg(long, value_name = "COLS")]
+    pub(crate) month: Vec<Names>,
+
+    /// Columns of dates whose weekday takes part as well
+    #[arg(long, value_name = "COLS")]
+    pub(crate) weekday: Vec<Names>,
+
     /// How much columns (or blocks) count in squared distances
     #[arg(long, value_name = "COL=N,...")]
     pub(crate) weights: Vec<Names>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kohort::cells::Count;
 use kohort::error::escape;
-use kohort::features::{ColumnReport, FeaturePreparation, Instant, Role, Scale, ValueKind};
+use kohort::features::{ColumnReport, Coordinate, FeaturePreparation, Instant, Role, Scale, ValueKind};
 use kohort::fit::Fit;
 
 use super::output::{Align, Table, count, number, percent, plural, shorten, some_of};
@@ -123,7 +123,11 @@ fn treatment(scale: Scale, features: &[&FeaturePreparation], column: &ColumnRepo
         { column.log.as_ref() }.map(|log| format!("skewness {:.1}, then {:.1}", log.skewness, log.skewness_after)),
     );
     items.extend(column.fill.map(|fill| format!("missing as {}", number(fill))));
-    items.extend((features.len() > 1).then(|| "and an indicator of them".into()));
+    items.extend(features[1..].iter().filter_map(|feature| match feature.kind {
+        ValueKind::Missing => Some("and an indicator of them".into()),
+        ValueKind::Cycle(cycle, Coordinate::Sine) => Some(format!("and its {} on a circle", cycle.name())),
+        _ => None,
+    }));
     items.extend(weight(feature));
     items
 }

@@ -269,6 +269,8 @@ pub(crate) fn feature_options(columns: &ColumnArgs) -> Result<FeatureOptions> {
         clip: treatment.clip,
         missing: missing.collect::<Result<_>>()?,
         as_of: treatment.as_of,
+        months: Names::flatten(&treatment.month),
+        weekdays: Names::flatten(&treatment.weekday),
         weights: weights.collect::<Result<_>>()?,
         blocks: blocks.collect::<Result<_>>()?,
     })

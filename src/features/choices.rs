@@ -2,7 +2,9 @@
 
 use arrow::datatypes::Schema;
 
-use super::columns::Selection;
+use super::columns::{Selection, unusable};
+use super::cycles::Cycle;
+use super::decode::{TypeClass, class_of};
 use super::options::{FeatureOptions, LogChoice, Missing, Scale};
 use crate::error::{Error, Result};
 
@@ -14,6 +16,8 @@ pub(super) struct Choice {
     pub(super) missing: Missing,
     /// Whether `missing` was chosen for this column by its name.
     pub(super) missing_named: bool,
+    /// What of its dates takes part beside their age.
+    pub(super) cycles: Vec<Cycle>,
     pub(super) weight: f64,
     /// The block it belongs to.
     pub(super) block: Option<usize>,
@@ -36,6 +40,7 @@ pub(super) fn choices(schema: &Schema, options: &FeatureOptions) -> Result<(Vec<
         log: as_they_are.then_some(false),
         missing: Missing::default(),
         missing_named: false,
+        cycles: Vec::new(),
         weight: 1.0,
         block: None,
         named_in: Vec::new(),
@@ -46,6 +51,22 @@ pub(super) fn choices(schema: &Schema, options: &FeatureOptions) -> Result<(Vec<
         for (at, choice) in choices.iter_mut().enumerate() {
             choice.log = Some(chosen.holds(at));
             choice.name(chosen.named[at], "--log");
+        }
+    }
+    for (columns, cycle, param, option) in [
+        (&options.months, Cycle::Month, "month", "--month"),
+        (&options.weekdays, Cycle::Weekday, "weekday", "--weekday"),
+    ] {
+        let chosen = Selection::new(schema, columns, param)?;
+        for (at, choice) in choices.iter_mut().enumerate().filter(|(at, _)| chosen.holds(*at)) {
+            let is_date = class_of(schema.field(at).data_type()) == Ok(TypeClass::Instant);
+            if chosen.named[at] && !is_date {
+                return Err(unusable(schema, at, option, "it holds no dates"));
+            }
+            if is_date {
+                choice.cycles.push(cycle);
+            }
+            choice.name(chosen.named[at], option);
         }
     }
     check_clip(options.clip)?;

@@ -12,6 +12,7 @@ use arrow::datatypes::{
 use num_bigint::{BigInt, BigUint};
 use serde::{Deserialize, Serialize};
 
+use super::cycles::{Coordinate, Cycle};
 use crate::num::round_ratio;
 
 /// Largest magnitude of a value: the square of a difference of two such values is far inside the range of `f64`.
@@ -31,6 +32,8 @@ pub enum ValueKind {
     Bool,
     /// Dates and timestamps, with or without a time zone: days before this point in time.
     DaysBefore(Instant),
+    /// Dates and timestamps: where their month or weekday lies on a circle, see [`Cycle`].
+    Cycle(Cycle, Coordinate),
     /// Times of day: hours since midnight.
     HoursOfDay,
     /// Durations: days.
@@ -159,7 +162,7 @@ impl ValueKind {
         class_of(data_type).is_ok_and(|class| match class {
             TypeClass::Integer | TypeClass::Float | TypeClass::Decimal => *self == Self::Number,
             TypeClass::Bool => *self == Self::Bool,
-            TypeClass::Instant => matches!(self, Self::DaysBefore(_)),
+            TypeClass::Instant => matches!(self, Self::DaysBefore(_) | Self::Cycle(..)),
             TypeClass::TimeOfDay => *self == Self::HoursOfDay,
             TypeClass::Duration => *self == Self::Days,
             TypeClass::Text => matches!(self, Self::Level(_) | Self::OtherThan(_)),
@@ -231,6 +234,7 @@ pub fn decode(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> 
         ValueKind::Level(level) => return Ok(flags(array, |text| text == level)),
         ValueKind::OtherThan(levels) => return Ok(flags(array, |text| !levels.iter().any(|level| level == text))),
         ValueKind::Missing => return Ok(missing(array)),
+        ValueKind::Cycle(cycle, coordinate) => return Ok(cycle.decode(array, *coordinate)),
         _ => {}
     }
     let plain = plain(array);
@@ -248,7 +252,9 @@ pub fn decode(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> 
             .collect(),
         ValueKind::HoursOfDay => times(array),
         ValueKind::Days => durations(array),
-        ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing => unreachable!("returned above"),
+        ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing | ValueKind::Cycle(..) => {
+            unreachable!("returned above")
+        }
     };
     // Without an early end the compiler looks at many values at once.
     if !values.iter().fold(false, |bad, v| bad | (v.abs() > MAX_ABS)) {

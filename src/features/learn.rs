@@ -4,13 +4,15 @@ use arrow::datatypes::{FieldRef, Schema};
 
 use super::choices::{Choice, choices, column_weights};
 use super::columns::{ColumnReport, Part, plan, unusable};
-use super::decode::ValueKind;
+use super::cycles::{Coordinate, Cycle};
+use super::decode::{ValueKind, instants};
 use super::kept::Kept;
 use super::levels::Levels;
 use super::measure::{Candidate, Numbers, Values, measured, numbering};
 use super::options::{FeatureOptions, Missing, Scale};
 use super::preparation::{FeaturePreparation, Preparation};
 use super::report::{Made, coarse_steps, reports};
+use super::scan;
 use super::settle::{Settled, settled};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
@@ -106,6 +108,7 @@ pub(crate) fn learn_and_keep(source: &dyn BatchSource, options: &FeatureOptions,
             feature,
             scale: options.scale,
             missing: choices[feature.column.index()].missing,
+            cycles: &choices[feature.column.index()].cycles,
             weight,
         };
         made.push(match (&feature.values, levels, settled) {
@@ -229,6 +232,7 @@ struct Maker<'m> {
     feature: &'m Candidate,
     scale: Scale,
     missing: Missing,
+    cycles: &'m [Cycle],
     weight: f64,
 }
 
@@ -287,7 +291,55 @@ impl Maker<'_> {
             let share = numbers.n_missing as f64 / self.source.n_rows() as f64;
             self.push_flag(&mut made, ValueKind::Missing, share, share, 1.0);
         }
+        for &cycle in self.cycles {
+            self.push_cycle(&mut made, cycle)?;
+        }
         Ok(made)
+    }
+
+    /// Both coordinates of a month or weekday, scaled together so that the squared distance of two rows is 2 in the mean, as
+    /// it is for a column of numbers; nothing where all dates have the same.
+    fn push_cycle(&self, made: &mut Made, cycle: Cycle) -> Result<()> {
+        let mut counts = vec![0u64; cycle.len()];
+        scan(self.source, &[self.feature.column], |_, batch| {
+            let places = instants(batch.column(0)).into_iter().flatten();
+            places
+                .filter_map(|instant| cycle.place(instant))
+                .for_each(|place| counts[place] += 1);
+            Ok(())
+        })?;
+        let n = counts.iter().sum::<u64>() as f64;
+        let moments = [Coordinate::Sine, Coordinate::Cosine].map(|coordinate| {
+            let mean_of = |of: &dyn Fn(f64) -> f64| {
+                let values = counts
+                    .iter()
+                    .enumerate()
+                    .map(|(place, &count)| (cycle.at(place, coordinate), count));
+                values.map(|(v, count)| of(v) * count as f64).sum::<f64>() / n
+            };
+            let mean = mean_of(&|v| v);
+            (coordinate, mean, mean_of(&|v| (v - mean) * (v - mean)))
+        });
+        let variance: f64 = moments.iter().map(|&(.., variance)| variance).sum();
+        if n == 0.0 || counts.iter().filter(|&&count| count > 0).count() < 2 {
+            return Ok(());
+        }
+        let factor = match self.scale {
+            Scale::Minmax | Scale::None => 1.0,
+            Scale::Zscore | Scale::Robust | Scale::Rank => variance.sqrt(),
+        };
+        for (coordinate, mean, variance) in moments {
+            let feature = FeaturePreparation {
+                fill: mean,
+                mean,
+                std: if variance > 0.0 { variance.sqrt() } else { 1.0 },
+                ..self.feature(ValueKind::Cycle(cycle, coordinate), mean, factor)
+            };
+            made.reaches.push(feature.z(1.0).abs().max(feature.z(-1.0).abs()));
+            made.spreads.push(variance.sqrt() / feature.scale);
+            made.features.push(feature);
+        }
+        Ok(())
     }
 
     fn centre_and_scale(&self, settled: &Settled, [min, max]: [f64; 2], warnings: &mut Vec<String>) -> (f64, f64) {
@@ -842,6 +894,58 @@ mod tests {
                 variances[column]
             );
         }
+    }
+
+    #[test]
+    fn months_and_weekdays_lie_on_circles() {
+        let days = (0..N).map(|i| (i % 13 != 5).then_some(20_000 + i * 11 % 730));
+        let table = Table::new(vec![column("since", Date32Array::from_iter(days))], 50);
+        let options = FeatureOptions {
+            months: vec!["since".into()],
+            weekdays: vec!["s*".into()],
+            ..scaled(Scale::Zscore)
+        };
+        let learned = learn(&table, &options).unwrap();
+        assert_eq!(
+            learned.preparation.names(),
+            [
+                "since",
+                "since (month, sine)",
+                "since (month, cosine)",
+                "since (weekday, sine)",
+                "since (weekday, cosine)"
+            ]
+        );
+        assert!(
+            learned.columns[0]
+                .treatment
+                .ends_with("; its month on a circle; its weekday on a circle")
+        );
+        assert_eq!(learn(&table.reversed(), &options).unwrap(), learned);
+        let json = serde_json::to_string(&learned.preparation).unwrap();
+        assert_eq!(serde_json::from_str::<Preparation>(&json).unwrap(), learned.preparation);
+        // A month counts as much as a column of numbers, and missing dates lie in the middle.
+        let prepared = prepare(&table, &learned.preparation, None, usize::MAX).unwrap();
+        let (step, n_present) = (
+            learned.preparation.grid.step(),
+            (0..N).filter(|i| i % 13 != 5).count() as f64,
+        );
+        let mut sum = 0.0;
+        for row in 0..N as usize {
+            let mut x = vec![0; 5];
+            prepared.tiles.read_row(row, &mut x);
+            sum += x[1..3].iter().map(|&x| (f64::from(x) * step).powi(2)).sum::<f64>();
+            assert!(row % 13 != 5 || x[1..].iter().all(|x| x.abs() <= 1), "{row}: {x:?}");
+        }
+        assert!((sum / n_present - 1.0).abs() < 1e-4, "{sum}");
+        let wrong = FeatureOptions {
+            months: vec!["x".into()],
+            ..Default::default()
+        };
+        assert!(matches!(
+            learn(&floats(&[1.0, 2.0]), &wrong),
+            Err(Error::ColumnUnusable { .. })
+        ));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod choices;
 mod columns;
+mod cycles;
 mod decode;
 mod gaps;
 mod inspect;
@@ -24,6 +25,7 @@ mod transform;
 mod weights;
 
 pub use columns::{ColumnReport, FeatureColumn, LogReport, OutcomeColumn, Role, carried_columns, outcome_columns};
+pub use cycles::{Coordinate, Cycle};
 pub use decode::{BadCell, Instant, MAX_ABS, ValueKind, decode};
 pub use gaps::{candidate_columns, count_missing, is_private_by_name};
 pub use inspect::{ColumnInspection, NumberFigures, inspect};

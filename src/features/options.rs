@@ -40,6 +40,13 @@ pub struct FeatureOptions {
     /// The point in time that ages of dates are counted from; the newest of each column where there is none.
     #[serde(default)]
     pub as_of: Option<Instant>,
+    /// Names or patterns of columns of dates whose month takes part as well, as a point on a circle that counts as much
+    /// as a column.
+    #[serde(default)]
+    pub months: Vec<String>,
+    /// The same of weekdays.
+    #[serde(default)]
+    pub weekdays: Vec<String>,
     /// How much columns, or blocks, count: names and positive numbers. 1 where none is given.
     #[serde(default)]
     pub weights: Vec<(String, f64)>,

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use arrow::datatypes::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+use super::cycles::Coordinate;
 use super::decode::ValueKind;
 use super::options::Scale;
 use super::ranks::Ranks;
@@ -72,7 +73,7 @@ impl Preparation {
             let data_type = match feature.kind {
                 ValueKind::Number => DataType::Float64,
                 ValueKind::Bool => DataType::Boolean,
-                ValueKind::DaysBefore(_) => DataType::Timestamp(TimeUnit::Microsecond, None),
+                ValueKind::DaysBefore(_) | ValueKind::Cycle(..) => DataType::Timestamp(TimeUnit::Microsecond, None),
                 ValueKind::HoursOfDay => DataType::Time64(TimeUnit::Microsecond),
                 ValueKind::Level(_) | ValueKind::OtherThan(_) => DataType::Utf8,
                 ValueKind::Days | ValueKind::Missing => return None,
@@ -110,6 +111,8 @@ impl FeaturePreparation {
             ValueKind::Level(level) => format!("{column} = {level}"),
             ValueKind::OtherThan(_) => format!("{column} = (other)"),
             ValueKind::Missing => format!("{column} (missing)"),
+            ValueKind::Cycle(cycle, Coordinate::Sine) => format!("{column} ({}, sine)", cycle.name()),
+            ValueKind::Cycle(cycle, Coordinate::Cosine) => format!("{column} ({}, cosine)", cycle.name()),
             _ => column.clone(),
         }
     }

@@ -3,6 +3,7 @@
 use arrow::datatypes::{FieldRef, Schema};
 
 use super::columns::{ColumnReport, LogReport, Part, Role};
+use super::cycles::Coordinate;
 use super::decode::ValueKind;
 use super::options::Scale;
 use super::preparation::FeaturePreparation;
@@ -131,7 +132,9 @@ fn treatment(scale: Scale, made: &Made) -> String {
         ValueKind::DaysBefore(newest) => format!("days before {newest}; "),
         ValueKind::HoursOfDay => "hours since midnight; ".into(),
         ValueKind::Days => "days; ".into(),
-        ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing => return one_hot(made),
+        ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing | ValueKind::Cycle(..) => {
+            return one_hot(made);
+        }
     };
     let clip = feature.clip.map_or_else(String::new, |[low, high]| {
         format!("clipped to {} .. {}; ", short(low), short(high))
@@ -139,11 +142,14 @@ fn treatment(scale: Scale, made: &Made) -> String {
     let log = made.log.as_ref().map_or_else(String::new, |log| format!("{log}; "));
     let ranks = if feature.ranks.is_some() { "ranks; " } else { "" };
     let (centre, factor) = (short(feature.centre), short(feature.scale));
-    let indicator = if made.features.len() > 1 {
-        "; an indicator of missing values"
-    } else {
-        ""
-    };
+    let mut indicator = String::new();
+    for feature in &made.features[1..] {
+        match feature.kind {
+            ValueKind::Cycle(cycle, Coordinate::Sine) => indicator += &format!("; its {} on a circle", cycle.name()),
+            ValueKind::Missing => indicator += "; an indicator of missing values",
+            _ => {}
+        }
+    }
     match scale {
         Scale::None => format!("{meaning}{clip}{log}not scaled: centre {centre}{indicator}"),
         _ => format!("{meaning}{clip}{log}{ranks}{scale}: centre {centre}, scale {factor}{indicator}"),

@@ -228,8 +228,13 @@ impl<'m> Explainer<'m> {
     fn is_amount(&self, feature: usize) -> bool {
         !matches!(
             self.preparation.features[feature].kind,
-            ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing
+            ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing | ValueKind::Cycle(..)
         )
+    }
+
+    /// Whether months or weekdays of a column take part.
+    fn has_cycles(&self, column: &Range<usize>) -> bool {
+        { self.preparation.features[column.clone()].iter() }.any(|feature| matches!(feature.kind, ValueKind::Cycle(..)))
     }
 
     /// The row's value in a column.
@@ -282,6 +287,8 @@ impl<'m> Explainer<'m> {
                 let at = self.standing(column, raw);
                 let changes = match self.preparation.features[at].kind {
                     _ if self.is_amount(at) && raw[at].is_nan() => Vec::new(),
+                    // Another date is in another month as well: no step of one feature.
+                    _ if self.has_cycles(column) => Vec::new(),
                     ValueKind::Bool => self.replay(placed, at, 1.0 - raw[at]).into_iter().collect(),
                     _ if self.is_amount(at) => self.changes_of_amount(placed, at, raw[at]),
                     _ => self.changes_of_level(placed, column, raw),
