@@ -5,14 +5,13 @@ use arrow::datatypes::{FieldRef, Schema};
 use super::choices::{Choice, choices, column_weights};
 use super::columns::{ColumnReport, Part, plan, unusable};
 use super::cycles::{Coordinate, Cycle};
-use super::decode::{ValueKind, instants};
+use super::decode::ValueKind;
 use super::kept::Kept;
 use super::levels::Levels;
 use super::measure::{Candidate, Numbers, Values, measured, numbering};
 use super::options::{FeatureOptions, Missing, Scale};
 use super::preparation::{FeaturePreparation, Preparation};
 use super::report::{Made, coarse_steps, reports};
-use super::scan;
 use super::settle::{Settled, settled};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
@@ -108,7 +107,6 @@ pub(crate) fn learn_and_keep(source: &dyn BatchSource, options: &FeatureOptions,
             feature,
             scale: options.scale,
             missing: choices[feature.column.index()].missing,
-            cycles: &choices[feature.column.index()].cycles,
             weight,
         };
         made.push(match (&feature.values, levels, settled) {
@@ -232,7 +230,6 @@ struct Maker<'m> {
     feature: &'m Candidate,
     scale: Scale,
     missing: Missing,
-    cycles: &'m [Cycle],
     weight: f64,
 }
 
@@ -291,23 +288,18 @@ impl Maker<'_> {
             let share = numbers.n_missing as f64 / self.source.n_rows() as f64;
             self.push_flag(&mut made, ValueKind::Missing, share, share, 1.0);
         }
-        for &cycle in self.cycles {
-            self.push_cycle(&mut made, cycle)?;
+        for (cycle, counts) in &numbers.cycles {
+            self.push_cycle(&mut made, *cycle, counts);
         }
         Ok(made)
     }
 
     /// Both coordinates of a month or weekday, scaled together so that the squared distance of two rows is 2 in the mean, as
     /// it is for a column of numbers; nothing where all dates have the same.
-    fn push_cycle(&self, made: &mut Made, cycle: Cycle) -> Result<()> {
-        let mut counts = vec![0u64; cycle.len()];
-        scan(self.source, &[self.feature.column], |_, batch| {
-            let places = instants(batch.column(0)).into_iter().flatten();
-            places
-                .filter_map(|instant| cycle.place(instant))
-                .for_each(|place| counts[place] += 1);
-            Ok(())
-        })?;
+    fn push_cycle(&self, made: &mut Made, cycle: Cycle, counts: &[u64]) {
+        if counts.iter().filter(|&&count| count > 0).count() < 2 {
+            return;
+        }
         let n = counts.iter().sum::<u64>() as f64;
         let moments = [Coordinate::Sine, Coordinate::Cosine].map(|coordinate| {
             let mean_of = |of: &dyn Fn(f64) -> f64| {
@@ -321,9 +313,6 @@ impl Maker<'_> {
             (coordinate, mean, mean_of(&|v| (v - mean) * (v - mean)))
         });
         let variance: f64 = moments.iter().map(|&(.., variance)| variance).sum();
-        if n == 0.0 || counts.iter().filter(|&&count| count > 0).count() < 2 {
-            return Ok(());
-        }
         let factor = match self.scale {
             Scale::Minmax | Scale::None => 1.0,
             Scale::Zscore | Scale::Robust | Scale::Rank => variance.sqrt(),
@@ -339,7 +328,6 @@ impl Maker<'_> {
             made.spreads.push(variance.sqrt() / feature.scale);
             made.features.push(feature);
         }
-        Ok(())
     }
 
     fn centre_and_scale(&self, settled: &Settled, [min, max]: [f64; 2], warnings: &mut Vec<String>) -> (f64, f64) {

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::choices::Choice;
 use super::columns::{FeatureColumn, Part};
+use super::cycles::Cycle;
 use super::decode::{BadCell, Instant, TypeClass, ValueKind, decode_pieces, each_integer, instants, plain_type};
 use super::kept::Kept;
 use super::levels::LevelCounts;
@@ -44,6 +45,8 @@ pub(super) struct Numbers {
     pub(super) moments: Moments,
     /// What says whether a logarithm helps, where that is asked.
     pub(super) shape: Option<Shape>,
+    /// Rows in each month or weekday, where these take part.
+    pub(super) cycles: Vec<(Cycle, Vec<u64>)>,
     /// Least and largest integer, where the column holds integers.
     integers: Option<(i128, i128)>,
 }
@@ -101,6 +104,13 @@ impl Numbers {
                 shape.add_all(&values);
             }
         })?;
+        if !self.cycles.is_empty() {
+            for instant in instants(array).into_iter().flatten() {
+                for (cycle, counts) in &mut self.cycles {
+                    cycle.place(instant).into_iter().for_each(|place| counts[place] += 1);
+                }
+            }
+        }
         if self.class == TypeClass::Integer && may_number {
             each_integer(array, |v| {
                 let (min, max) = self.integers.unwrap_or((v, v));
@@ -200,6 +210,9 @@ pub(super) fn measured(
             max: f64::NEG_INFINITY,
             moments: Moments::default(),
             shape: None,
+            cycles: { choices[index].cycles.iter() }
+                .map(|&cycle| (cycle, vec![0; cycle.len()]))
+                .collect(),
             integers: None,
         };
         numbers.shape = (choices[index].log != Some(false) && numbers.may_bend()).then(Shape::default);

@@ -42,6 +42,10 @@ impl Confidence {
         Some(assignment.distances[row] / limit)
     }
 
+    fn is_outlier(&self, assignment: &Assignment, row: usize) -> bool {
+        self.outlier_score(assignment, row).is_some_and(|score| score > 1.0)
+    }
+
     /// Pairs of clusters, each with the rows on the boundary that are in one and have the other as second choice; in order
     /// of their numbers. None of more than 256 clusters, as the pairs would be many.
     #[must_use]
@@ -63,7 +67,7 @@ impl Confidence {
     /// A row's segment, from 0: none for outliers, where they get none.
     #[must_use]
     pub fn segment(&self, assignment: &Assignment, row: usize) -> Option<u32> {
-        let is_out = self.unassign_outliers && self.outlier_score(assignment, row).is_some_and(|score| score > 1.0);
+        let is_out = self.unassign_outliers && self.is_outlier(assignment, row);
         (!is_out).then(|| assignment.labels[row])
     }
 
@@ -84,8 +88,7 @@ impl Confidence {
         let of_row = |mut counts: ConfidenceCounts, row: usize| {
             let segment = assignment.labels[row] as usize;
             counts.n_boundary[segment] += u64::from(self.is_boundary(assignment, row) == Some(true));
-            let score = self.outlier_score(assignment, row);
-            counts.n_outliers[segment] += u64::from(score.is_some_and(|score| score > 1.0));
+            counts.n_outliers[segment] += u64::from(self.is_outlier(assignment, row));
             counts
         };
         let none = || ConfidenceCounts::none(n_segments);
