@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use kohort::artifact::{
-    InputRecord, RunRecord, check_output_file, check_reasons, model_file, write_atomic, write_reasons,
-};
+use kohort::artifact::{RunRecord, check_output_file, check_reasons, model_file, write_atomic, write_reasons};
 use kohort::data::{BatchSource, FileSource};
 use kohort::error::escape;
 use kohort::fit::Observed;
@@ -21,7 +19,6 @@ use super::output::{Align, Output, Table, number, percent, plural, seconds, shor
 use super::plan;
 use super::progress::{Progress, check_interrupt};
 use super::reading;
-use super::verify::check_inputs;
 
 /// Columns told of a row.
 const TOLD: usize = 8;
@@ -65,22 +62,12 @@ fn open(args: &ExplainArgs, model: &Model, output: Output) -> Result<FileSource>
         return reading::open(&args.data, args.read.options_for(model)?, threads, output);
     }
     let record = RunRecord::load(&args.run)?;
-    let paths: Vec<_> = record.inputs.iter().map(InputRecord::locate).collect();
-    if let Some(gone) = paths.iter().find(|path| !path.exists()) {
-        return Err(Error::InputGone { path: gone.clone() });
-    }
+    let files = reading::recorded_files(&record)?;
     if let Some(out) = &args.out {
-        let inputs: Vec<String> = paths.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        let inputs: Vec<String> = files.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         plan::check_not_input(out, &inputs)?;
     }
-    let source = reading::open_files(
-        &paths,
-        reading::recorded_options(&record, args.read.filter.as_deref())?,
-        threads,
-        output,
-    )?;
-    check_inputs(&record.inputs, &super::fit::inputs(&source)?)?;
-    Ok(source)
+    reading::open_again(&record, &files, args.read.filter.as_deref(), threads, output)
 }
 
 fn all(args: &ExplainArgs, source: &Observed<'_>, model: &Model, progress: &Progress, output: Output) -> Result<()> {

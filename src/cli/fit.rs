@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use kohort::artifact::{
-    DeviceRecord, InputRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns, check_output_dir,
+    DeviceRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns, check_output_dir,
 };
 use kohort::cells::{Count, MinCell};
 use kohort::data::{BatchSource, FileSource};
@@ -22,6 +22,7 @@ use kohort::{Error, Result};
 use super::args::{ComputeArgs, FitArgs};
 use super::columns;
 use super::config;
+use super::gates::GateArgs;
 use super::levels;
 use super::output::{
     Align, Output, Table, count, number, percent, plural, rows_in_words, seconds, shorten, show_stages, stderr_width,
@@ -29,7 +30,8 @@ use super::output::{
 };
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
-use super::{reading, sweep};
+use super::reading::{self, ReadArgs};
+use super::sweep;
 
 /// Features named for each segment.
 const TOLD_FEATURES: usize = 3;
@@ -41,16 +43,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     let select = plan::select_options(args)?;
     let mut options = plan::fit_options(args, select.as_ref())?;
     options.min_cell = MinCell::new(args.privacy.min_cell);
-    let source = reading::open(
-        &args.data,
-        args.read.options(&options.features.id)?,
-        plan::threads(&args.compute),
-        output,
-    )?;
-    options.check(source.n_rows())?;
-    check_columns(source.schema(), &options.features)?;
-    args.gates
-        .check(&source, &candidate_columns(source.schema(), &options.features)?)?;
+    let source = open(&args.data, &args.read, &args.gates, &options, output)?;
     check_carried_columns(source.schema(), &carried_columns(source.schema(), &options.features)?)?;
     levels::check_columns(&source, &options)?;
     let Device {
@@ -74,16 +67,62 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     output.note(&columns::text(&fitted, stderr_width()));
     progress.warn(&fitted.warnings);
     let context = context(begun, &args.data, &source, device, &args.compute)?;
-    progress.event(Event::Stage("write"));
-    let observed = Observed {
+    let finished = Finished {
+        fit: &fitted,
+        options: &options,
         source: &source,
-        observer: &progress,
+        context: &context,
     };
-    let dir = RunDir::create(&args.out, args.overwrite)?;
-    let record = run::write(dir, &observed, &fitted, &options, selection, &context, check_interrupt);
-    progress.clear();
-    show(&fitted, &record?, &args.out, output)?;
+    finished.write(selection, &args.out, args.overwrite, &progress, output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// DATA as one table that can be fitted.
+pub(super) fn open(
+    data: &[String],
+    read: &ReadArgs,
+    gates: &GateArgs,
+    options: &FitOptions,
+    output: Output,
+) -> Result<FileSource> {
+    let source = reading::open(data, read.options(&options.features.id)?, options.threads, output)?;
+    options.check(source.n_rows())?;
+    check_columns(source.schema(), &options.features)?;
+    gates.check(&source, &candidate_columns(source.schema(), &options.features)?)?;
+    Ok(source)
+}
+
+/// A fit that is to become a run directory.
+pub(super) struct Finished<'f> {
+    pub(super) fit: &'f Fit,
+    pub(super) options: &'f FitOptions,
+    pub(super) source: &'f FileSource,
+    pub(super) context: &'f RunContext,
+}
+
+impl Finished<'_> {
+    /// Writes the directory, and says what is in it.
+    pub(super) fn write(
+        &self,
+        selection: Option<Selection>,
+        out: &Path,
+        overwrite: bool,
+        progress: &Progress,
+        output: Output,
+    ) -> Result<()> {
+        progress.event(Event::Stage("write"));
+        let observed = Observed {
+            source: self.source,
+            observer: progress,
+        };
+        let dir = RunDir::create(out, overwrite)?;
+        let Self {
+            fit, options, context, ..
+        } = *self;
+        let record = run::write(dir, &observed, fit, options, selection, context, check_interrupt);
+        progress.clear();
+        show(fit, &record?, out, output)
+    }
 }
 
 /// When a command begins: as RFC 3339, and for measuring.
@@ -105,21 +144,15 @@ pub(super) fn context(
         started,
         data: data.to_vec(),
         config: config::record(),
-        inputs: inputs(source)?,
+        inputs: reading::inputs(source)?,
         source: SourceRecord::new(source),
         device,
         threads: plan::threads(compute),
     })
 }
 
-/// What a record keeps of the input files.
-pub(super) fn inputs(source: &FileSource) -> Result<Vec<InputRecord>> {
-    let files = source.fingerprints()?;
-    Ok(files.iter().map(InputRecord::new).collect())
-}
-
 /// What a finished run is like.
-pub(super) fn show(fit: &Fit, record: &RunRecord, out: &Path, output: Output) -> Result<()> {
+fn show(fit: &Fit, record: &RunRecord, out: &Path, output: Output) -> Result<()> {
     if let Some(selection) = &record.selection {
         output.note(&sweep::in_short(selection));
     }

@@ -346,7 +346,7 @@ pub(crate) fn shorten(text: &str, width: usize) -> Cow<'_, str> {
 }
 
 /// As many of `chars` as fit in `width` columns.
-fn take_width(chars: impl Iterator<Item = char>, width: usize) -> String {
+pub(super) fn take_width(chars: impl Iterator<Item = char>, width: usize) -> String {
     let mut left = width;
     chars
         .take_while(|c| {

@@ -1,10 +1,10 @@
 //! How DATA is read, as typed and as built.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use kohort::artifact::RunRecord;
+use kohort::artifact::{InputRecord, RunRecord};
 use kohort::data::{
     AbsentColumns, DuplicateIds, FileSource, Filter, NullIds, RowsKept, SourceOptions, expand, type_of,
 };
@@ -12,7 +12,7 @@ use kohort::model::Model;
 use kohort::{Error, Result};
 
 use super::args::Names;
-use super::output::{Output, count, plural};
+use super::output::{Output, count, plural, some_of};
 use super::progress::check_interrupt;
 
 #[derive(Debug, Args)]
@@ -120,10 +120,51 @@ impl ReadArgs {
     }
 }
 
-/// How a run read its data; `filter` is what it was asked for, where its record leaves values out.
-pub(crate) fn recorded_options(record: &RunRecord, filter: Option<&str>) -> Result<SourceOptions> {
+/// The files that a run read, where they are now.
+pub(crate) fn recorded_files(record: &RunRecord) -> Result<Vec<PathBuf>> {
+    let files: Vec<PathBuf> = record.inputs.iter().map(InputRecord::locate).collect();
+    match files.iter().find(|path| !path.exists()) {
+        Some(gone) => Err(Error::InputGone { path: gone.clone() }),
+        None => Ok(files),
+    }
+}
+
+/// Files read as a run read its own, if they are those byte for byte; `filter` is what the run was asked for, where its
+/// record leaves values out.
+pub(crate) fn open_again(
+    record: &RunRecord,
+    files: &[PathBuf],
+    filter: Option<&str>,
+    threads: usize,
+    output: Output,
+) -> Result<FileSource> {
     let filter = filter.map(Filter::new).transpose()?;
-    record.source.options(&record.options.features.id, filter)
+    let options = record.source.options(&record.options.features.id, filter)?;
+    let source = open_files(files, options, threads, output)?;
+    check_inputs(&record.inputs, &inputs(&source)?)?;
+    Ok(source)
+}
+
+/// Refuses data that is not byte for byte what the run read.
+fn check_inputs(expected: &[InputRecord], found: &[InputRecord]) -> Result<()> {
+    if expected.len() != found.len() {
+        return Err(Error::InvalidParam {
+            param: "DATA",
+            value: format!("of {}", plural(found.len() as u64, "file")),
+            reason: format!(
+                "the run read {} ({})",
+                plural(expected.len() as u64, "file"),
+                some_of(expected.iter().map(|input| input.path.as_str()))
+            ),
+        });
+    }
+    let same = |(old, new): &(&InputRecord, &InputRecord)| (old.bytes, &old.xxh3_128) == (new.bytes, &new.xxh3_128);
+    match expected.iter().zip(found).find(|pair| !same(pair)) {
+        Some((_, changed)) => Err(Error::InputChanged {
+            path: Path::new(&changed.path).to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// What DATA names, as one table.
@@ -132,12 +173,7 @@ pub(crate) fn open(data: &[String], options: SourceOptions, threads: usize, outp
 }
 
 /// The same of files that were found before.
-pub(crate) fn open_files(
-    files: &[PathBuf],
-    options: SourceOptions,
-    threads: usize,
-    output: Output,
-) -> Result<FileSource> {
+fn open_files(files: &[PathBuf], options: SourceOptions, threads: usize, output: Output) -> Result<FileSource> {
     let is_filtered = options.filter.is_some();
     let options = SourceOptions {
         stop: Some(check_interrupt),
@@ -148,6 +184,12 @@ pub(crate) fn open_files(
         output.note(&text);
     }
     Ok(source)
+}
+
+/// What a record keeps of the input files.
+pub(super) fn inputs(source: &FileSource) -> Result<Vec<InputRecord>> {
+    let files = source.fingerprints()?;
+    Ok(files.iter().map(InputRecord::new).collect())
 }
 
 /// What was left out, where something could have been.

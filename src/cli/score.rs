@@ -165,18 +165,43 @@ fn told_sizes(sizes: &[u64], n_rows: u64, min_cell: MinCell) -> Vec<Count> {
 struct Segment {
     segment: usize,
     name: String,
+    #[serde(flatten)]
+    size: Size,
+}
+
+/// A number of rows, here and at the fit.
+#[derive(Debug, Serialize)]
+struct Size {
     n_rows: Count,
     share: Option<f64>,
     share_at_fit: Option<f64>,
+    /// Number and both shares, for people.
     #[serde(skip)]
-    told: [String; 2],
+    told: [String; 3],
+}
+
+impl Size {
+    /// Numbers of rows, each with that of all.
+    fn new([n_rows, of]: [Count; 2], [at_fit, of_fit]: [Count; 2]) -> Self {
+        Self {
+            n_rows,
+            share: n_rows.share_of(of),
+            share_at_fit: at_fit.share_of(of_fit),
+            told: [rows(n_rows), share(n_rows, of), share(at_fit, of_fit)],
+        }
+    }
+}
+
+/// Rows of all segments at the fit.
+fn rows_at_fit(model: &Model) -> Count {
+    model.segment_counts.iter().copied().fold(Count::Exact(0), Count::plus)
 }
 
 impl Segment {
     fn all(n_rows: u64, counts: &[Count], model: &Model) -> Vec<Self> {
         let counts_at_fit = &model.segment_counts;
         let n_rows = Count::Exact(n_rows);
-        let n_at_fit = { counts_at_fit.iter() }.fold(Count::Exact(0), |sum, &count| sum.plus(count));
+        let n_at_fit = rows_at_fit(model);
         let both = counts
             .iter()
             .zip(counts_at_fit)
@@ -184,10 +209,7 @@ impl Segment {
         both.map(|((&count, &at_fit), (name, segment))| Self {
             segment,
             name: name.name.clone(),
-            n_rows: count,
-            share: count.share_of(n_rows),
-            share_at_fit: at_fit.share_of(n_at_fit),
-            told: [share(count, n_rows), share(at_fit, n_at_fit)],
+            size: Size::new([count, n_rows], [at_fit, n_at_fit]),
         })
         .collect()
     }
@@ -197,11 +219,8 @@ impl Segment {
 #[derive(Debug, Serialize)]
 struct Leaf {
     path: SegmentPath,
-    n_rows: Count,
-    share: Option<f64>,
-    share_at_fit: Option<f64>,
-    #[serde(skip)]
-    told: [String; 2],
+    #[serde(flatten)]
+    size: Size,
 }
 
 /// The leaves, of whose numbers those of `tops`, the segments of the first level, tell no more than they should.
@@ -227,18 +246,11 @@ fn leaves(model: &Model, paths: &Paths, tops: &[Count], min_cell: MinCell) -> Ve
             (top, _) => vec![Count::Between(0, top.bounds()[1]); own.len()],
         });
     }
-    let sum = |counts: &mut dyn Iterator<Item = Count>| counts.fold(Count::Exact(0), Count::plus);
     let n_rows = Count::Exact(counts.iter().sum());
-    let n_at_fit = sum(&mut model.segment_counts.iter().copied());
-    let leaf = |(path, count): (&SegmentPath, Count)| {
-        let at_fit = at_fit(path).unwrap_or(Count::Exact(0));
-        Leaf {
-            path: path.clone(),
-            n_rows: count,
-            share: count.share_of(n_rows),
-            share_at_fit: at_fit.share_of(n_at_fit),
-            told: [share(count, n_rows), share(at_fit, n_at_fit)],
-        }
+    let n_at_fit = rows_at_fit(model);
+    let leaf = |(path, count): (&SegmentPath, Count)| Leaf {
+        path: path.clone(),
+        size: Size::new([count, n_rows], [at_fit(path).unwrap_or(Count::Exact(0)), n_at_fit]),
     };
     paths.leaves.iter().zip(told).map(leaf).collect()
 }
@@ -252,8 +264,8 @@ fn leaf_table(leaves: &[Leaf]) -> Table {
     ];
     let mut table = Table::new(&heads, None);
     for leaf in leaves {
-        let [share, at_fit] = leaf.told.clone();
-        table.row(&[leaf.path.to_string(), rows(leaf.n_rows), share, at_fit], &[]);
+        let [n_rows, share, at_fit] = leaf.size.told.clone();
+        table.row(&[leaf.path.to_string(), n_rows, share, at_fit], &[]);
     }
     table
 }
@@ -265,12 +277,9 @@ fn count_table(segments: &[Segment]) -> Table {
     heads.push(("name", Align::Left));
     let mut table = Table::new(&heads, None);
     for segment in segments {
-        let [share, at_fit] = segment.told.clone();
+        let [n_rows, share, at_fit] = segment.size.told.clone();
         let name = segment.name.clone();
-        table.row(
-            &[segment.segment.to_string(), rows(segment.n_rows), share, at_fit, name],
-            &[],
-        );
+        table.row(&[segment.segment.to_string(), n_rows, share, at_fit, name], &[]);
     }
     table
 }

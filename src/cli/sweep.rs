@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use kohort::artifact::{RunDir, Selection, SweepRecord, check_output_sweep};
 use kohort::cells::{Count, MinCell};
-use kohort::data::BatchSource;
-use kohort::features::{Role, candidate_columns, check_columns};
+use kohort::features::Role;
 use kohort::fit::{SweptTable, sweep};
 use kohort::kmeans::{Event, Observer};
 use kohort::run;
@@ -15,11 +14,10 @@ use kohort::select::{Candidate, Flow, Sweep};
 use kohort::{Error, Result};
 
 use super::args::SweepArgs;
-use super::fit::{context, now};
+use super::fit::{context, now, open};
 use super::output::{Align, Output, Table, percent, plural, seconds, show_stages, some_of, stdout_width};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
-use super::reading;
 
 /// Columns of a bar for a figure of 1.
 const BAR: usize = 8;
@@ -35,16 +33,7 @@ pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
     let select = plan::sweep_options(args.n_clusters.clone(), &args.choice)?;
     let mut options = plan::job_options(*select.k.end(), true, &args.columns, &args.kmeans, &args.compute)?;
     options.min_cell = MinCell::new(args.privacy.min_cell);
-    let source = reading::open(
-        &args.data,
-        args.read.options(&options.features.id)?,
-        plan::threads(&args.compute),
-        output,
-    )?;
-    options.check(source.n_rows())?;
-    check_columns(source.schema(), &options.features)?;
-    args.gates
-        .check(&source, &candidate_columns(source.schema(), &options.features)?)?;
+    let source = open(&args.data, &args.read, &args.gates, &options, output)?;
     let Device {
         backend,
         record: device,

@@ -5,27 +5,25 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use kohort::artifact::{RunDir, RunRecord, check_output_dir, model_file};
+use kohort::artifact::{RunRecord, check_output_dir, model_file};
 use kohort::cells::Count;
 use kohort::data::BatchSource;
 use kohort::features::Preparation;
-use kohort::fit::{Observed, fit};
-use kohort::kmeans::{Event, Observer};
 use kohort::model::Model;
 use kohort::nested::{SegmentPath, check_leaf};
-use kohort::report::centre;
-use kohort::report::{rows, share};
+use kohort::report::{centre, rows, share};
 use kohort::run;
 use kohort::segments::{Fork, MIN_CELL, Told, WardTree, told_apart};
 use kohort::{Error, Result};
 
 use super::args::{NumberArg, TreeArgs};
 use super::dendrogram;
-use super::fit::{context, now, show};
+use super::fit::{Finished, context, now};
 use super::levels;
 use super::output::{Align, Output, Table, count, percent, plural, shorten, stdout_width};
-use super::plan::{self, Device};
-use super::progress::{Progress, check_interrupt};
+use super::plan;
+use super::progress::Progress;
+use super::verify;
 
 /// Columns told of a fork or a group.
 const TOLD: usize = 3;
@@ -70,21 +68,13 @@ fn drill(args: &TreeArgs, path: &SegmentPath, k: &NumberArg, out: &Path, output:
     let record = RunRecord::load(&args.run)?;
     let model = model_file::load(&args.run)?;
     check_leaf(&model.splits, model.n_segments(), path)?;
-    let mut options = run::options(&record);
+    let mut options = verify::options(&record, &args.compute);
     options.levels.push(plan::split_rule(Some(path.clone()), k, None)?);
-    options.threads = plan::threads(&args.compute);
-    options.chunk_bytes = plan::chunk_bytes(&args.compute);
-    let source = super::verify::open(&[], args.filter.as_deref(), &args.compute, &record, output)?;
+    let source = verify::open(&[], args.filter.as_deref(), &args.compute, &record, output)?;
     options.check(source.n_rows())?;
     levels::check_columns(&source, &options)?;
-    let Device {
-        backend,
-        record: device,
-    } = plan::device(&args.compute, plan::work(&source, &options), output)?;
     let progress = Progress::new(&args.talk, output);
-    let fitted = fit(&source, &*backend, &options, &progress);
-    progress.clear();
-    let fitted = fitted?;
+    let (fitted, device) = verify::again(&source, &options, &args.compute, &progress, output)?;
     let differs = |what: &run::Check| !what.matches && matches!(what.what, "labels_hash" | "centroids");
     if let Some(check) = run::compare(&record, &model, &fitted).into_iter().find(differs) {
         return Err(Error::Mismatch {
@@ -95,23 +85,13 @@ fn drill(args: &TreeArgs, path: &SegmentPath, k: &NumberArg, out: &Path, output:
     }
     progress.warn(&fitted.warnings);
     let context = context(begun, &record.data, &source, device, &args.compute)?;
-    progress.event(Event::Stage("write"));
-    let observed = Observed {
+    let finished = Finished {
+        fit: &fitted,
+        options: &options,
         source: &source,
-        observer: &progress,
+        context: &context,
     };
-    let dir = RunDir::create(out, args.overwrite)?;
-    let written = run::write(
-        dir,
-        &observed,
-        &fitted,
-        &options,
-        record.selection,
-        &context,
-        check_interrupt,
-    );
-    progress.clear();
-    show(&fitted, &written?, out, output)?;
+    finished.write(record.selection, out, args.overwrite, &progress, output)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -176,7 +156,8 @@ impl Tree {
     }
 
     fn n_rows(&self, group: &[usize]) -> u64 {
-        group.iter().map(|&segment| self.counts()[segment]).sum()
+        let counts = &self.model.segment_counts;
+        group.iter().map(|&segment| counts[segment].about()).sum()
     }
 
     fn share(&self, group: &[usize]) -> f64 {

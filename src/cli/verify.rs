@@ -1,20 +1,18 @@
 //! `kohort verify`: a run made again, and held against itself bit for bit.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use serde_json::json;
 
-use kohort::artifact::{InputRecord, RunRecord, model_file};
-use kohort::data::BatchSource;
-use kohort::data::FileSource;
-use kohort::fit::{FitOptions, fit};
+use kohort::artifact::{DeviceRecord, RunRecord, model_file};
+use kohort::data::{BatchSource, FileSource, expand};
+use kohort::fit::{Fit, FitOptions, fit};
 use kohort::run;
-use kohort::{Error, ErrorKind, Result};
+use kohort::{ErrorKind, Result};
 
 use super::args::{ComputeArgs, VerifyArgs};
-use super::output::{Align, Output, Table, plural, seconds, show_stages, some_of, stdout_width};
+use super::output::{Align, Output, Table, plural, seconds, show_stages, stdout_width};
 use super::plan::{self, Device};
 use super::progress::Progress;
 use super::reading;
@@ -24,20 +22,9 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
     let record = RunRecord::load(&args.run)?;
     let model = model_file::load(&args.run)?;
     let source = open(&args.data, args.filter.as_deref(), &args.compute, &record, output)?;
-    let threads = plan::threads(&args.compute);
-    let options = FitOptions {
-        threads,
-        chunk_bytes: plan::chunk_bytes(&args.compute),
-        ..run::options(&record)
-    };
-    let Device {
-        backend,
-        record: device,
-    } = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    let options = options(&record, &args.compute);
     let progress = Progress::new(&args.talk, output);
-    let fitted = fit(&source, &*backend, &options, &progress);
-    progress.clear();
-    let fitted = fitted?;
+    let (fitted, device) = again(&source, &options, &args.compute, &progress, output)?;
     show_stages(fitted.summary.stages.iter().copied(), output);
     let checks = run::compare(&record, &model, &fitted);
     let matches = checks.iter().all(|check| check.matches);
@@ -48,7 +35,7 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<ExitCode> {
         "checks": checks,
         "n_rows": source.n_rows(),
         "device": device,
-        "threads": threads,
+        "threads": options.threads,
         "run_device": record.device,
         "run_threads": record.threads,
     }))?;
@@ -75,41 +62,34 @@ pub(super) fn open(
     record: &RunRecord,
     output: Output,
 ) -> Result<FileSource> {
-    let options = reading::recorded_options(record, filter)?;
-    let threads = plan::threads(compute);
-    let source = if data.is_empty() {
-        let paths: Vec<_> = record.inputs.iter().map(InputRecord::locate).collect();
-        match paths.iter().find(|path| !path.exists()) {
-            Some(gone) => return Err(Error::InputGone { path: gone.clone() }),
-            None => reading::open_files(&paths, options, threads, output)?,
-        }
-    } else {
-        reading::open(data, options, threads, output)?
+    let files = match data {
+        [] => reading::recorded_files(record)?,
+        data => expand(data)?,
     };
-    check_inputs(&record.inputs, &super::fit::inputs(&source)?)?;
-    Ok(source)
+    reading::open_again(record, &files, filter, plan::threads(compute), output)
 }
 
-/// Refuses data that is not byte for byte what the run read.
-pub(super) fn check_inputs(expected: &[InputRecord], found: &[InputRecord]) -> Result<()> {
-    if expected.len() != found.len() {
-        return Err(Error::InvalidParam {
-            param: "DATA",
-            value: format!("of {}", plural(found.len() as u64, "file")),
-            reason: format!(
-                "the run read {} ({})",
-                plural(expected.len() as u64, "file"),
-                some_of(expected.iter().map(|input| input.path.as_str()))
-            ),
-        });
+/// The options of a recorded run, on this machine.
+pub(super) fn options(record: &RunRecord, compute: &ComputeArgs) -> FitOptions {
+    FitOptions {
+        threads: plan::threads(compute),
+        chunk_bytes: plan::chunk_bytes(compute),
+        ..run::options(record)
     }
-    let same = |(old, new): &(&InputRecord, &InputRecord)| (old.bytes, &old.xxh3_128) == (new.bytes, &new.xxh3_128);
-    match expected.iter().zip(found).find(|pair| !same(pair)) {
-        Some((_, changed)) => Err(Error::InputChanged {
-            path: Path::new(&changed.path).to_owned(),
-        }),
-        None => Ok(()),
-    }
+}
+
+/// Fits again; also what it ran on.
+pub(super) fn again(
+    source: &FileSource,
+    options: &FitOptions,
+    compute: &ComputeArgs,
+    progress: &Progress,
+    output: Output,
+) -> Result<(Fit, DeviceRecord)> {
+    let Device { backend, record } = plan::device(compute, plan::work(source, options), output)?;
+    let fitted = fit(source, &*backend, options, progress);
+    progress.clear();
+    Ok((fitted?, record))
 }
 
 fn check_table(checks: &[run::Check]) -> Table {

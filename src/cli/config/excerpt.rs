@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use kohort::error::escape;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
+
+use crate::cli::output::take_width;
 
 /// Lines are cut to this width where the terminal is wider, or is none.
 const MAX_WIDTH: usize = 100;
@@ -50,7 +52,7 @@ fn head(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
-    fitting(text.chars(), width - 1).into_iter().chain(['…']).collect()
+    take_width(text.chars(), width - 1) + "…"
 }
 
 /// The last characters, in `width` columns.
@@ -58,19 +60,8 @@ fn tail(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
-    let last = fitting(text.chars().rev(), width - 1);
-    ['…'].into_iter().chain(last.into_iter().rev()).collect()
-}
-
-fn fitting(chars: impl Iterator<Item = char>, width: usize) -> Vec<char> {
-    let mut left = width;
-    chars
-        .take_while(|c| {
-            let fits = c.width().unwrap_or(0) <= left;
-            left = left.saturating_sub(c.width().unwrap_or(0));
-            fits
-        })
-        .collect()
+    let last = take_width(text.chars().rev(), width - 1);
+    ['…'].into_iter().chain(last.chars().rev()).collect()
 }
 
 #[cfg(test)]

@@ -312,6 +312,11 @@ fn values_of(text: &str, line: &[&str], id: &str) -> Vec<String> {
     let Ok(Some(resolved)) = resolved else {
         panic!("{text} is refused")
     };
+    values(resolved, id)
+}
+
+/// What was set for an option.
+fn values(resolved: Resolved, id: &str) -> Vec<String> {
     let setting = resolved
         .settings
         .into_iter()
@@ -475,16 +480,7 @@ fn paths_count_from_the_folder_of_the_file() {
         let Ok(Some(resolved)) = lines.resolve(&words(&["kohort", "fit"]), &nothing, |_| Ok(Some(file))) else {
             panic!("{text} is refused")
         };
-        let setting = resolved
-            .settings
-            .into_iter()
-            .find(|setting| setting.opt.id == id)
-            .unwrap();
-        setting
-            .values
-            .into_iter()
-            .map(|value| value.into_string().unwrap())
-            .collect()
+        values(resolved, id)
     };
     let data = "data = [\"a/*.parquet\", \"/b\", \"../c\", \"-\"]";
     assert_eq!(at("", data, "data"), ["a/*.parquet", "/b", "../c", "-"]);
