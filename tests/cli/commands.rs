@@ -15,21 +15,6 @@ use crate::sandbox::{Sandbox, customers, names};
 
 const FIT: &str = "fit customers.parquet -k 3 --id customer_id --device cpu --threads 2 --out run";
 
-fn ok(sandbox: &Sandbox, args: &str) -> String {
-    let output = sandbox.output(args);
-    assert!(
-        output.status.success(),
-        "{args}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The object of a `--json` run; fails unless stdout holds exactly one.
-fn object(sandbox: &Sandbox, args: &str) -> Value {
-    serde_json::from_str(&ok(sandbox, args)).unwrap()
-}
-
 /// Segment of each customer in an assignments file.
 fn segments(sandbox: &Sandbox, name: &str) -> BTreeMap<i64, i32> {
     let file = File::open(sandbox.path(name)).unwrap();
@@ -74,7 +59,7 @@ fn a_fit_is_told_and_written() {
 fn trimmed_rows_and_ranks_are_recorded_and_verified() {
     let sandbox = Sandbox::new();
     for (options, n_trimmed) in [("--trim 5%", Some(12)), ("--scale rank", None)] {
-        let record = object(&sandbox, &format!("{FIT} {options} --overwrite --json"));
+        let record = sandbox.object(&format!("{FIT} {options} --overwrite --json"));
         assert_eq!(record["n_trimmed"].as_u64(), n_trimmed, "{options}");
         // What is left out of the centroids is a customer all the same.
         let n_rows = record["segments"]
@@ -84,11 +69,11 @@ fn trimmed_rows_and_ranks_are_recorded_and_verified() {
             .map(|segment| &segment["n_rows"]);
         assert_eq!(n_rows.map(|n| n.as_u64().unwrap()).sum::<u64>(), 240, "{options}");
         assert_eq!(
-            object(&sandbox, "verify run --threads 1 --json")["matches"],
+            sandbox.object("verify run --threads 1 --json")["matches"],
             true,
             "{options}"
         );
-        ok(&sandbox, "score run customers.parquet --out scored.parquet --overwrite");
+        sandbox.ok("score run customers.parquet --out scored.parquet --overwrite");
         assert_eq!(
             segments(&sandbox, "run/assignments.parquet"),
             segments(&sandbox, "scored.parquet"),
@@ -115,7 +100,7 @@ fn outliers_get_no_segment_where_that_is_asked() {
     ];
     sandbox.write("far.parquet", &columns);
     let fit = "fit far.parquet -k 2 --id customer_id --log none --device cpu --out far --json --min-cell 1 --outliers";
-    let flagged = object(&sandbox, &format!("{fit} flag"));
+    let flagged = sandbox.object(&format!("{fit} flag"));
     assert_eq!(
         (
             flagged["n_unassigned"].as_u64(),
@@ -123,14 +108,11 @@ fn outliers_get_no_segment_where_that_is_asked() {
         ),
         (Some(0), Some(63))
     );
-    let unassigned = object(&sandbox, &format!("{fit} unassign --overwrite"));
+    let unassigned = sandbox.object(&format!("{fit} unassign --overwrite"));
     assert_eq!(unassigned["labels_hash"], flagged["labels_hash"]);
     assert_eq!(unassigned["n_unassigned"], 3);
     assert_eq!(unassigned["segments"][0]["n_rows"], 60);
-    let scored = object(
-        &sandbox,
-        "score far far.parquet --out far.scored.parquet --min-cell 1 --json",
-    );
+    let scored = sandbox.object("score far far.parquet --out far.scored.parquet --min-cell 1 --json");
     assert_eq!(
         (&scored["n_unassigned"], &scored["segments"][0]["n_rows"]),
         (&3.into(), &60.into())
@@ -151,14 +133,11 @@ fn outliers_get_no_segment_where_that_is_asked() {
             "{name}"
         );
     }
-    assert!(ok(&sandbox, "explain far --id 121").contains("so that it gets none"));
-    let typical = object(&sandbox, "typical far --ids far.typical.parquet -n 70 --json");
+    assert!(sandbox.ok("explain far --id 121").contains("so that it gets none"));
+    let typical = sandbox.object("typical far --ids far.typical.parquet -n 70 --json");
     assert_eq!(typical["n_ids"], 120, "no row without a segment is typical of one");
-    assert_eq!(object(&sandbox, "verify far --json")["matches"], true);
-    let told = object(
-        &sandbox,
-        &format!("{fit} unassign --overwrite").replace(" --min-cell 1", ""),
-    );
+    assert_eq!(sandbox.object("verify far --json")["matches"], true);
+    let told = sandbox.object(&format!("{fit} unassign --overwrite").replace(" --min-cell 1", ""));
     let few = serde_json::json!([1, 10]);
     assert_eq!(told["n_unassigned"], few);
     assert!(
@@ -215,10 +194,8 @@ fn first_centroids_from_a_file_give_the_segments_of_that_file() {
         .chain(["other", "name"].into_iter().zip(other))
         .collect();
     sandbox.write("more.parquet", &more);
-    ok(&sandbox, FIT);
-    ok(
-        &sandbox,
-        "fit customers.parquet -k 3 --id customer_id --exclude country --device cpu --init init.parquet --out from_file",
+    sandbox.ok(FIT);
+    sandbox.ok("fit customers.parquet -k 3 --id customer_id --exclude country --device cpu --init init.parquet --out from_file",
     );
     let expected = segments(&sandbox, "run/assignments.parquet");
     assert_eq!(expected, segments(&sandbox, "from_file/assignments.parquet"));
@@ -226,13 +203,13 @@ fn first_centroids_from_a_file_give_the_segments_of_that_file() {
         "fit customers.parquet -k 3 --id customer_id --exclude country --device cpu --init more.parquet --out more";
     insta::assert_snapshot!("fit_init_file", sandbox.transcript(more));
     assert_eq!(expected, segments(&sandbox, "more/assignments.parquet"));
-    assert_eq!(object(&sandbox, "verify more --json")["matches"], true);
+    assert_eq!(sandbox.object("verify more --json")["matches"], true);
 }
 
 #[test]
 fn json_is_one_object_and_the_same_run() {
     let sandbox = Sandbox::new();
-    let fit = object(&sandbox, &format!("{FIT} --json"));
+    let fit = sandbox.object(&format!("{FIT} --json"));
     let record: Value = serde_json::from_reader(File::open(sandbox.path("run/run.json")).unwrap()).unwrap();
     assert_eq!(fit["labels_hash"], record["labels_hash"]);
     assert_eq!(fit["segments"].as_array().unwrap().len(), 3);
@@ -243,11 +220,11 @@ fn json_is_one_object_and_the_same_run() {
     for (key, value) in record.as_object().unwrap() {
         assert!(key == "segments" || fit[key] == *value, "{key}");
     }
-    let score = object(&sandbox, "score run customers.parquet --out scored.parquet --json");
+    let score = sandbox.object("score run customers.parquet --out scored.parquet --json");
     assert_eq!(score["labels_hash"], record["labels_hash"]);
-    let verify = object(&sandbox, "verify run --json");
+    let verify = sandbox.object("verify run --json");
     assert_eq!(verify["matches"], true);
-    let devices = object(&sandbox, "devices --json");
+    let devices = sandbox.object("devices --json");
     assert_eq!(devices["auto"]["device"], "cpu");
 }
 
@@ -271,7 +248,7 @@ fn files_order_and_threads_change_no_segment() {
     sandbox.write("shuffled.parquet", &shuffled);
     let hash = |args: &str| {
         let fit = format!("fit {args} -k 3 --id customer_id --device cpu --out run --overwrite --json");
-        object(&sandbox, &fit)["labels_hash"].clone()
+        sandbox.object(&fit)["labels_hash"].clone()
     };
     let whole = hash("customers.parquet");
     assert_eq!(whole, hash("customers.parquet --threads 1"));
@@ -283,7 +260,7 @@ fn files_order_and_threads_change_no_segment() {
 #[test]
 fn the_training_data_scores_to_the_segments_of_the_fit() {
     let sandbox = Sandbox::new();
-    ok(&sandbox, FIT);
+    sandbox.ok(FIT);
     insta::assert_snapshot!(
         "score",
         sandbox.transcript("score run customers.parquet --out scored.parquet --device cpu")
@@ -299,7 +276,7 @@ fn the_training_data_scores_to_the_segments_of_the_fit() {
 #[test]
 fn a_run_is_verified() {
     let sandbox = Sandbox::new();
-    ok(&sandbox, FIT);
+    sandbox.ok(FIT);
     insta::assert_snapshot!("verify", sandbox.transcript("verify run --device cpu --threads 1"));
     std::fs::rename(sandbox.path("customers.parquet"), sandbox.path("moved.parquet")).unwrap();
     insta::assert_snapshot!(
@@ -311,7 +288,7 @@ fn a_run_is_verified() {
 #[test]
 fn devices_without_a_gpu_are_explained() {
     let sandbox = Sandbox::new();
-    let text = ok(&sandbox, "devices");
+    let text = sandbox.ok("devices");
     assert!(text.contains("cpu"), "{text}");
     assert!(text.contains("auto"), "{text}");
 }
@@ -370,11 +347,11 @@ fn a_full_disk_behind_stdout_is_told() {
 fn help_and_version_are_data() {
     let sandbox = Sandbox::new();
     assert_eq!(
-        ok(&sandbox, "--version"),
+        sandbox.ok("--version"),
         format!("kohort {}\n", env!("CARGO_PKG_VERSION"))
     );
     for command in ["fit", "inspect", "sweep", "score", "devices", "verify"] {
-        insta::assert_snapshot!(format!("help_{command}"), ok(&sandbox, &format!("{command} --help")));
+        insta::assert_snapshot!(format!("help_{command}"), sandbox.ok(&format!("{command} --help")));
     }
 }
 

@@ -114,21 +114,7 @@ fn a_model_tells_the_types_of_a_text_file_that_says_too_little() {
     let sandbox = Sandbox::new();
     let text = csv(&customers(0..240));
     std::fs::write(sandbox.path("a.csv"), &text).unwrap();
-    object(
-        &sandbox,
-        &[
-            "fit",
-            "a.csv",
-            "-k",
-            "3",
-            "--id",
-            "customer_id",
-            "--out",
-            "run",
-            "--json",
-        ],
-        b"",
-    );
+    sandbox.object("fit a.csv -k 3 --id customer_id --out run --json");
     // Two customers whose age nobody knows, in countries with a number for a name.
     let few = "customer_id,recency_days,n_orders,age,country,currency\n1,200,3,,44,978\n2,10.5,40,,33,978\n";
     std::fs::write(sandbox.path("few.csv"), few).unwrap();
@@ -213,21 +199,7 @@ fn filters_ids_and_gates_say_what_they_do() {
 #[test]
 fn scores_pass_gates_or_nothing_is_written() {
     let sandbox = Sandbox::new();
-    object(
-        &sandbox,
-        &[
-            "fit",
-            "customers.parquet",
-            "-k",
-            "3",
-            "--id",
-            "customer_id",
-            "--out",
-            "run",
-            "--json",
-        ],
-        b"",
-    );
+    sandbox.object("fit customers.parquet -k 3 --id customer_id --out run --json");
     let mut far = customers(0..240);
     far[1].1 = Arc::new(arrow::array::Float64Array::from_iter_values(
         (0..240).map(|row| f64::from(row % 4) * 1e12),

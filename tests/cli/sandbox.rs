@@ -9,6 +9,7 @@ use arrow::datatypes::{Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// The folder; it goes when this goes.
@@ -62,6 +63,19 @@ impl Sandbox {
 
     pub(crate) fn output(&self, args: &str) -> Output {
         self.command(args).output().unwrap()
+    }
+
+    /// What a command says on stdout, which has to succeed.
+    pub(crate) fn ok(&self, args: &str) -> String {
+        let output = self.output(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The object of a `--json` run; fails unless stdout holds exactly one.
+    pub(crate) fn object(&self, args: &str) -> Value {
+        serde_json::from_str(&self.ok(args)).unwrap()
     }
 
     /// Exit code and both streams as one text, with what differs from run to run taken out.

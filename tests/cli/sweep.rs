@@ -11,13 +11,6 @@ use crate::sandbox::{Sandbox, names};
 
 const SWEEP: &str = "sweep customers.parquet -k 2..5 --id customer_id --exclude age --device cpu --threads 2";
 
-fn object(sandbox: &Sandbox, args: &str) -> Value {
-    let output = sandbox.output(args);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args}: {said}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 #[test]
 fn a_sweep_is_told_and_written() {
     let sandbox = Sandbox::new();
@@ -44,10 +37,10 @@ fn a_sweep_is_told_and_written() {
     assert_eq!(chosen, [false, true, false, false]);
     // Again: refused, then replaced by the same. Without --out nothing is written.
     insta::assert_snapshot!("sweep_again", sandbox.transcript(&format!("{SWEEP} --out choice")));
-    let again = object(&sandbox, &format!("{SWEEP} --out choice --overwrite --json"));
+    let again = sandbox.object(&format!("{SWEEP} --out choice --overwrite --json"));
     assert_eq!(&again["selection"]["sweep"], sweep);
     let before = sandbox.names();
-    assert_eq!(object(&sandbox, &format!("{SWEEP} --json"))["out"], Value::Null);
+    assert_eq!(sandbox.object(&format!("{SWEEP} --json"))["out"], Value::Null);
     assert_eq!(sandbox.names(), before);
 }
 
@@ -61,17 +54,16 @@ fn a_fit_chooses_its_number_of_segments_and_can_be_verified() {
         (&record["n_clusters"], &record["selection"]["k"]),
         (&3.into(), &serde_json::json!([2, 5]))
     );
-    let three = object(&sandbox, &format!("{fit} -k 3 --out three --json"));
+    let three = sandbox.object(&format!("{fit} -k 3 --out three --json"));
     assert_eq!(three["labels_hash"], record["labels_hash"]);
     assert!(three.get("selection").is_none());
     for file in ["assignments.parquet", "profile.parquet", "model.json"] {
         let read = |run: &str| fs::read(sandbox.path(run).join(file)).unwrap();
         assert!(read("chosen") == read("three"), "{file} differs");
     }
-    object(&sandbox, "verify chosen --device cpu --json");
-    let preferred = object(
-        &sandbox,
-        &format!("{fit} -k auto --prefer 4..5 --min-share 3% --out preferred --json"),
-    );
+    sandbox.object("verify chosen --device cpu --json");
+    let preferred = sandbox.object(&format!(
+        "{fit} -k auto --prefer 4..5 --min-share 3% --out preferred --json"
+    ));
     assert!([4, 5].contains(&preferred["n_clusters"].as_i64().unwrap()));
 }

@@ -12,20 +12,6 @@ use crate::sandbox::{Sandbox, customers, names};
 const FIT: &str = "fit customers.parquet -k 4 --id customer_id --device cpu -q --out run";
 const LEVELS: &str = "fit customers.parquet --levels 3,2 --id customer_id --device cpu --out run";
 
-fn ok(sandbox: &Sandbox, args: &str) -> String {
-    let output = sandbox.output(args);
-    assert!(
-        output.status.success(),
-        "{args}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn object(sandbox: &Sandbox, args: &str) -> Value {
-    serde_json::from_str(&ok(sandbox, args)).unwrap()
-}
-
 /// Id, segment and path of every row of a file of assignments.
 fn paths(sandbox: &Sandbox, name: &str) -> Vec<(i64, i32, String)> {
     let file = File::open(sandbox.path(name)).unwrap();
@@ -45,10 +31,10 @@ fn paths(sandbox: &Sandbox, name: &str) -> Vec<(i64, i32, String)> {
 #[test]
 fn the_segments_of_a_run_are_joined() {
     let sandbox = Sandbox::new();
-    ok(&sandbox, FIT);
+    sandbox.ok(FIT);
     insta::assert_snapshot!("help_tree", sandbox.transcript("tree --help"));
     insta::assert_snapshot!("tree", sandbox.transcript("tree run --cut 2"));
-    let told = object(&sandbox, "tree run --cut 3 --json");
+    let told = sandbox.object("tree run --cut 3 --json");
     let forks = told["forks"].as_array().unwrap();
     assert_eq!(forks.len(), 3);
     let share = |fork: &Value, key: &str| fork[key].as_f64().unwrap();
@@ -95,7 +81,7 @@ fn segments_of_segments_are_told_written_scored_and_verified() {
 #[test]
 fn one_segment_of_a_run_is_split_again() {
     let sandbox = Sandbox::new();
-    ok(&sandbox, &format!("{FIT} --min-cell 3"));
+    sandbox.ok(&format!("{FIT} --min-cell 3"));
     let drill = "tree run --drill 2 -k 3 --out deeper --device cpu";
     insta::assert_snapshot!("tree_drill", sandbox.transcript(drill));
     let deeper = paths(&sandbox, "deeper/assignments.parquet");
@@ -103,17 +89,14 @@ fn one_segment_of_a_run_is_split_again() {
         2 => path.starts_with("2.") && path.len() == 3,
         segment => *path == segment.to_string(),
     }));
-    assert_eq!(object(&sandbox, "verify deeper --json --device cpu")["matches"], true);
+    assert_eq!(sandbox.object("verify deeper --json --device cpu")["matches"], true);
     // And again, one level down, with the number left open.
-    ok(
-        &sandbox,
-        "tree deeper --drill 2.1 -k auto --out deepest --device cpu -q",
-    );
+    sandbox.ok("tree deeper --drill 2.1 -k auto --out deepest --device cpu -q");
     let record: Value = serde_json::from_reader(File::open(sandbox.path("deepest/run.json")).unwrap()).unwrap();
     assert_eq!(record["levels"]["splits"][1]["path"], "2.1");
     assert_eq!(
         record["labels_hash"],
-        object(&sandbox, "verify deepest --json --device cpu")["checks"][0]["found"]
+        sandbox.object("verify deepest --json --device cpu")["checks"][0]["found"]
     );
     let mut told = String::new();
     for args in [
@@ -145,8 +128,8 @@ fn data_that_changed_and_columns_called_path_are_refused() {
         refused.contains("exit code: 2") && refused.contains("column \"path\""),
         "{refused}"
     );
-    ok(&sandbox, "fit named.parquet -k 2 --id path --device cpu -q --out named");
-    ok(&sandbox, FIT);
+    sandbox.ok("fit named.parquet -k 2 --id path --device cpu -q --out named");
+    sandbox.ok(FIT);
     sandbox.write("customers.parquet", &customers(0..241));
     let changed = sandbox.transcript("tree run --drill 1 -k 2 --out deeper --device cpu");
     assert!(changed.contains("is not the file that the run read"), "{changed}");
