@@ -1,7 +1,7 @@
 //! The command line as typed: names, defaults, help. What it means is decided in [`super::plan`].
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
@@ -18,6 +18,7 @@ use super::config::{ConfigArgs, ConfigCommand, SourceArgs};
 use super::init::InitArgs;
 
 use super::gates::{ClipGateArgs, GateArgs};
+use super::memory::MemoryArgs;
 use super::reading::ReadArgs;
 
 /// Customer segmentation with exact k-means: Parquet in, segments out, the same bits on every CPU and GPU.
@@ -92,6 +93,18 @@ impl Command {
                 ConfigCommand::Show(args) => &args.talk,
             },
             Self::Demo(args) => &args.talk,
+        }
+    }
+
+    /// The limit of memory of commands that hold whole data sets, and their output.
+    pub(crate) fn memory(&self) -> Option<(&MemoryArgs, Option<&Path>)> {
+        match self {
+            Self::Fit(args) => Some((&args.compute.memory, Some(&args.out))),
+            Self::Sweep(args) => Some((&args.compute.memory, args.out.as_deref())),
+            Self::Score(args) => Some((&args.compute.memory, Some(&args.out))),
+            Self::Tree(args) => Some((&args.compute.memory, args.out.as_deref())),
+            Self::Verify(args) => Some((&args.compute.memory, None)),
+            _ => None,
         }
     }
 }
@@ -347,6 +360,9 @@ pub(crate) struct ComputeArgs {
     /// Largest piece of data that is worked on at a time, in bytes
     #[arg(long, value_name = "BYTES", hide = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) chunk_bytes: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

@@ -21,6 +21,7 @@ mod generate;
 mod init;
 mod inspect;
 mod levels;
+mod memory;
 mod output;
 mod plan;
 mod progress;
@@ -75,7 +76,16 @@ fn run(cli: &Cli, output: Output) -> Result<ExitCode> {
         Command::Devices(_) => progress::exit_on_interrupt()?,
         _ => progress::stop_on_interrupt()?,
     }
-    dispatch(cli, output)
+    let limit = cli
+        .command
+        .memory()
+        .map(|(args, beside)| args.keep(beside))
+        .transpose()?;
+    let code = dispatch(cli, output)?;
+    if let Some(limit) = limit {
+        limit.tell(output);
+    }
+    Ok(code)
 }
 
 fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode> {

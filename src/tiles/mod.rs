@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::grid::MAX_FEATURES;
 use crate::num::widest::{Kernel, widest};
+use crate::sys::LARGE_PAGE;
 
 /// Rows in a block.
 pub const BLOCK: usize = 64;
@@ -72,6 +73,7 @@ impl Chunk {
     #[must_use]
     pub fn block(&self, block: usize) -> &[f32] {
         let len = self.n_features * BLOCK;
+        crate::sys::about_to_read(len * size_of::<f32>());
         &self.values[block * len..(block + 1) * len]
     }
 
@@ -389,8 +391,14 @@ impl TileSet {
             .values
             .par_chunks_mut(self.n_features * BLOCK)
             .zip(rows.par_chunks(BLOCK));
+        let page_rows = (LARGE_PAGE / (self.n_features * size_of::<f32>())).max(1);
         blocks.with_min_len(16).for_each(|(block, rows)| {
+            let mut page = usize::MAX;
             for (lane, &row) in rows.iter().enumerate() {
+                if row / page_rows != page {
+                    page = row / page_rows;
+                    crate::sys::about_to_read(LARGE_PAGE);
+                }
                 let (from, row) = self.locate(row);
                 let values = &self.chunks[from].values[tile_index(row, 0, self.n_features)..];
                 let places = block[lane..].iter_mut().step_by(BLOCK);

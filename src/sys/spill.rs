@@ -1,0 +1,321 @@
+//! Memory beyond a limit: large allocations whose pages stand in a file, so that the system can take them back.
+//!
+//! A program that sets [`SpillingAllocator`] as its global allocator and calls [`keep_within`] keeps its resident memory
+//! within that limit. As long as the large allocations fit, they are made as always. Those beyond are pages of a file
+//! that has no name: the system writes them out and reads them again as they are asked for, whatever the code does that
+//! uses them, so that nothing else has to know of the limit and no result depends on it. A thread watches the resident
+//! size, and unmaps the pages of that file while it comes near the limit; what is read next is mapped again, from the
+//! system's cache as long as that holds it.
+//!
+//! The file has no name from the start: no exit of any kind leaves it behind, nobody can shorten it, and its room on the
+//! disk is reserved before a byte of it is used.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// Allocations of fewer bytes are never spilled: they are buffers that live for a moment.
+const LARGE: usize = 4 << 20;
+/// How often the resident size is looked at, beside [`about_to_read`].
+const WATCH: Duration = Duration::from_millis(2);
+/// Bytes that threads may read of what may be spilled before they look at the resident size themselves: busy threads keep
+/// the watch waiting, and passes over the data read more than a megabyte in the time it takes to wake up.
+const READ_STEP: usize = 16 << 20;
+/// The least limit that a whole job keeps: the program itself, its threads and the buffers of decoders take a part of it.
+pub const MIN_LIMIT: u64 = 512 << 20;
+/// What the pages of the file may add before they are unmapped: that much of the limit is never aimed at.
+const SLACK: usize = 128 << 20;
+
+/// Bytes of all large allocations that stand in memory of their own.
+static RESIDENT: AtomicUsize = AtomicUsize::new(0);
+/// What they may come to; what goes beyond is spilled.
+static BUDGET: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// Bytes that are spilled now, and at most so far.
+static SPILLED: AtomicUsize = AtomicUsize::new(0);
+static MOST_SPILLED: AtomicUsize = AtomicUsize::new(0);
+/// Whether the file could not take an allocation, which is in memory instead.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+/// Bytes read so far, see [`about_to_read`].
+static READ: AtomicUsize = AtomicUsize::new(0);
+static WATCHED: OnceLock<Watched> = OnceLock::new();
+static FILE: Mutex<Option<SpillFile>> = Mutex::new(None);
+
+/// The system's allocator, and a file for large allocations beyond the limit of [`keep_within`]; without a limit the
+/// system's allocator alone.
+#[derive(Debug)]
+pub struct SpillingAllocator;
+
+// SAFETY: every block comes from the system's allocator or is a mapping of its own, at least as long as the layout asks
+// for and aligned to a page; blocks go back to where they came from, which the addresses of the mappings tell.
+unsafe impl GlobalAlloc for SpillingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.size() < LARGE {
+            // SAFETY: the caller's promises are those that are asked for.
+            return unsafe { System.alloc(layout) };
+        }
+        // SAFETY: as above.
+        large(layout, || unsafe { System.alloc(layout) })
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if layout.size() < LARGE {
+            // SAFETY: the caller's promises are those that are asked for.
+            return unsafe { System.alloc_zeroed(layout) };
+        }
+        // SAFETY: as above; a file's reserved room reads as zeros.
+        large(layout, || unsafe { System.alloc_zeroed(layout) })
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        if layout.size() >= LARGE {
+            if SPILLED.load(Relaxed) > 0 && with_file(|file| file.free(start)) == Some(true) {
+                return;
+            }
+            RESIDENT.fetch_sub(layout.size(), Relaxed);
+        }
+        // SAFETY: the block is none of the file's, hence the system's.
+        unsafe { System.dealloc(start, layout) }
+    }
+
+    unsafe fn realloc(&self, start: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        if layout.size() < LARGE && new_size < LARGE {
+            // SAFETY: the caller's promises are those that are asked for.
+            return unsafe { System.realloc(start, layout, new_size) };
+        }
+        // SAFETY: `new_size` is not 0 and no more than a layout may have, as the caller promises.
+        let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        let grows_by = new_size.saturating_sub(layout.size());
+        if !is_spilled(start) && RESIDENT.load(Relaxed).saturating_add(grows_by) <= BUDGET.load(Relaxed) {
+            // SAFETY: the block is the system's.
+            let moved = unsafe { System.realloc(start, layout, new_size) };
+            if !moved.is_null() {
+                count_resident(layout.size(), new_size);
+            }
+            return moved;
+        }
+        // SAFETY: both blocks are as long as what is copied, and the old one goes back to where it came from.
+        unsafe {
+            let moved = self.alloc(new_layout);
+            if !moved.is_null() {
+                std::ptr::copy_nonoverlapping(start, moved, layout.size().min(new_size));
+                self.dealloc(start, layout);
+            }
+            moved
+        }
+    }
+}
+
+/// Keeps count of a resident block that changed its size.
+fn count_resident(old: usize, new: usize) {
+    let large = |size: usize| if size >= LARGE { size } else { 0 };
+    RESIDENT.fetch_add(large(new), Relaxed);
+    RESIDENT.fetch_sub(large(old), Relaxed);
+}
+
+/// A large block, in memory while the budget allows it, else in the file.
+fn large(layout: Layout, from_system: impl FnOnce() -> *mut u8) -> *mut u8 {
+    let size = layout.size();
+    if RESIDENT.load(Relaxed).saturating_add(size) > BUDGET.load(Relaxed) && layout.align() <= PAGE {
+        match with_file(|file| file.allocate(size)) {
+            Some(Some(start)) => return start,
+            Some(None) => REFUSED.store(true, Relaxed),
+            None => {}
+        }
+    }
+    let start = from_system();
+    if !start.is_null() {
+        RESIDENT.fetch_add(size, Relaxed);
+    }
+    start
+}
+
+/// No page of any system that this runs on is smaller.
+const PAGE: usize = 4096;
+
+fn with_file<R>(work: impl FnOnce(&mut SpillFile) -> R) -> Option<R> {
+    let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+    file.as_mut().map(work)
+}
+
+/// The file, and what is mapped of it. Its own bookkeeping is small, so that it is never asked to make room for itself.
+struct SpillFile {
+    file: File,
+    /// Bytes that were ever given out.
+    end: u64,
+    mapped: Vec<Mapped>,
+}
+
+/// A block of the file in the address space of the process.
+struct Mapped {
+    start: usize,
+    bytes: usize,
+    offset: u64,
+}
+
+impl SpillFile {
+    /// A block of zeros; `None` where the disk or the address space has no room.
+    fn allocate(&mut self, size: usize) -> Option<*mut u8> {
+        let bytes = size.checked_next_multiple_of(PAGE)?;
+        let offset = self.end;
+        let (at, len) = (i64::try_from(offset).ok()?, i64::try_from(bytes).ok()?);
+        let file = self.file.as_raw_fd();
+        self.mapped.try_reserve(1).ok()?;
+        // SAFETY: the descriptor is open.
+        if unsafe { libc::posix_fallocate(file, at, len) } != 0 {
+            self.release(offset, bytes);
+            return None;
+        }
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping of room that the file has.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, rights, libc::MAP_SHARED, file, at) };
+        if start == libc::MAP_FAILED {
+            self.release(offset, bytes);
+            return None;
+        }
+        self.end += bytes as u64;
+        self.mapped.push(Mapped {
+            start: start.expose_provenance(),
+            bytes,
+            offset,
+        });
+        let spilled = SPILLED.fetch_add(bytes, Relaxed) + bytes;
+        MOST_SPILLED.fetch_max(spilled, Relaxed);
+        Some(start.cast())
+    }
+
+    fn holds(&self, start: *mut u8) -> bool {
+        self.mapped.iter().any(|block| block.start == start.addr())
+    }
+
+    /// Gives a block back; whether it was one of these.
+    fn free(&mut self, start: *mut u8) -> bool {
+        let Some(at) = self.mapped.iter().position(|block| block.start == start.addr()) else {
+            return false;
+        };
+        let block = self.mapped.swap_remove(at);
+        // SAFETY: the block was mapped here, and its user is done with it.
+        unsafe { libc::munmap(start.cast(), block.bytes) };
+        self.release(block.offset, block.bytes);
+        SPILLED.fetch_sub(block.bytes, Relaxed);
+        true
+    }
+
+    /// Gives room on the disk back.
+    fn release(&self, offset: u64, bytes: usize) {
+        let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: the descriptor is open. Where a file system cannot do it, the room is kept to the end of the process.
+        unsafe { libc::fallocate(self.file.as_raw_fd(), how, offset as i64, bytes as i64) };
+    }
+
+    /// Unmaps every page, which keeps what it holds in the file.
+    fn unmap_pages(&self) {
+        for block in &self.mapped {
+            let start = std::ptr::with_exposed_provenance_mut(block.start);
+            // SAFETY: the pages are those of a shared mapping of a file: whoever touches them next finds what they held.
+            unsafe { libc::madvise(start, block.bytes, libc::MADV_DONTNEED) };
+        }
+    }
+}
+
+/// Keeps the memory of this process within `limit` bytes from here on, where its global allocator is
+/// [`SpillingAllocator`] and the limit at least [`MIN_LIMIT`]: large allocations beyond go to a file in `folder`. For the
+/// start of a program, once.
+///
+/// # Errors
+/// Those of the system where no file can be made there, or no thread.
+pub fn keep_within(limit: u64, folder: &Path) -> io::Result<()> {
+    let file = tempfile::tempfile_in(folder)?;
+    let statm = File::open("/proc/self/statm")?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let watched = WATCHED.get_or_init(|| Watched { statm, limit });
+    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(SpillFile {
+        file,
+        end: 0,
+        mapped: Vec::new(),
+    });
+    BUDGET.store(budget(limit), Relaxed);
+    let watch = std::thread::Builder::new().name("memory".into());
+    watch.spawn(move || {
+        loop {
+            std::thread::sleep(WATCH);
+            if SPILLED.load(Relaxed) > 0 {
+                watched.look();
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// What the limit is held against.
+struct Watched {
+    /// `/proc/self/statm`
+    statm: File,
+    limit: usize,
+}
+
+impl Watched {
+    /// Unmaps the pages of the file where the limit is near.
+    fn look(&self) {
+        let most = self.limit - (self.limit / 8).max(SLACK.min(self.limit / 2));
+        if resident(&self.statm).is_some_and(|bytes| bytes > most) {
+            with_file(|file| file.unmap_pages());
+        }
+    }
+}
+
+/// Whether a block stands in the file.
+pub(super) fn is_spilled(start: *mut u8) -> bool {
+    SPILLED.load(Relaxed) > 0 && with_file(|file| file.holds(start)) == Some(true)
+}
+
+/// To be told by whoever reads prepared data as fast as memory gives it.
+#[inline]
+pub(crate) fn about_to_read(bytes: usize) {
+    if SPILLED.load(Relaxed) > 0 {
+        count_read(bytes);
+    }
+}
+
+#[cold]
+fn count_read(bytes: usize) {
+    let before = READ.fetch_add(bytes, Relaxed);
+    if before / READ_STEP != before.wrapping_add(bytes) / READ_STEP
+        && let Some(watched) = WATCHED.get()
+    {
+        watched.look();
+    }
+}
+
+/// What large allocations may take of a limit: the rest is for everything else, and for mapped pages of the file.
+fn budget(limit: usize) -> usize {
+    const REST: usize = 1 << 30;
+    limit - (limit / 8).max((limit / 8 * 3).min(REST))
+}
+
+/// Resident bytes, from the text of `/proc/self/statm`.
+fn resident(statm: &File) -> Option<usize> {
+    let mut text = [0; 64];
+    let n = statm.read_at(&mut text, 0).ok()?;
+    let pages = std::str::from_utf8(&text[..n]).ok()?.split(' ').nth(1)?;
+    // SAFETY: this only asks.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    pages.parse::<usize>().ok()?.checked_mul(page)
+}
+
+/// The most bytes that were in the file at once so far.
+#[must_use]
+pub fn most_spilled_bytes() -> u64 {
+    MOST_SPILLED.load(Relaxed) as u64
+}
+
+/// Whether the disk had no room for something that is in memory instead, beyond the limit.
+#[must_use]
+pub fn spilling_was_refused() -> bool {
+    REFUSED.load(Relaxed)
+}
