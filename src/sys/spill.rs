@@ -16,8 +16,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Allocations of fewer bytes are never spilled: they are buffers that live for a moment.
@@ -43,8 +43,7 @@ static MOST_SPILLED: AtomicUsize = AtomicUsize::new(0);
 static REFUSED: AtomicBool = AtomicBool::new(false);
 /// Bytes read so far, see [`about_to_read`].
 static READ: AtomicUsize = AtomicUsize::new(0);
-static WATCHED: OnceLock<Watched> = OnceLock::new();
-static FILE: Mutex<Option<SpillFile>> = Mutex::new(None);
+static SPILL: OnceLock<Spill> = OnceLock::new();
 
 /// The system's allocator, and a file for large allocations beyond the limit of [`keep_within`]; without a limit the
 /// system's allocator alone.
@@ -74,7 +73,7 @@ unsafe impl GlobalAlloc for SpillingAllocator {
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         if layout.size() >= LARGE {
-            if SPILLED.load(Relaxed) > 0 && with_file(|file| file.free(start)) == Some(true) {
+            if spill_in_use().is_some_and(|spill| spill.free(start)) {
                 return;
             }
             RESIDENT.fetch_sub(layout.size(), Relaxed);
@@ -122,7 +121,7 @@ fn count_resident(old: usize, new: usize) {
 fn large(layout: Layout, from_system: impl FnOnce() -> *mut u8) -> *mut u8 {
     let size = layout.size();
     if RESIDENT.load(Relaxed).saturating_add(size) > BUDGET.load(Relaxed) && layout.align() <= PAGE {
-        match with_file(|file| file.allocate(size)) {
+        match SPILL.get().map(|spill| spill.allocate(size)) {
             Some(Some(start)) => return start,
             Some(None) => REFUSED.store(true, Relaxed),
             None => {}
@@ -138,17 +137,23 @@ fn large(layout: Layout, from_system: impl FnOnce() -> *mut u8) -> *mut u8 {
 /// No page of any system that this runs on is smaller.
 const PAGE: usize = 4096;
 
-fn with_file<R>(work: impl FnOnce(&mut SpillFile) -> R) -> Option<R> {
-    let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-    file.as_mut().map(work)
+/// The file, where something stands in it.
+#[inline]
+fn spill_in_use() -> Option<&'static Spill> {
+    if SPILLED.load(Relaxed) == 0 { None } else { SPILL.get() }
 }
 
-/// The file, and what is mapped of it. Its own bookkeeping is small, so that it is never asked to make room for itself.
-struct SpillFile {
+/// The file, what is mapped of it, and the limit.
+struct Spill {
     file: File,
     /// Bytes that were ever given out.
-    end: u64,
-    mapped: Vec<Mapped>,
+    end: AtomicU64,
+    /// Small, so that the allocator is never asked to make room here for itself; held for moments only, since the watch
+    /// waits for it.
+    mapped: Mutex<Vec<Mapped>>,
+    limit: usize,
+    /// `/proc/self/statm`
+    statm: File,
 }
 
 /// A block of the file in the address space of the process.
@@ -158,14 +163,17 @@ struct Mapped {
     offset: u64,
 }
 
-impl SpillFile {
+impl Spill {
+    fn mapped(&self) -> MutexGuard<'_, Vec<Mapped>> {
+        self.mapped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A block of zeros; `None` where the disk or the address space has no room.
-    fn allocate(&mut self, size: usize) -> Option<*mut u8> {
+    fn allocate(&self, size: usize) -> Option<*mut u8> {
         let bytes = size.checked_next_multiple_of(PAGE)?;
-        let offset = self.end;
+        let offset = self.end.fetch_add(bytes as u64, Relaxed);
         let (at, len) = (i64::try_from(offset).ok()?, i64::try_from(bytes).ok()?);
         let file = self.file.as_raw_fd();
-        self.mapped.try_reserve(1).ok()?;
         // SAFETY: the descriptor is open.
         if unsafe { libc::posix_fallocate(file, at, len) } != 0 {
             self.release(offset, bytes);
@@ -178,27 +186,30 @@ impl SpillFile {
             self.release(offset, bytes);
             return None;
         }
-        self.end += bytes as u64;
-        self.mapped.push(Mapped {
+        let spilled = SPILLED.fetch_add(bytes, Relaxed) + bytes;
+        MOST_SPILLED.fetch_max(spilled, Relaxed);
+        self.mapped().push(Mapped {
             start: start.expose_provenance(),
             bytes,
             offset,
         });
-        let spilled = SPILLED.fetch_add(bytes, Relaxed) + bytes;
-        MOST_SPILLED.fetch_max(spilled, Relaxed);
         Some(start.cast())
     }
 
     fn holds(&self, start: *mut u8) -> bool {
-        self.mapped.iter().any(|block| block.start == start.addr())
+        self.mapped().iter().any(|block| block.start == start.addr())
     }
 
     /// Gives a block back; whether it was one of these.
-    fn free(&mut self, start: *mut u8) -> bool {
-        let Some(at) = self.mapped.iter().position(|block| block.start == start.addr()) else {
-            return false;
+    fn free(&self, start: *mut u8) -> bool {
+        let block = {
+            let mut mapped = self.mapped();
+            let place = mapped.iter().position(|block| block.start == start.addr());
+            match place {
+                Some(place) => mapped.swap_remove(place),
+                None => return false,
+            }
         };
-        let block = self.mapped.swap_remove(at);
         // SAFETY: the block was mapped here, and its user is done with it.
         unsafe { libc::munmap(start.cast(), block.bytes) };
         self.release(block.offset, block.bytes);
@@ -213,9 +224,13 @@ impl SpillFile {
         unsafe { libc::fallocate(self.file.as_raw_fd(), how, offset as i64, bytes as i64) };
     }
 
-    /// Unmaps every page, which keeps what it holds in the file.
-    fn unmap_pages(&self) {
-        for block in &self.mapped {
+    /// Unmaps every page of the file where the limit is near, which keeps what it holds.
+    fn look(&self) {
+        let most = self.limit - (self.limit / 8).max(SLACK.min(self.limit / 2));
+        if resident(&self.statm).is_none_or(|bytes| bytes <= most) {
+            return;
+        }
+        for block in &*self.mapped() {
             let start = std::ptr::with_exposed_provenance_mut(block.start);
             // SAFETY: the pages are those of a shared mapping of a file: whoever touches them next finds what they held.
             unsafe { libc::madvise(start, block.bytes, libc::MADV_DONTNEED) };
@@ -230,65 +245,45 @@ impl SpillFile {
 /// # Errors
 /// Those of the system where no file can be made there, or no thread.
 pub fn keep_within(limit: u64, folder: &Path) -> io::Result<()> {
-    let file = tempfile::tempfile_in(folder)?;
-    let statm = File::open("/proc/self/statm")?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let watched = WATCHED.get_or_init(|| Watched { statm, limit });
-    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(SpillFile {
-        file,
-        end: 0,
-        mapped: Vec::new(),
-    });
-    BUDGET.store(budget(limit), Relaxed);
+    let spill = Spill {
+        file: tempfile::tempfile_in(folder)?,
+        end: AtomicU64::new(0),
+        mapped: Mutex::new(Vec::new()),
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        statm: File::open("/proc/self/statm")?,
+    };
+    let spill = SPILL.get_or_init(|| spill);
     let watch = std::thread::Builder::new().name("memory".into());
     watch.spawn(move || {
         loop {
             std::thread::sleep(WATCH);
             if SPILLED.load(Relaxed) > 0 {
-                watched.look();
+                spill.look();
             }
         }
     })?;
+    BUDGET.store(budget(spill.limit), Relaxed);
     Ok(())
-}
-
-/// What the limit is held against.
-struct Watched {
-    /// `/proc/self/statm`
-    statm: File,
-    limit: usize,
-}
-
-impl Watched {
-    /// Unmaps the pages of the file where the limit is near.
-    fn look(&self) {
-        let most = self.limit - (self.limit / 8).max(SLACK.min(self.limit / 2));
-        if resident(&self.statm).is_some_and(|bytes| bytes > most) {
-            with_file(|file| file.unmap_pages());
-        }
-    }
 }
 
 /// Whether a block stands in the file.
 pub(super) fn is_spilled(start: *mut u8) -> bool {
-    SPILLED.load(Relaxed) > 0 && with_file(|file| file.holds(start)) == Some(true)
+    spill_in_use().is_some_and(|spill| spill.holds(start))
 }
 
 /// To be told by whoever reads prepared data as fast as memory gives it.
 #[inline]
 pub(crate) fn about_to_read(bytes: usize) {
-    if SPILLED.load(Relaxed) > 0 {
-        count_read(bytes);
+    if let Some(spill) = spill_in_use() {
+        count_read(spill, bytes);
     }
 }
 
 #[cold]
-fn count_read(bytes: usize) {
+fn count_read(spill: &Spill, bytes: usize) {
     let before = READ.fetch_add(bytes, Relaxed);
-    if before / READ_STEP != before.wrapping_add(bytes) / READ_STEP
-        && let Some(watched) = WATCHED.get()
-    {
-        watched.look();
+    if before / READ_STEP != before.wrapping_add(bytes) / READ_STEP {
+        spill.look();
     }
 }
 
