@@ -367,6 +367,20 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A checkpoint that was not to be gone on from.
+    #[error("{} exists already", show_path(path))]
+    CheckpointExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A checkpoint that another job left, or a damaged one.
+    #[error("{} is {what}", show_path(path))]
+    CheckpointUnusable {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
     /// Two runs that must agree bit for bit do not.
     #[error("{what} differs: {expected} in the run, {found} now")]
     Mismatch {
@@ -501,6 +515,10 @@ impl Error {
             Self::ArtifactInvalid { .. } => {
                 "give a run directory; if this is one, its file is damaged or was edited: restore it, or fit again"
                     .into()
+            }
+            Self::CheckpointExists { .. } => "go on from it with --resume, or remove it to begin anew".into(),
+            Self::CheckpointUnusable { .. } => {
+                "give the command that it was made with, or another --checkpoint, or remove it to begin anew".into()
             }
             Self::Internal(_) => "this is a defect of kohort: please report it".into(),
             _ => return None,

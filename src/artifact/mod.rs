@@ -2,6 +2,7 @@
 
 mod accounts;
 mod atomic;
+mod checkpoint;
 pub(crate) mod json;
 mod levels_record;
 pub mod model_file;
@@ -17,6 +18,7 @@ pub use accounts::{AccountsOptions, AccountsOut, Written, write_accounts};
 pub use atomic::{
     OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_sweep, write_atomic,
 };
+pub use checkpoint::Checkpoint;
 pub use levels_record::{LevelsRecord, PartRecord, SplitRecord, Visited};
 pub use profile_record::{Boundary, Neighbour, ProfileRecord};
 pub use reasons::{check_reasons, write_reasons};

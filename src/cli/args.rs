@@ -18,6 +18,7 @@ use super::config::{ConfigArgs, ConfigCommand, SourceArgs};
 use super::init::InitArgs;
 
 use super::gates::{ClipGateArgs, GateArgs};
+use super::long::{CheckpointArgs, MaxTimeArgs};
 use super::memory::MemoryArgs;
 use super::reading::ReadArgs;
 
@@ -172,6 +173,12 @@ pub(crate) struct FitArgs {
     pub(crate) privacy: PrivacyArgs,
 
     #[command(flatten)]
+    pub(crate) long: CheckpointArgs,
+
+    #[command(flatten)]
+    pub(crate) time: MaxTimeArgs,
+
+    #[command(flatten)]
     pub(crate) compute: ComputeArgs,
 
     #[command(flatten)]
@@ -221,6 +228,12 @@ pub(crate) struct SweepArgs {
 
     #[command(flatten)]
     pub(crate) privacy: PrivacyArgs,
+
+    #[command(flatten)]
+    pub(crate) long: CheckpointArgs,
+
+    #[command(flatten)]
+    pub(crate) time: MaxTimeArgs,
 
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,

@@ -427,7 +427,7 @@ fn outcome(case: &CaseReport, device: &DeviceReport) -> String {
     let stopped = match device.stop_reason {
         StopReason::Converged => ", converged",
         StopReason::Tolerance => ", within --tol",
-        StopReason::MaxIter => "",
+        StopReason::MaxIter | StopReason::MaxTime => "",
     };
     let memory = device.peak_memory_added_bytes.map_or_else(String::new, |bytes| {
         let share = bytes as f64 / case.matrix_bytes.max(1) as f64;

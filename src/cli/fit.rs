@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use kohort::artifact::{
-    DeviceRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns, check_output_dir,
+    Checkpoint, DeviceRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns, check_output_dir,
 };
 use kohort::cells::{Count, MinCell};
 use kohort::data::{BatchSource, FileSource};
@@ -24,6 +24,7 @@ use super::columns;
 use super::config;
 use super::gates::GateArgs;
 use super::levels;
+use super::long::{LongJob, tell_of_checkpoint};
 use super::output::{
     Align, Output, Table, count, number, percent, plural, rows_in_words, seconds, shorten, show_stages, stderr_width,
     stdout_width,
@@ -50,14 +51,22 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
         backend,
         record: device,
     } = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    let checkpoint = args.long.open(&source, &options, select.as_ref(), output)?;
     let progress = Progress::new(&args.talk, output);
+    let job = LongJob {
+        progress: &progress,
+        checkpoint: checkpoint.as_ref(),
+        deadline: args.time.deadline(begun.1),
+    };
     let fitted = match &select {
-        None => fit(&source, &*backend, &options, &progress).map(|fitted| (fitted, None)),
-        Some(select) => fit_auto(&source, &*backend, &options, select, &progress)
+        None => fit(&source, &*backend, &options, &job).map(|fitted| (fitted, None)),
+        Some(select) => fit_auto(&source, &*backend, &options, select, &job)
             .map(|(fitted, sweep)| (fitted, Some(Selection::new(select, sweep)))),
     };
     progress.clear();
-    let (fitted, selection) = fitted.map_err(|error| plan::explain_init(error, args))?;
+    let (fitted, selection) = fitted
+        .map_err(|error| tell_of_checkpoint(error, checkpoint.as_ref(), output))
+        .map_err(|error| plan::explain_init(error, args))?;
     if let Some(selection) = &selection {
         options = FitOptions {
             n_clusters: selection.sweep.decision.k,
@@ -74,6 +83,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
         context: &context,
     };
     finished.write(selection, &args.out, args.overwrite, &progress, output)?;
+    checkpoint.map_or(Ok(()), Checkpoint::remove)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -197,6 +207,7 @@ fn summary_line(record: &RunRecord) -> String {
             StopReason::Converged => "converged",
             StopReason::Tolerance => "centroids within --tol",
             StopReason::MaxIter => "stopped at --max-iter",
+            StopReason::MaxTime => "stopped at --max-time",
         },
     ) + &record.n_trimmed.map_or_else(String::new, trimmed_text)
 }

@@ -14,7 +14,7 @@ use super::output::{Output, bytes_in_words};
 const USUAL_SHARE: f64 = 0.8;
 
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Compute")]
+#[command(next_help_heading = "Memory")]
 pub(crate) struct MemoryArgs {
     /// Memory to keep within, such as 2GB, 512MiB or 50% (of what is free); what does not fit goes to a file on disk,
     /// and the segments are the same [default: 80%]

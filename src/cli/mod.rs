@@ -21,6 +21,7 @@ mod generate;
 mod init;
 mod inspect;
 mod levels;
+mod long;
 mod memory;
 mod output;
 mod plan;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use kohort::artifact::{RunDir, Selection, SweepRecord, check_output_sweep};
+use kohort::artifact::{Checkpoint, RunDir, Selection, SweepRecord, check_output_sweep};
 use kohort::cells::{Count, MinCell};
 use kohort::features::Role;
 use kohort::fit::{SweptTable, sweep};
@@ -15,6 +15,7 @@ use kohort::{Error, Result};
 
 use super::args::SweepArgs;
 use super::fit::{context, now, open};
+use super::long::{LongJob, tell_of_checkpoint};
 use super::output::{Align, Output, Table, percent, plural, seconds, show_stages, some_of, stdout_width};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
@@ -38,10 +39,16 @@ pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
         backend,
         record: device,
     } = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    let checkpoint = args.long.open(&source, &options, Some(&select), output)?;
     let progress = Progress::new(&args.talk, output);
-    let swept = sweep(&source, &*backend, &options, &select, &progress);
+    let job = LongJob {
+        progress: &progress,
+        checkpoint: checkpoint.as_ref(),
+        deadline: args.time.deadline(begun.1),
+    };
+    let swept = sweep(&source, &*backend, &options, &select, &job);
     progress.clear();
-    let swept = swept?;
+    let swept = swept.map_err(|error| tell_of_checkpoint(error, checkpoint.as_ref(), output))?;
     output.note(&columns_text(&swept));
     progress.warn(&swept.warnings);
     let context = context(begun, &args.data, &source, device, &args.compute)?;
@@ -50,6 +57,7 @@ pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
     let record = run::write_sweep(dir.transpose()?, &swept, &options, &select, &context, check_interrupt);
     progress.clear();
     show(&record?, args, output)?;
+    checkpoint.map_or(Ok(()), Checkpoint::remove)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
@@ -48,6 +48,8 @@ pub struct FileSource {
     kept: RowsKept,
     /// Rows that have each of the values that the filter compares columns with.
     value_counts: Vec<u64>,
+    /// What the files are, once that was asked for: each is read as a whole for it.
+    fingerprints: OnceLock<Vec<InputFile>>,
 }
 
 /// What became of the rows of files before anything else was done with them.
@@ -121,6 +123,7 @@ impl FileSource {
             },
             selection: None,
             value_counts: Vec::new(),
+            fingerprints: OnceLock::new(),
             kept: RowsKept {
                 n_rows,
                 n_wanted: n_rows,
@@ -302,9 +305,15 @@ impl FileSource {
     /// # Errors
     /// Those of reading; [`Error::FileChanged`].
     pub fn fingerprints(&self) -> Result<Vec<InputFile>> {
+        if let Some(found) = self.fingerprints.get() {
+            self.parts.iter().try_for_each(|part| part.input().unchanged())?;
+            return Ok(found.clone());
+        }
         let rows = self.starts.windows(2).map(|pair| (pair[1] - pair[0]) as u64);
         let parts = self.parts.iter().zip(rows);
-        parts.map(|(part, rows)| InputFile::of(part.input(), rows)).collect()
+        let found: Vec<InputFile> =
+            { parts.map(|(part, rows)| InputFile::of(part.input(), rows)) }.collect::<Result<_>>()?;
+        Ok(self.fingerprints.get_or_init(|| found).clone())
     }
 
     /// What the batches of a scan look like.

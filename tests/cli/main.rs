@@ -4,6 +4,7 @@
 
 mod bench;
 mod canaries;
+mod checkpoint;
 mod commands;
 mod completions;
 mod config;
