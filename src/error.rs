@@ -367,6 +367,21 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A limit of memory that there is no disk for.
+    #[error(
+        "{needed} bytes do not fit in the memory of {limit} bytes, and the disk of {} has room for {free}",
+        show_path(folder)
+    )]
+    NoRoomToSpill {
+        /// Where they would go.
+        folder: PathBuf,
+        /// What does not fit.
+        needed: u64,
+        /// What the disk has left.
+        free: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A checkpoint that was not to be gone on from.
     #[error("{} exists already", show_path(path))]
     CheckpointExists {
@@ -408,7 +423,8 @@ impl Error {
             Self::DeviceNotFound { .. }
             | Self::DeviceLimit { .. }
             | Self::DeviceLost { .. }
-            | Self::OutOfMemory { .. } => ErrorKind::Device,
+            | Self::OutOfMemory { .. }
+            | Self::NoRoomToSpill { .. } => ErrorKind::Device,
             Self::GatesNotMet { .. } => ErrorKind::Gate,
             Self::Mismatch { .. } => ErrorKind::Mismatch,
             Self::Interrupted => ErrorKind::Interrupted,
@@ -514,6 +530,10 @@ impl Error {
             Self::ArtifactVersion { .. } => "use the kohort version that wrote the file, or fit again".into(),
             Self::ArtifactInvalid { .. } => {
                 "give a run directory; if this is one, its file is damaged or was edited: restore it, or fit again"
+                    .into()
+            }
+            Self::NoRoomToSpill { .. } => {
+                "allow more with --memory, give a larger disk with --spill-dir, or take fewer columns with --features"
                     .into()
             }
             Self::CheckpointExists { .. } => "go on from it with --resume, or remove it to begin anew".into(),

@@ -1,8 +1,10 @@
 //! Layer 6: the whole job, from a table to segments.
 
 mod auto;
+mod plan;
 
 pub use auto::{SweptTable, fit_auto, sweep};
+pub use plan::{DevicePlan, FitPlan, PlanPart};
 
 use std::path::PathBuf;
 use std::time::Instant;

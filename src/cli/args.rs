@@ -140,6 +140,10 @@ pub(crate) struct FitArgs {
     #[arg(long)]
     pub(crate) overwrite: bool,
 
+    /// Show what the command would read and how much memory it would take, and end
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
     #[command(flatten)]
     pub(crate) choice: ChoiceArgs,
 
@@ -210,6 +214,10 @@ pub(crate) struct SweepArgs {
     /// Replace the directory if it is there already
     #[arg(long, requires = "out")]
     pub(crate) overwrite: bool,
+
+    /// Show what the command would read and how much memory it would take, and end
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 
     #[command(flatten)]
     pub(crate) choice: ChoiceArgs,

@@ -22,9 +22,11 @@ use kohort::{Error, Result};
 use super::args::{ComputeArgs, FitArgs};
 use super::columns;
 use super::config;
+use super::dry_run;
 use super::gates::GateArgs;
 use super::levels;
 use super::long::{LongJob, tell_of_checkpoint};
+use super::memory::Limit;
 use super::output::{
     Align, Output, Table, count, number, percent, plural, rows_in_words, seconds, shorten, show_stages, stderr_width,
     stdout_width,
@@ -37,7 +39,7 @@ use super::sweep;
 /// Features named for each segment.
 const TOLD_FEATURES: usize = 3;
 
-pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
+pub(crate) fn run(args: &FitArgs, limit: &Limit, output: Output) -> Result<ExitCode> {
     let begun = now();
     plan::check_folder(&args.out)?;
     check_output_dir(&args.out, args.overwrite)?;
@@ -47,10 +49,23 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     let source = open(&args.data, &args.read, &args.gates, &options, output)?;
     check_carried_columns(source.schema(), &carried_columns(source.schema(), &options.features)?)?;
     levels::check_columns(&source, &options)?;
+    let device = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    let plan = dry_run::plan(
+        &source,
+        &options,
+        select.as_ref().map_or(1, |select| select.k.clone().count()),
+        &device,
+        limit,
+    )?;
+    if args.dry_run {
+        dry_run::show(&plan, limit, output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    dry_run::tell(&plan, limit, output);
     let Device {
         backend,
         record: device,
-    } = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    } = device;
     let checkpoint = args.long.open(&source, &options, select.as_ref(), output)?;
     let progress = Progress::new(&args.talk, output);
     let job = LongJob {

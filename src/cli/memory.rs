@@ -65,7 +65,7 @@ impl FromStr for MemorySize {
 }
 
 /// A limit that is kept from here on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Limit {
     /// Bytes; `None` where the system does not say what is free, and nothing was asked for.
     pub(crate) bytes: Option<u64>,

@@ -14,6 +14,7 @@ mod config;
 mod demo;
 mod dendrogram;
 mod devices;
+mod dry_run;
 mod explain;
 mod fit;
 mod gates;
@@ -36,6 +37,7 @@ mod verify;
 
 use args::{Cli, Command};
 use config::Refusal;
+use memory::Limit;
 use output::Output;
 
 /// Runs the command line of this process.
@@ -77,22 +79,19 @@ fn run(cli: &Cli, output: Output) -> Result<ExitCode> {
         Command::Devices(_) => progress::exit_on_interrupt()?,
         _ => progress::stop_on_interrupt()?,
     }
-    let limit = cli
-        .command
-        .memory()
-        .map(|(args, beside)| args.keep(beside))
-        .transpose()?;
-    let code = dispatch(cli, output)?;
-    if let Some(limit) = limit {
-        limit.tell(output);
-    }
+    let limit = match cli.command.memory() {
+        Some((args, beside)) => args.keep(beside)?,
+        None => Limit::default(),
+    };
+    let code = dispatch(cli, &limit, output)?;
+    limit.tell(output);
     Ok(code)
 }
 
-fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode> {
+fn dispatch(cli: &Cli, limit: &Limit, output: Output) -> Result<ExitCode> {
     match &cli.command {
-        Command::Fit(args) => fit::run(args, output).map_err(|error| error.about(&args.data)),
-        Command::Sweep(args) => sweep::run(args, output).map_err(|error| error.about(&args.data)),
+        Command::Fit(args) => fit::run(args, limit, output).map_err(|error| error.about(&args.data)),
+        Command::Sweep(args) => sweep::run(args, limit, output).map_err(|error| error.about(&args.data)),
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Explain(args) => explain::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Tree(args) => tree::run(args, output),

@@ -14,8 +14,10 @@ use kohort::select::{Candidate, Flow, Sweep};
 use kohort::{Error, Result};
 
 use super::args::SweepArgs;
+use super::dry_run;
 use super::fit::{context, now, open};
 use super::long::{LongJob, tell_of_checkpoint};
+use super::memory::Limit;
 use super::output::{Align, Output, Table, percent, plural, seconds, show_stages, some_of, stdout_width};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
@@ -25,7 +27,7 @@ const BAR: usize = 8;
 /// Parts of a segment below this share are not named.
 const TOLD_SHARE: f64 = 0.05;
 
-pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
+pub(crate) fn run(args: &SweepArgs, limit: &Limit, output: Output) -> Result<ExitCode> {
     let begun = now();
     if let Some(out) = &args.out {
         plan::check_folder(out)?;
@@ -35,10 +37,17 @@ pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
     let mut options = plan::job_options(*select.k.end(), true, &args.columns, &args.kmeans, &args.compute)?;
     options.min_cell = MinCell::new(args.privacy.min_cell);
     let source = open(&args.data, &args.read, &args.gates, &options, output)?;
+    let device = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    let plan = dry_run::plan(&source, &options, select.k.clone().count(), &device, limit)?;
+    if args.dry_run {
+        dry_run::show(&plan, limit, output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    dry_run::tell(&plan, limit, output);
     let Device {
         backend,
         record: device,
-    } = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    } = device;
     let checkpoint = args.long.open(&source, &options, Some(&select), output)?;
     let progress = Progress::new(&args.talk, output);
     let job = LongJob {

@@ -300,6 +300,12 @@ impl FileSource {
         &self.options
     }
 
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.input().identity.bytes).sum()
+    }
+
     /// Path, size, rows and hash of each file, in order.
     ///
     /// # Errors

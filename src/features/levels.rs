@@ -15,7 +15,7 @@ const MAX_COUNTED: usize = 10_000;
 /// Texts of more bytes than this are prose, no levels.
 const MAX_LEVEL_BYTES: usize = 120;
 /// Most levels that become features of their own; the rest are grouped.
-const MAX_LEVELS: usize = 20;
+pub(super) const MAX_LEVELS: usize = 20;
 /// A level of its own has at least one row in so many, and [`MIN_CELL`].
 const RARE: u64 = 100;
 

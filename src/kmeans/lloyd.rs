@@ -165,7 +165,7 @@ pub fn fit_many(
 }
 
 /// What a run keeps per row, at most: labels, runners-up and bounds.
-const RUN_BYTES: usize = 12;
+pub(crate) const RUN_BYTES: usize = 12;
 
 /// Whether there are rows enough.
 fn check(data: &TileSet, params: &[KMeansParams]) -> Result<()> {

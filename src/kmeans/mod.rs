@@ -9,8 +9,10 @@ mod standing;
 mod swap;
 mod trim;
 
+pub(crate) use lloyd::RUN_BYTES;
 pub use lloyd::{KMeansFit, StopReason, fit, fit_many};
 pub use params::{Init, KMeansParams, MAX_CLUSTERS};
+pub(crate) use seeding::sample_rows;
 pub use seeding::{SAMPLE_ROWS, Seeding};
 pub use standing::{RunKey, Standing, Standings};
 pub use trim::{Trim, fit_trimmed};

@@ -30,7 +30,10 @@ const READ_STEP: usize = 16 << 20;
 /// The least limit that a whole job keeps: the program itself, its threads and the buffers of decoders take a part of it.
 pub const MIN_LIMIT: u64 = 512 << 20;
 /// What the pages of the file may add before they are unmapped: that much of the limit is never aimed at.
-const SLACK: usize = 128 << 20;
+const SLACK: u64 = 128 << 20;
+/// Pages of files that may be mapped, or an eighth of the limit if that is more: rows that are read here and there map
+/// large pages faster than twice as many are unmapped.
+const MAPPED: u64 = 320 << 20;
 
 /// Bytes of all large allocations that stand in memory of their own.
 static RESIDENT: AtomicUsize = AtomicUsize::new(0);
@@ -151,7 +154,7 @@ struct Spill {
     /// Small, so that the allocator is never asked to make room here for itself; held for moments only, since the watch
     /// waits for it.
     mapped: Mutex<Vec<Mapped>>,
-    limit: usize,
+    limit: u64,
     /// `/proc/self/statm`
     statm: File,
 }
@@ -227,7 +230,8 @@ impl Spill {
     /// Unmaps every page of the file where the limit is near, which keeps what it holds.
     fn look(&self) {
         let most = self.limit - (self.limit / 8).max(SLACK.min(self.limit / 2));
-        if resident(&self.statm).is_none_or(|bytes| bytes <= most) {
+        let is_near = |[resident, of_files]: [u64; 2]| resident > most || of_files > MAPPED.max(self.limit / 8);
+        if !resident(&self.statm).is_some_and(is_near) {
             return;
         }
         for block in &*self.mapped() {
@@ -249,7 +253,7 @@ pub fn keep_within(limit: u64, folder: &Path) -> io::Result<()> {
         file: tempfile::tempfile_in(folder)?,
         end: AtomicU64::new(0),
         mapped: Mutex::new(Vec::new()),
-        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        limit,
         statm: File::open("/proc/self/statm")?,
     };
     let spill = SPILL.get_or_init(|| spill);
@@ -262,7 +266,7 @@ pub fn keep_within(limit: u64, folder: &Path) -> io::Result<()> {
             }
         }
     })?;
-    BUDGET.store(budget(spill.limit), Relaxed);
+    BUDGET.store(usize::try_from(resident_budget(limit)).unwrap_or(usize::MAX), Relaxed);
     Ok(())
 }
 
@@ -287,20 +291,23 @@ fn count_read(spill: &Spill, bytes: usize) {
     }
 }
 
-/// What large allocations may take of a limit: the rest is for everything else, and for mapped pages of the file.
-fn budget(limit: usize) -> usize {
-    const REST: usize = 1 << 30;
-    limit - (limit / 8).max((limit / 8 * 3).min(REST))
+/// What large allocations may take of a limit of so many bytes: the rest is for everything else, and for mapped pages of
+/// the file.
+#[must_use]
+pub fn resident_budget(limit: u64) -> u64 {
+    const REST: u64 = 1 << 30;
+    limit - (limit / 8).max((limit / 2).min(REST))
 }
 
-/// Resident bytes, from the text of `/proc/self/statm`.
-fn resident(statm: &File) -> Option<usize> {
+/// Resident bytes, and those of them that are pages of files, from the text of `/proc/self/statm`.
+fn resident(statm: &File) -> Option<[u64; 2]> {
     let mut text = [0; 64];
     let n = statm.read_at(&mut text, 0).ok()?;
-    let pages = std::str::from_utf8(&text[..n]).ok()?.split(' ').nth(1)?;
+    let mut pages = std::str::from_utf8(&text[..n]).ok()?.split(' ').skip(1);
     // SAFETY: this only asks.
-    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
-    pages.parse::<usize>().ok()?.checked_mul(page)
+    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    let mut next = || pages.next()?.parse::<u64>().ok()?.checked_mul(page);
+    Some([next()?, next()?])
 }
 
 /// The most bytes that were in the file at once so far.

@@ -14,6 +14,7 @@ mod exit_codes;
 mod explain;
 mod generate;
 mod interrupt;
+mod memory;
 mod preparation;
 mod reading;
 mod rename;
