@@ -20,6 +20,7 @@ use kohort::segments::{Difference, OutcomeFigures, SegmentProfile, set_apart};
 use kohort::{Error, Result};
 
 use super::args::{ComputeArgs, FitArgs};
+use super::changed::Standing;
 use super::columns;
 use super::config;
 use super::gates::GateArgs;
@@ -39,10 +40,25 @@ const TOLD_FEATURES: usize = 3;
 pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     let begun = now();
     plan::check_folder(&args.out)?;
-    check_output_dir(&args.out, args.overwrite)?;
+    let overwrite = args.overwrite || args.if_changed;
+    if !args.if_changed {
+        check_output_dir(&args.out, overwrite)?;
+    }
     let select = plan::select_options(args)?;
     let mut options = plan::fit_options(args, select.as_ref())?;
     options.min_cell = MinCell::new(args.privacy.min_cell);
+    if args.if_changed {
+        let standing = Standing {
+            out: &args.out,
+            data: &args.data,
+            source: &args.read.options(&options.features.id)?,
+            output,
+        };
+        if let Some(code) = standing.of_run(&options, select.as_ref())? {
+            return Ok(code);
+        }
+        check_output_dir(&args.out, overwrite)?;
+    }
     let source = open(&args.data, &args.read, &args.gates, &options, output)?;
     check_carried_columns(source.schema(), &carried_columns(source.schema(), &options.features)?)?;
     levels::check_columns(&source, &options)?;
@@ -73,7 +89,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
         source: &source,
         context: &context,
     };
-    finished.write(selection, &args.out, args.overwrite, &progress, output)?;
+    finished.write(selection, &args.out, overwrite, &progress, output)?;
     Ok(ExitCode::SUCCESS)
 }
 

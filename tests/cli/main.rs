@@ -12,6 +12,7 @@ mod errors;
 mod exit_codes;
 mod explain;
 mod generate;
+mod if_changed;
 mod interrupt;
 mod preparation;
 mod reading;
