@@ -3,6 +3,7 @@
 mod accounts;
 mod assignments;
 mod atomic;
+mod claim;
 pub(crate) mod json;
 mod levels_record;
 pub mod model_file;
@@ -20,6 +21,7 @@ pub use assignments::{AssignmentTable, check_carried_columns, check_id_columns, 
 pub use atomic::{
     OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_sweep, write_atomic,
 };
+pub use claim::Claim;
 pub use levels_record::{LevelsRecord, PartRecord, SplitRecord, Visited};
 pub use profile_record::{Boundary, Neighbour, ProfileRecord};
 pub use reasons::{check_reasons, write_reasons};

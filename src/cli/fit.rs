@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use kohort::artifact::{
-    DeviceRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns, check_output_dir,
+    Claim, DeviceRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns, check_output_dir,
 };
 use kohort::cells::{Count, MinCell};
 use kohort::data::{BatchSource, FileSource};
@@ -59,6 +59,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
         }
         check_output_dir(&args.out, overwrite)?;
     }
+    let _claim = Claim::new(&args.out)?;
     let source = open(&args.data, &args.read, &args.gates, &options, output)?;
     check_carried_columns(source.schema(), &carried_columns(source.schema(), &options.features)?)?;
     levels::check_columns(&source, &options)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use kohort::Result;
 use kohort::artifact::{
-    AssignmentTable, Provenance, ScoreRecord, SourceRecord, check_output_file, check_path_column, model_file,
+    AssignmentTable, Claim, Provenance, ScoreRecord, SourceRecord, check_output_file, check_path_column, model_file,
     write_atomic,
 };
 use kohort::cells::{Count, MinCell};
@@ -55,6 +55,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         }
         check_output_file(&args.out, overwrite)?;
     }
+    let _claim = Claim::new(&args.out)?;
     let source = reading::open(&args.data, options, plan::threads(&args.compute), output)?;
     model.check_columns(&source)?;
     if !model.splits.is_empty() {

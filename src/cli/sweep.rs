@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use kohort::artifact::{RunDir, Selection, SweepRecord, check_output_sweep};
+use kohort::artifact::{Claim, RunDir, Selection, SweepRecord, check_output_sweep};
 use kohort::cells::{Count, MinCell};
 use kohort::features::Role;
 use kohort::fit::{SweptTable, sweep};
@@ -49,6 +49,7 @@ pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
         }
         check_output_sweep(out, overwrite)?;
     }
+    let _claim = args.out.as_deref().map(Claim::new).transpose()?;
     let source = open(&args.data, &args.read, &args.gates, &options, output)?;
     let Device {
         backend,

@@ -14,6 +14,7 @@ mod explain;
 mod generate;
 mod if_changed;
 mod interrupt;
+mod lock;
 mod preparation;
 mod reading;
 mod rename;
