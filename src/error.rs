@@ -298,6 +298,18 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// Another run is at work on the output.
+    #[error(
+        "{} is being written by another run of kohort{}",
+        show_path(path),
+        of_process(process)
+    )]
+    OutputBusy {
+        /// The output.
+        path: PathBuf,
+        /// The process, where it is known.
+        process: Option<u32>,
+    },
     /// The folder that the output should stand in is not there.
     #[error("cannot write {}: there is no folder {}", show_path(path), show_path(folder))]
     OutputFolderMissing {
@@ -517,6 +529,9 @@ impl Error {
             Self::BadSetting { hint, .. } => return hint.clone(),
             Self::OutputFolderMissing { .. } => "create the folder first, or give another --out".into(),
             Self::OutputExists { .. } => "give another --out, or replace it with --overwrite".into(),
+            Self::OutputBusy { .. } => {
+                "wait until that run has ended, or give another --out; one that was killed holds up nobody".into()
+            }
             Self::OutputForeign { .. } => {
                 "give another --out: --overwrite replaces only what kohort wrote itself".into()
             }
@@ -659,6 +674,10 @@ fn id_columns(columns: &[String]) -> String {
             escape(&columns.join(", "))
         ),
     }
+}
+
+fn of_process(process: &Option<u32>) -> String {
+    process.map(|id| format!(" (process {id})")).unwrap_or_default()
 }
 
 fn opt_path(path: &Option<PathBuf>) -> String {

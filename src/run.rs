@@ -1,8 +1,10 @@
 //! Layer 6: a fit and its run directory, and the way back from one to the other.
 
+mod changed;
 mod rename;
 mod sweep;
 
+pub use changed::{Difference, Reading, difference_of_run, difference_of_score, difference_of_sweep};
 pub use rename::rename;
 pub use sweep::write_sweep;
 
@@ -11,9 +13,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::artifact::{
-    ConfigRecord, DeviceRecord, InitRecord, InputRecord, LevelsRecord, OptionsRecord, PartRecord, RunDir, RunRecord,
-    SeedingRecord, SegmentRecord, Selection, SourceRecord, SplitRecord, StageRecord, TimeRecord, model_file, names,
-    write_assignments_carrying, write_profile,
+    AssignmentTable, ConfigRecord, DeviceRecord, InitRecord, InputRecord, LevelsRecord, OptionsRecord, PartRecord,
+    Provenance, RunDir, RunRecord, SeedingRecord, SegmentRecord, Selection, SourceRecord, SplitRecord, StageRecord,
+    TimeRecord, model_file, names, write_profile,
 };
 use crate::backend::cpu::CpuBackend;
 use crate::cells::MinCell;
@@ -68,20 +70,14 @@ pub fn write(
     dir.write(names::MODEL, |out| model_file::write(out, &fit.model))?;
     let host = CpuBackend::new(context.threads)?;
     dir.write(names::ASSIGNMENTS, |out| {
-        let carried = &fit.carried_columns;
-        let confidence = &fit.model.confidence;
-        let paths = fit.nested.as_ref().map(|nested| &nested.paths);
-        host.install(|| {
-            write_assignments_carrying(
-                out,
-                source,
-                &fit.id_columns,
-                carried,
-                &fit.assignment,
-                confidence,
-                paths,
-            )
-        })
+        let table = AssignmentTable {
+            id_columns: &fit.id_columns,
+            carried: &fit.carried_columns,
+            paths: fit.nested.as_ref().map(|nested| &nested.paths),
+            ..AssignmentTable::new(source, &fit.assignment, &fit.model.confidence)
+        };
+        let provenance = Provenance::of_fit(fit.summary.labels_hash.clone(), model_file::hash(&fit.model)?);
+        host.install(|| table.write(out, &provenance))
     })?;
     dir.write(names::PROFILE, |out| {
         write_profile(out, &fit.profile, fit.nested.as_ref().map(|nested| &nested.nodes[..]))
@@ -203,18 +199,24 @@ fn levels_record(nested: &Nested) -> LevelsRecord {
 }
 
 fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<OptionsRecord> {
-    Ok(OptionsRecord {
+    let init = match &options.init {
+        InitChoice::KMeansPlusPlus => InitRecord::KMeansPlusPlus,
+        InitChoice::Random => InitRecord::Random,
+        InitChoice::Centroids(given) => {
+            let InitCentroids { path, columns, rows } = given.of_features(preparation)?;
+            let path = path.map(|path| path.to_string_lossy().into_owned());
+            InitRecord::Centroids { path, columns, rows }
+        }
+    };
+    Ok(options_with(options, init))
+}
+
+/// What is recorded of options, with these first centroids.
+fn options_with(options: &FitOptions, init: InitRecord) -> OptionsRecord {
+    OptionsRecord {
         features: options.features.clone(),
         n_clusters: options.n_clusters,
-        init: match &options.init {
-            InitChoice::KMeansPlusPlus => InitRecord::KMeansPlusPlus,
-            InitChoice::Random => InitRecord::Random,
-            InitChoice::Centroids(given) => {
-                let InitCentroids { path, columns, rows } = given.of_features(preparation)?;
-                let path = path.map(|path| path.to_string_lossy().into_owned());
-                InitRecord::Centroids { path, columns, rows }
-            }
-        },
+        init,
         n_init: options.n_init,
         max_iter: options.max_iter,
         tol: options.tol,
@@ -223,7 +225,7 @@ fn options_record(options: &FitOptions, preparation: &Preparation) -> Result<Opt
         unassign_outliers: options.unassign_outliers,
         levels: options.levels.clone(),
         min_cell: options.min_cell.get(),
-    })
+    }
 }
 
 fn segment_records(fit: &Fit) -> Vec<SegmentRecord> {

@@ -145,6 +145,8 @@ pub fn write_atomic<T>(path: &Path, overwrite: bool, write: impl FnOnce(&mut Out
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as any new file
     let temporary = builder.tempfile_in(&folder).map_err(Error::io("create", path))?;
     let (file, temporary) = temporary.into_parts();
+    // So that nobody takes it for what a killed run left; where the system locks nothing, nobody looks.
+    let _ = file.try_lock();
     let mut out = OutFile {
         file: BufWriter::new(file),
         path: path.to_owned(),
@@ -394,7 +396,7 @@ fn check_replaceable(dir: &Path, shown: &Path, content: Content) -> Result<()> {
 }
 
 /// Folder and last part of an output path.
-fn folder_and_name(path: &Path) -> Result<(PathBuf, OsString)> {
+pub(super) fn folder_and_name(path: &Path) -> Result<(PathBuf, OsString)> {
     let name = path
         .file_name()
         .ok_or_else(|| foreign(path, "it has no name of its own"))?;
@@ -438,6 +440,14 @@ fn temporary_dir(folder: &Path, name: &OsStr, what: &str) -> io::Result<TempDir>
 fn hidden(name: &OsStr, what: &str) -> String {
     let name: String = name.to_string_lossy().chars().take(40).collect();
     format!(".{name}.{what}-")
+}
+
+/// Whether a name is that of a temporary file of the output `name`.
+pub(super) fn is_temporary_file(name: &OsStr, found: &OsStr) -> bool {
+    let random = found
+        .to_str()
+        .and_then(|found| found.strip_prefix(&hidden(name, "tmp")));
+    random.is_some_and(|random| random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 fn exists(path: &Path) -> Error {

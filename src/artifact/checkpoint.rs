@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{json, write_atomic};
+use super::{Claim, json, write_atomic};
 use crate::error::{Error, Result};
 use crate::grid::{CENTROID_SCALE, MAX_FEATURES, MAX_GRID};
 use crate::kmeans::{MAX_CLUSTERS, RunKey, Seeding, Standing, Standings};
@@ -120,6 +120,7 @@ pub struct Checkpoint {
     is_ending: fn() -> bool,
     job: Value,
     state: Mutex<State>,
+    _claim: Claim,
 }
 
 #[derive(Debug)]
@@ -135,9 +136,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::CheckpointExists`] where the file is there and not to be resumed; [`Error::CheckpointUnusable`] where it is
-    /// damaged, of another job or made by another version of this program; those of an output file.
+    /// damaged, of another job or made by another version of this program; [`Error::OutputBusy`] where another run has it;
+    /// those of an output file.
     pub fn open(path: &Path, job: Value, resume: bool, every: Duration, is_ending: fn() -> bool) -> Result<Self> {
         super::check_output_file(path, true)?;
+        let claim = Claim::new(path)?;
         let exists = path.try_exists().map_err(Error::io("read", path))?;
         let runs = match (exists, resume) {
             (true, true) => read(path, &job)?,
@@ -153,6 +156,7 @@ impl Checkpoint {
                 runs,
                 written: Instant::now(),
             }),
+            _claim: claim,
         })
     }
 
@@ -285,6 +289,8 @@ mod tests {
         first.keep(&key(3), &|| standing(3, 0)).unwrap();
         first.keep(&key(4), &|| standing(4, 2)).unwrap();
         first.keep(&key(3), &|| standing(3, 5)).unwrap();
+        assert!(matches!(open(&path, &job, true), Err(Error::OutputBusy { .. })));
+        drop(first);
         assert!(matches!(open(&path, &job, false), Err(Error::CheckpointExists { .. })));
 
         let second = open(&path, &job, true).unwrap();
@@ -306,6 +312,7 @@ mod tests {
         let seldom = rare(|| false);
         seldom.keep(&key(3), &|| standing(3, 0)).unwrap();
         seldom.keep(&key(3), &|| panic!("not due")).unwrap();
+        drop(seldom);
         assert_eq!(rare(|| false).standing(&key(3)).unwrap(), Some(standing(3, 0)));
         rare(|| true).keep(&key(3), &|| standing(3, 4)).unwrap();
         assert_eq!(rare(|| false).standing(&key(3)).unwrap(), Some(standing(3, 4)));

@@ -1,24 +1,29 @@
 //! Layer 5: what a run leaves behind: the run directory and its files, written whole or not at all.
 
 mod accounts;
+mod assignments;
 mod atomic;
 mod checkpoint;
+mod claim;
 pub(crate) mod json;
 mod levels_record;
 pub mod model_file;
 mod profile_record;
 mod reasons;
 mod run_record;
+mod score_record;
 mod source_record;
 mod sweep_record;
 mod tables;
 mod typical_ids;
 
 pub use accounts::{AccountsOptions, AccountsOut, Written, write_accounts};
+pub use assignments::{AssignmentTable, check_carried_columns, check_id_columns, check_path_column};
 pub use atomic::{
     OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_sweep, write_atomic,
 };
 pub use checkpoint::Checkpoint;
+pub use claim::Claim;
 pub use levels_record::{LevelsRecord, PartRecord, SplitRecord, Visited};
 pub use profile_record::{Boundary, Neighbour, ProfileRecord};
 pub use reasons::{check_reasons, write_reasons};
@@ -26,12 +31,10 @@ pub use run_record::{
     ConfigRecord, DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord,
     StageRecord, TimeRecord,
 };
+pub use score_record::{Provenance, ScoreRecord};
 pub use source_record::SourceRecord;
 pub use sweep_record::{Selection, SweepRecord};
-pub use tables::{
-    check_carried_columns, check_id_columns, check_path_column, write_assignments, write_assignments_carrying,
-    write_profile, write_rows, write_sweep,
-};
+pub use tables::{write_profile, write_rows, write_sweep};
 pub use typical_ids::write_typical_ids;
 
 /// The files of a run directory.

@@ -129,6 +129,28 @@ fn size(n_features: usize, n_clusters: usize, coordinate_bytes: u64) -> u64 {
 /// # Errors
 /// Those of [`check_size`] and of writing; [`Error::Internal`] where the model contradicts itself.
 pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
+    let mut file = file_of(model)?;
+    check(&file).map_err(|reason| Error::Internal(format!("the model to be written is wrong: {reason}")))?;
+    file.checksum = checksum(&mut file)?;
+    json::write(out, &file)
+}
+
+/// 32 hexadecimal digits that stand for all that decides a row's segment: neither the names of the segments nor the
+/// version of the program are in them.
+///
+/// # Errors
+/// As [`write`].
+pub fn hash(model: &Model) -> Result<String> {
+    let mut file = file_of(model)?;
+    file.kohort_version.clear();
+    for segment in &mut file.segments {
+        segment.name.clear();
+        segment.name_is_draft = true;
+    }
+    checksum(&mut file)
+}
+
+fn file_of(model: &Model) -> Result<ModelFile> {
     let ranks = { model.preparation.features.iter() }.filter_map(|feature| feature.ranks.as_ref());
     let n_ranks = ranks.map(crate::features::Ranks::n_points).sum();
     let n_centroids = { model.splits.iter() }
@@ -150,7 +172,7 @@ pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
             cluster,
         )
     });
-    let mut file = ModelFile {
+    Ok(ModelFile {
         format: FORMAT.into(),
         version: VERSION,
         kohort_version: env!("CARGO_PKG_VERSION").into(),
@@ -164,10 +186,7 @@ pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
             .map(|split| SplitEntry::new(&model.preparation, split, keeps_sums))
             .collect(),
         checksum: String::new(),
-    };
-    check(&file).map_err(|reason| Error::Internal(format!("the model to be written is wrong: {reason}")))?;
-    file.checksum = checksum(&mut file)?;
-    json::write(out, &file)
+    })
 }
 
 /// Reads a model from its file, or from the run directory that holds it.
@@ -456,6 +475,19 @@ mod tests {
         let compact = serde_json::to_vec(&value).unwrap();
         assert_eq!(load_bytes(&compact).unwrap(), model);
         assert_eq!(load_forged(|_| {}).unwrap(), model);
+    }
+
+    #[test]
+    fn the_hash_is_of_all_that_decides_a_segment() {
+        let model = model();
+        let told = hash(&model).unwrap();
+        assert_eq!(hash(&load_bytes(&text_of(&model)).unwrap()).unwrap(), told);
+        let mut named = model.clone();
+        (named.segment_names[0].name, named.segment_names[0].is_draft) = ("First".into(), false);
+        assert_eq!(hash(&named).unwrap(), told);
+        let mut other = model;
+        other.confidence.unassign_outliers = !other.confidence.unassign_outliers;
+        assert_ne!(hash(&other).unwrap(), told);
     }
 
     #[test]

@@ -15,58 +15,28 @@ use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 
 use super::OutFile;
-use crate::backend::NO_CLUSTER;
 use crate::cells::Count;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::nested::{Node, Paths, SegmentPath};
-use crate::segments::{Assignment, Confidence, FeatureProfile, Profile};
+use crate::nested::{Node, SegmentPath};
+use crate::segments::{FeatureProfile, Profile};
 use crate::select::{Candidate, Sweep};
 
 /// Rows that go to the writer at once.
-const BATCH_ROWS: usize = 1 << 16;
-/// Rows in a row group: a whole number of batches.
+pub(super) const BATCH_ROWS: usize = 1 << 16;
+/// Rows in a row group, at most: a whole number of batches.
 const GROUP_ROWS: usize = 1 << 20;
+/// A row group ends with the batch that brings it to so many bytes, encoded.
+const GROUP_BYTES: usize = 128 << 20;
 /// The column that stands for the row where there is no id.
-const ROW: &str = "row";
-
-/// Refuses id columns that the assignment table could not hold beside its own.
-///
-/// # Errors
-/// [`Error::ColumnUnusable`] naming the first column whose name the table uses itself, or whose type Parquet lacks.
-pub fn check_id_columns(schema: &Schema, id_columns: &[usize]) -> Result<()> {
-    check_fields(&id_fields(schema, id_columns), "an id", &result_fields())
-}
-
-/// Refuses columns to be carried along that the table could not hold.
-///
-/// # Errors
-/// Those of [`check_id_columns`].
-pub fn check_carried_columns(schema: &Schema, carried: &[usize]) -> Result<()> {
-    check_fields(&plain_fields(schema, carried), "a column to carry", &result_fields())
-}
-
-/// Refuses ids and columns to be carried along that the table could not hold beside its column of paths.
-///
-/// # Errors
-/// Those of [`check_id_columns`].
-pub fn check_path_column(schema: &Schema, columns: &[usize]) -> Result<()> {
-    check_fields(
-        &plain_fields(schema, columns),
-        "a column beside the paths",
-        &[path_field()],
-    )
-}
-
-fn path_field() -> Field {
-    Field::new("path", DataType::Utf8, false)
-}
+pub(super) const ROW: &str = "row";
 
 /// Refuses columns that a table with the columns `own` could not hold beside them.
 pub(super) fn check_fields(fields: &[FieldRef], role: &'static str, own: &[Field]) -> Result<()> {
@@ -87,98 +57,6 @@ pub(super) fn check_fields(fields: &[FieldRef], role: &'static str, own: &[Field
         }
     }
     Ok(())
-}
-
-/// Writes one row per row of the data, in its order.
-///
-/// The id columns as they came (a dictionary as the values it stands for) or, without any, `row`, the row number from
-/// 0 (int64); then `segment` (int32, from 1; null for outliers that get none), `distance`, `segment_2` and `distance_2` (the runner-up; null where
-/// there is none), `margin` (see [`Assignment::margin`]),
-/// `is_boundary` (see [`Confidence::is_boundary`]), `outlier_score` (above 1 for outliers, see
-/// [`Confidence::outlier_score`]) and `share_missing`. Memory does not grow with the rows.
-///
-/// # Errors
-/// Those of [`check_id_columns`], of reading and of writing.
-pub fn write_assignments(
-    out: &mut OutFile,
-    source: &dyn BatchSource,
-    id_columns: &[usize],
-    assignment: &Assignment,
-    confidence: &Confidence,
-) -> Result<()> {
-    write_assignments_carrying(out, source, id_columns, &[], assignment, confidence, None)
-}
-
-/// [`write_assignments`], with more columns of the data after the ids, as they came, and, with `paths`, `path` (text)
-/// after `segment`: the row's leaf among segments of segments.
-///
-/// # Errors
-/// Those of [`write_assignments`].
-pub fn write_assignments_carrying(
-    out: &mut OutFile,
-    source: &dyn BatchSource,
-    id_columns: &[usize],
-    carried: &[usize],
-    assignment: &Assignment,
-    confidence: &Confidence,
-    paths: Option<&Paths>,
-) -> Result<()> {
-    check_id_columns(source.schema(), id_columns)?;
-    check_carried_columns(source.schema(), carried)?;
-    let mut fields: Vec<FieldRef> = id_fields(source.schema(), id_columns);
-    fields.extend(plain_fields(source.schema(), carried));
-    let n_copied = fields.len();
-    fields.extend(result_fields().into_iter().map(Arc::new));
-    if paths.is_some() {
-        check_path_column(source.schema(), &[id_columns, carried].concat())?;
-        fields.insert(n_copied + 1, Arc::new(path_field()));
-    }
-    let names: Vec<String> = { paths.iter() }
-        .flat_map(|paths| paths.leaves.iter().map(ToString::to_string))
-        .collect();
-    let results = |first_row: usize, n_rows: usize| {
-        let mut columns = results(assignment, confidence, first_row, n_rows);
-        if let Some(paths) = paths {
-            let leaves = &paths.of_row[first_row..first_row + n_rows];
-            let leaves = leaves.iter().map(|&leaf| names[leaf as usize].as_str());
-            columns.insert(1, Arc::new(StringArray::from_iter_values(leaves)));
-        }
-        columns
-    };
-    let mut distinct = vec!["distance", "distance_2", "margin", "outlier_score"];
-    let id = fields[0].name().clone();
-    if id_columns.len() <= 1 {
-        distinct.push(&id);
-    }
-    let mut table = Table::new(out, Arc::new(Schema::new(fields)), &distinct)?;
-    let mut n_written = 0;
-    let copied: Vec<usize> = id_columns.iter().chain(carried).copied().collect();
-    if copied.is_empty() {
-        for first_row in (0..assignment.n_rows()).step_by(BATCH_ROWS) {
-            let end = (first_row + BATCH_ROWS).min(assignment.n_rows());
-            let rows: Int64Array = (first_row..end).map(|row| row as i64).collect();
-            table.push(vec![Arc::new(rows)], results(first_row, end - first_row))?;
-            n_written = end;
-        }
-    } else {
-        source.scan(&copied, &mut |first_row, batch| {
-            let end = first_row + batch.num_rows();
-            if first_row != n_written || end > assignment.n_rows() {
-                return Err(row_count_error());
-            }
-            n_written = end;
-            let mut columns = batch.columns().to_vec();
-            if id_columns.is_empty() {
-                let rows: Int64Array = (first_row..end).map(|row| row as i64).collect();
-                columns.insert(0, Arc::new(rows));
-            }
-            table.push(columns, results(first_row, batch.num_rows()))
-        })?;
-    }
-    if n_written != assignment.n_rows() {
-        return Err(row_count_error());
-    }
-    table.finish()
 }
 
 /// Writes one row per segment and feature: what [`crate::segments::FeatureProfile`] holds, `n_rows`, the size of the
@@ -344,18 +222,9 @@ pub fn write_rows(out: &mut OutFile, source: &dyn BatchSource, distinct: &[&str]
     table.finish()
 }
 
-/// The columns of the assignment table after the ids.
-fn result_fields() -> [Field; 8] {
-    [
-        Field::new("segment", DataType::Int32, true),
-        Field::new("distance", DataType::Float64, false),
-        Field::new("segment_2", DataType::Int32, true),
-        Field::new("distance_2", DataType::Float64, true),
-        Field::new("margin", DataType::Float64, true),
-        Field::new("is_boundary", DataType::Boolean, true),
-        Field::new("outlier_score", DataType::Float64, true),
-        Field::new("share_missing", DataType::Float32, false),
-    ]
+/// The column of paths.
+pub(super) fn path_field() -> Field {
+    Field::new("path", DataType::Utf8, false)
 }
 
 pub(super) fn id_fields(schema: &Schema, id_columns: &[usize]) -> Vec<FieldRef> {
@@ -366,7 +235,7 @@ pub(super) fn id_fields(schema: &Schema, id_columns: &[usize]) -> Vec<FieldRef> 
 }
 
 /// The fields of some columns, dictionaries as the values they stand for.
-fn plain_fields(schema: &Schema, columns: &[usize]) -> Vec<FieldRef> {
+pub(super) fn plain_fields(schema: &Schema, columns: &[usize]) -> Vec<FieldRef> {
     let plain = |&column: &usize| {
         let field = schema.field(column).clone();
         match field.data_type().clone() {
@@ -376,43 +245,6 @@ fn plain_fields(schema: &Schema, columns: &[usize]) -> Vec<FieldRef> {
         }
     };
     columns.iter().map(plain).collect()
-}
-
-/// The result columns of rows `first_row ..`.
-fn results(assignment: &Assignment, confidence: &Confidence, first_row: usize, n_rows: usize) -> Vec<ArrayRef> {
-    let rows = first_row..first_row + n_rows;
-    let segment = |label: u32| label as i32 + 1;
-    let column = |field: usize| -> ArrayRef {
-        let rows = rows.clone();
-        match field {
-            0 => Arc::new(
-                rows.map(|row| confidence.segment(assignment, row).map(segment))
-                    .collect::<Int32Array>(),
-            ),
-            1 => Arc::new(Float64Array::from(assignment.distances[rows].to_vec())),
-            2 => {
-                let runners_up = assignment.runners_up[rows].iter();
-                let runners_up = runners_up.map(|&label| (label != NO_CLUSTER).then(|| segment(label)));
-                Arc::new(runners_up.collect::<Int32Array>())
-            }
-            3 => Arc::new(rows.map(|row| assignment.distance_2(row)).collect::<Float64Array>()),
-            4 => Arc::new(rows.map(|row| assignment.margin(row)).collect::<Float64Array>()),
-            5 => {
-                let flags = rows.map(|row| confidence.is_boundary(assignment, row));
-                Arc::new(flags.collect::<BooleanArray>())
-            }
-            6 => {
-                let scores = rows.map(|row| confidence.outlier_score(assignment, row));
-                Arc::new(scores.collect::<Float64Array>())
-            }
-            _ => Arc::new(Float32Array::from(assignment.share_missing[rows].to_vec())),
-        }
-    };
-    (0..result_fields().len()).into_par_iter().map(column).collect()
-}
-
-fn row_count_error() -> Error {
-    Error::Internal("the data read for the assignments is not the data that was clustered".into())
 }
 
 /// A Parquet file being written in batches of one size, whatever comes in: its bytes do not show how the input was cut.
@@ -432,10 +264,21 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     /// A table in which no value of the columns `distinct` is expected to stand twice.
     pub(super) fn new(out: &'a mut OutFile, schema: SchemaRef, distinct: &[&str]) -> Result<Self> {
+        Self::with_key_values(out, schema, distinct, Vec::new())
+    }
+
+    /// The same, with what the file says about itself.
+    pub(super) fn with_key_values(
+        out: &'a mut OutFile,
+        schema: SchemaRef,
+        distinct: &[&str],
+        key_values: Vec<KeyValue>,
+    ) -> Result<Self> {
         let path = out.path().to_owned();
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_created_by(concat!("kohort ", env!("CARGO_PKG_VERSION")).to_owned());
+            .set_created_by(concat!("kohort ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_key_value_metadata((!key_values.is_empty()).then_some(key_values));
         for &column in distinct {
             let column = ColumnPath::new(vec![column.to_owned()]);
             properties = properties.set_column_dictionary_enabled(column, false);
@@ -463,6 +306,11 @@ impl<'a> Table<'a> {
         }
         columns.extend(rest);
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| self.error(error))?;
+        self.push_batch(batch)
+    }
+
+    /// Adds rows.
+    pub(super) fn push_batch(&mut self, batch: RecordBatch) -> Result<()> {
         let pushed = self.coalescer.push_batch(batch);
         pushed.map_err(|error| self.error(error))?;
         self.write_completed()
@@ -489,7 +337,10 @@ impl<'a> Table<'a> {
             leaves.iter().try_for_each(|leaf| writer.write(leaf))
         })?;
         self.group_rows += batch.num_rows();
-        if self.group_rows < GROUP_ROWS {
+        let bytes: usize = { self.group.iter() }
+            .map(ArrowColumnWriter::get_estimated_total_bytes)
+            .sum();
+        if self.group_rows < GROUP_ROWS && bytes < GROUP_BYTES {
             return Ok(());
         }
         self.end_group()
@@ -536,185 +387,31 @@ pub(super) fn write_error(path: &Path) -> impl FnOnce(ParquetError) -> Error + '
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
 
-    use arrow::array::{Array, AsArray, DictionaryArray};
-    use arrow::datatypes::{Int8Type, Int64Type};
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
     use crate::artifact::write_atomic;
-    use crate::model::fixture::{Cut, table};
     use crate::segments::SegmentProfile;
 
-    fn assignment(n: usize) -> Assignment {
-        Assignment {
-            labels: (0..n as u32).map(|row| row % 3).collect(),
-            runners_up: (0..n as u32).map(|row| (row + 1) % 3).collect(),
-            distances: (0..n).map(|row| row as f64).collect(),
-            distances_2: (0..n).map(|row| 3.0 * row as f64).collect(),
-            share_missing: vec![0.25; n],
-        }
-    }
-
-    fn confidence() -> Confidence {
-        Confidence {
-            boundary_margin: Some(0.4),
-            outlier_distances: vec![Some(2.0); 3],
-            unassign_outliers: false,
-        }
-    }
-
-    fn written(write: impl FnOnce(&mut OutFile) -> Result<()>) -> Result<Vec<u8>> {
+    pub(in crate::artifact) fn written(write: impl FnOnce(&mut OutFile) -> Result<()>) -> Result<Vec<u8>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.parquet");
         write_atomic(&path, false, write)?;
         Ok(fs::read(path).unwrap())
     }
 
-    fn read_back(bytes: &[u8]) -> RecordBatch {
+    pub(in crate::artifact) fn read_back(bytes: &[u8]) -> RecordBatch {
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
         let schema = builder.schema().clone();
         let batches: Vec<_> = builder.build().unwrap().map(|batch| batch.unwrap()).collect();
         arrow::compute::concat_batches(&schema, &batches).unwrap()
-    }
-
-    #[test]
-    fn the_input_s_order_and_ids_are_kept_however_it_is_cut() {
-        let n = 2 * BATCH_ROWS + 77;
-        let ids: StringArray = (0..n).map(|row| Some(format!("c{}", n - row))).collect();
-        let shops: Int32Array = (0..n as i32).collect();
-        let data = table(vec![
-            ("x", Arc::new(shops.clone())),
-            ("id", Arc::new(ids.clone())),
-            ("shop", Arc::new(shops)),
-        ]);
-        let assignment = assignment(n);
-        let write = |batch_rows: usize, ids: &[usize]| {
-            written(|out| write_assignments(out, &Cut(data.clone(), batch_rows), ids, &assignment, &confidence()))
-                .unwrap()
-        };
-        let whole = write(n, &[1, 2]);
-        assert_eq!(write(1000, &[1, 2]), whole);
-        let back = read_back(&whole);
-        let names: Vec<_> = back
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect();
-        assert_eq!(
-            names,
-            [
-                "id",
-                "shop",
-                "segment",
-                "distance",
-                "segment_2",
-                "distance_2",
-                "margin",
-                "is_boundary",
-                "outlier_score",
-                "share_missing"
-            ]
-        );
-        assert_eq!(back.column(0).as_string::<i32>(), &ids);
-        let expected = results(&assignment, &confidence(), 0, n);
-        assert_eq!(&back.columns()[2..], &expected[..]);
-        assert_eq!(
-            expected[4].as_primitive::<arrow::datatypes::Float64Type>().value(5),
-            0.5
-        );
-        // All margins are 0.5, but that of the first row, which has no distance to either.
-        let flags = expected[5].as_boolean();
-        assert_eq!((flags.value(0), flags.true_count()), (true, 1));
-        assert_eq!(
-            expected[6].as_primitive::<arrow::datatypes::Float64Type>().value(5),
-            2.5
-        );
-    }
-
-    #[test]
-    fn without_an_id_rows_have_numbers_and_one_cluster_no_runner_up() {
-        let data = table(vec![("x", Arc::new(Int32Array::from(vec![7, 7])))]);
-        let alone = Assignment {
-            labels: vec![0; 2],
-            runners_up: vec![NO_CLUSTER; 2],
-            distances: vec![0.0; 2],
-            distances_2: vec![f64::INFINITY; 2],
-            share_missing: vec![0.0; 2],
-        };
-        let back =
-            read_back(&written(|out| write_assignments(out, &Cut(data, 1), &[], &alone, &confidence())).unwrap());
-        assert_eq!(back.column(0).as_ref(), &Int64Array::from(vec![0, 1]));
-        assert_eq!(back.schema().field(0).name(), ROW);
-        assert_eq!(back.column(1).as_ref(), &Int32Array::from(vec![1, 1]));
-        for column in [3, 4, 5, 6] {
-            assert_eq!(back.column(column).null_count(), 2);
-        }
-    }
-
-    #[test]
-    fn the_path_of_a_row_stands_beside_its_segment() {
-        let n = BATCH_ROWS + 7;
-        let data = table(vec![("path", Arc::new(Int32Array::from_iter_values(0..n as i32)))]);
-        let paths = Paths {
-            leaves: ["1", "2.1", "2.2", "3"].map(|path| path.parse().unwrap()).to_vec(),
-            of_row: (0..n as u32).map(|row| row % 4).collect(),
-        };
-        let write = |ids: &[usize]| {
-            let (cut, assignment) = (Cut(data.clone(), 1000), assignment(n));
-            written(|out| write_assignments_carrying(out, &cut, ids, &[], &assignment, &confidence(), Some(&paths)))
-        };
-        let back = read_back(&write(&[]).unwrap());
-        assert_eq!(
-            (back.schema().field(2).name().as_str(), back.num_columns()),
-            ("path", 10)
-        );
-        assert_eq!(
-            back.column(2).as_string::<i32>().value(n - 1),
-            ["1", "2.1", "2.2", "3"][(n - 1) % 4]
-        );
-        let refused = write(&[0]);
-        assert!(matches!(refused, Err(Error::ColumnUnusable { column, .. }) if column == "path"));
-    }
-
-    #[test]
-    fn a_dictionary_becomes_its_values() {
-        let ids: DictionaryArray<Int8Type> = (0..100)
-            .map(|i| format!("c{i}"))
-            .collect::<Vec<_>>()
-            .iter()
-            .map(|id| id.as_str())
-            .collect();
-        let data = table(vec![("id", Arc::new(ids))]);
-        let assignment = assignment(100);
-        let back = read_back(
-            &written(|out| write_assignments(out, &Cut(data, 30), &[0], &assignment, &confidence())).unwrap(),
-        );
-        assert_eq!(back.column(0).as_string::<i32>().value(42), "c42");
-    }
-
-    #[test]
-    fn a_name_of_the_table_itself_is_refused() {
-        for name in ["segment", "margin", "share_missing"] {
-            let data = table(vec![(name, Arc::new(Int32Array::from(vec![1])))]);
-            let refused = written(|out| write_assignments(out, &Cut(data, 1), &[0], &assignment(1), &confidence()));
-            assert!(matches!(refused, Err(Error::ColumnUnusable { column, .. }) if column == name));
-        }
-    }
-
-    #[test]
-    fn other_data_than_was_clustered_is_refused() {
-        let data = table(vec![("id", Arc::new(Int32Array::from(vec![1, 2, 3])))]);
-        for n in [2, 4] {
-            let refused =
-                written(|out| write_assignments(out, &Cut(data.clone(), 2), &[0], &assignment(n), &confidence()));
-            assert!(matches!(refused, Err(Error::Internal(_))), "{n} rows");
-        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod report;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::artifact::{write_assignments, write_atomic};
+use crate::artifact::{AssignmentTable, Provenance, write_atomic};
 use crate::backend::cpu::CpuBackend;
 use crate::backend::gpu::DeviceCeilings;
 use crate::backend::{Backend, DeviceTime, Session};
@@ -323,7 +323,7 @@ impl Bench<'_> {
                 let grid = learned.preparation.grid;
                 let assignment = Assignment::new(&prepared.tiles, &fit.centroids, grid, nearest, shares);
                 write_atomic(&path, true, |out| {
-                    write_assignments(out, source, &[], &assignment, &Confidence::default())
+                    AssignmentTable::new(source, &assignment, &Confidence::default()).write(out, &Provenance::default())
                 })
             })?;
         }

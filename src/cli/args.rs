@@ -27,7 +27,8 @@ use super::reading::ReadArgs;
 #[command(name = "kohort", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 no device or memory, \
-                        4 a gate is not passed, 5 a verification differs, 130 interrupted."
+                        4 a gate is not passed, 5 a verification differs, 99 nothing has changed (--if-changed), \
+                        130 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -144,6 +145,11 @@ pub(crate) struct FitArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
+    /// Do nothing, with exit code 99, where the run that is there was made of the same bytes, with the same settings, by this
+    /// version of kohort; else make it again in its place, as with --overwrite. Gates are not asked where nothing is done
+    #[arg(long)]
+    pub(crate) if_changed: bool,
+
     #[command(flatten)]
     pub(crate) choice: ChoiceArgs,
 
@@ -218,6 +224,11 @@ pub(crate) struct SweepArgs {
     /// Show what the command would read and how much memory it would take, and end
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Do nothing, with exit code 99, where the sweep that is there was made of the same bytes, with the same settings, by this
+    /// version of kohort; else make it again in its place, as with --overwrite. Gates are not asked where nothing is done
+    #[arg(long, requires = "out")]
+    pub(crate) if_changed: bool,
 
     #[command(flatten)]
     pub(crate) choice: ChoiceArgs,
@@ -447,6 +458,11 @@ pub(crate) struct ScoreArgs {
     /// Replace the file if it is there already
     #[arg(long)]
     pub(crate) overwrite: bool,
+
+    /// Do nothing, with exit code 99, where what is there was made of the same bytes, with the same model and settings, by this
+    /// version of kohort; else make it again in its place, as with --overwrite. Gates are not asked where nothing is done
+    #[arg(long)]
+    pub(crate) if_changed: bool,
 
     #[command(flatten)]
     pub(crate) read: ReadArgs,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use kohort::artifact::{RunRecord, check_output_file, check_reasons, model_file, write_atomic, write_reasons};
+use kohort::artifact::{Claim, RunRecord, check_output_file, check_reasons, model_file, write_atomic, write_reasons};
 use kohort::data::{BatchSource, FileSource};
 use kohort::error::escape;
 use kohort::fit::Observed;
@@ -35,6 +35,7 @@ pub(crate) fn run(args: &ExplainArgs, output: Output) -> Result<ExitCode> {
             plan::check_not_input(out, &args.data)?;
         }
     }
+    let _claim = args.out.as_deref().map(Claim::new).transpose()?;
     let model = model_file::load(&args.run)?;
     let source = open(args, &model, output)?;
     model.check_columns(&source)?;

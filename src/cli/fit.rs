@@ -7,7 +7,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use kohort::artifact::{
-    Checkpoint, DeviceRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns, check_output_dir,
+    Checkpoint, Claim, DeviceRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns,
+    check_output_dir,
 };
 use kohort::cells::{Count, MinCell};
 use kohort::data::{BatchSource, FileSource};
@@ -20,6 +21,7 @@ use kohort::segments::{Difference, OutcomeFigures, SegmentProfile, set_apart};
 use kohort::{Error, Result};
 
 use super::args::{ComputeArgs, FitArgs};
+use super::changed::Standing;
 use super::columns;
 use super::config;
 use super::dry_run;
@@ -42,10 +44,26 @@ const TOLD_FEATURES: usize = 3;
 pub(crate) fn run(args: &FitArgs, limit: &Limit, output: Output) -> Result<ExitCode> {
     let begun = now();
     plan::check_folder(&args.out)?;
-    check_output_dir(&args.out, args.overwrite)?;
+    let overwrite = args.overwrite || args.if_changed;
+    if !args.if_changed {
+        check_output_dir(&args.out, overwrite)?;
+    }
     let select = plan::select_options(args)?;
     let mut options = plan::fit_options(args, select.as_ref())?;
     options.min_cell = MinCell::new(args.privacy.min_cell);
+    if args.if_changed {
+        let standing = Standing {
+            out: &args.out,
+            data: &args.data,
+            source: &args.read.options(&options.features.id)?,
+            output,
+        };
+        if let Some(code) = standing.of_run(&options, select.as_ref())? {
+            return Ok(code);
+        }
+        check_output_dir(&args.out, overwrite)?;
+    }
+    let _claim = Claim::new(&args.out)?;
     let source = open(&args.data, &args.read, &args.gates, &options, output)?;
     check_carried_columns(source.schema(), &carried_columns(source.schema(), &options.features)?)?;
     levels::check_columns(&source, &options)?;
@@ -97,7 +115,7 @@ pub(crate) fn run(args: &FitArgs, limit: &Limit, output: Output) -> Result<ExitC
         source: &source,
         context: &context,
     };
-    finished.write(selection, &args.out, args.overwrite, &progress, output)?;
+    finished.write(selection, &args.out, overwrite, &progress, output)?;
     checkpoint.map_or(Ok(()), Checkpoint::remove)?;
     Ok(ExitCode::SUCCESS)
 }

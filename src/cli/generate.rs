@@ -7,7 +7,9 @@ use std::time::Instant;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use serde_json::json;
 
-use kohort::artifact::{AccountsOptions, AccountsOut, Written, check_output_file, check_output_parts, write_accounts};
+use kohort::artifact::{
+    AccountsOptions, AccountsOut, Claim, Written, check_output_file, check_output_parts, write_accounts,
+};
 use kohort::kmeans::{Event, Observer};
 use kohort::workload::Workload;
 use kohort::{Error, Result};
@@ -34,6 +36,7 @@ fn generate(args: &GenerateArgs, output: Output) -> Result<ExitCode> {
         AccountsOut::File(_) => check_output_file(&args.out, args.overwrite)?,
         AccountsOut::Folder(..) => check_output_parts(&args.out, args.overwrite)?,
     }
+    let _claim = Claim::new(&args.out)?;
     let options = AccountsOptions {
         codec: codec(args.codec),
         group_rows: args.row_group,

@@ -16,7 +16,7 @@ const USUAL_SHARE: f64 = 0.8;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Memory")]
 pub(crate) struct MemoryArgs {
-    /// Memory to keep within, such as 2GB, 512MiB or 50% (of what is free); what does not fit goes to a file on disk,
+    /// Memory to keep within, such as 2GB, 750MiB or 50% (of what is free); what does not fit goes to a file on disk,
     /// and the segments are the same [default: 80%]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<MemorySize>,
@@ -37,7 +37,7 @@ impl FromStr for MemorySize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || "expected a size such as 2GB, 512MiB or 50%".to_owned();
+        let expected = || "expected a size such as 2GB, 750MiB or 50%".to_owned();
         let split = text
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             .unwrap_or(text.len());
@@ -144,9 +144,9 @@ mod tests {
         let size = |text: &str| text.parse::<MemorySize>();
         assert_eq!(size("2GB"), Ok(MemorySize::Bytes(2_000_000_000)));
         assert_eq!(size("1.5 gib"), Ok(MemorySize::Bytes(3 << 29)));
-        assert_eq!(size("536870912"), Ok(MemorySize::Bytes(512 << 20)));
+        assert_eq!(size("671088640"), Ok(MemorySize::Bytes(640 << 20)));
         assert_eq!(size("25%"), Ok(MemorySize::ShareOfFree(0.25)));
-        for wrong in ["", "GB", "2XB", "-1GB", "1.2.3GB", "0%", "101%", "1e9", "nan", "511MB"] {
+        for wrong in ["", "GB", "2XB", "-1GB", "1.2.3GB", "0%", "101%", "1e9", "nan", "670MB"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
     }

@@ -8,6 +8,7 @@ use kohort::{Error, ErrorKind, Result};
 
 mod args;
 mod bench;
+mod changed;
 mod columns;
 mod completions;
 mod config;

@@ -7,7 +7,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use kohort::Result;
-use kohort::artifact::{check_output_file, check_path_column, model_file, write_assignments_carrying, write_atomic};
+use kohort::artifact::{
+    AssignmentTable, Claim, Provenance, ScoreRecord, SourceRecord, check_output_file, check_path_column, model_file,
+    write_atomic,
+};
 use kohort::cells::{Count, MinCell};
 use kohort::data::BatchSource;
 use kohort::fit::Observed;
@@ -17,6 +20,7 @@ use kohort::nested::{Paths, SegmentPath};
 use kohort::report::{rows, share};
 
 use super::args::ScoreArgs;
+use super::changed::Standing;
 use super::output::{Align, Output, Table, plural, rows_in_words, seconds, stdout_width};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
@@ -25,15 +29,34 @@ use super::reading;
 pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let started = Instant::now();
     plan::check_folder(&args.out)?;
-    check_output_file(&args.out, args.overwrite)?;
+    let earlier = args
+        .if_changed
+        .then(|| ScoreRecord::of_file(&args.out))
+        .transpose()?
+        .flatten();
+    // What is not known to be ours is only replaced where that is asked for.
+    let overwrite = args.overwrite || earlier.is_some();
+    if earlier.is_none() {
+        check_output_file(&args.out, overwrite)?;
+    }
     plan::check_not_input(&args.out, &args.data)?;
     let model = model_file::load(&args.model)?;
-    let source = reading::open(
-        &args.data,
-        args.read.options_for(&model)?,
-        plan::threads(&args.compute),
-        output,
-    )?;
+    let model_hash = model_file::hash(&model)?;
+    let options = args.read.options_for(&model)?;
+    if let Some(earlier) = &earlier {
+        let standing = Standing {
+            out: &args.out,
+            data: &args.data,
+            source: &options,
+            output,
+        };
+        if let Some(code) = standing.of_score(earlier, &model, &model_hash)? {
+            return Ok(code);
+        }
+        check_output_file(&args.out, overwrite)?;
+    }
+    let _claim = Claim::new(&args.out)?;
+    let source = reading::open(&args.data, options, plan::threads(&args.compute), output)?;
     model.check_columns(&source)?;
     if !model.splits.is_empty() {
         let ids: Vec<usize> = { model.id_columns.iter() }
@@ -63,16 +86,19 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let warnings = warnings(&scored);
     warnings.iter().for_each(|warning| output.warning(warning));
     progress.event(Event::Stage("write"));
-    let written = write_atomic(&args.out, args.overwrite, |out| {
-        write_assignments_carrying(
-            out,
-            &observed,
-            &scored.id_columns,
-            &[],
-            &scored.assignment,
-            &model.confidence,
-            scored.paths.as_ref(),
-        )?;
+    let record = ScoreRecord::new(
+        model_hash,
+        scored.labels_hash.clone(),
+        source.fingerprints()?,
+        SourceRecord::new(&source),
+    );
+    let table = AssignmentTable {
+        id_columns: &scored.id_columns,
+        paths: scored.paths.as_ref(),
+        ..AssignmentTable::new(&observed, &scored.assignment, &model.confidence)
+    };
+    let written = write_atomic(&args.out, overwrite, |out| {
+        table.write(out, &Provenance::of_score(record))?;
         check_interrupt()
     });
     progress.clear();

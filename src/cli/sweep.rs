@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use kohort::artifact::{Checkpoint, RunDir, Selection, SweepRecord, check_output_sweep};
+use kohort::artifact::{Checkpoint, Claim, RunDir, Selection, SweepRecord, check_output_sweep};
 use kohort::cells::{Count, MinCell};
 use kohort::features::Role;
 use kohort::fit::{SweptTable, sweep};
@@ -14,6 +14,7 @@ use kohort::select::{Candidate, Flow, Sweep};
 use kohort::{Error, Result};
 
 use super::args::SweepArgs;
+use super::changed::Standing;
 use super::dry_run;
 use super::fit::{context, now, open};
 use super::long::{LongJob, tell_of_checkpoint};
@@ -29,13 +30,29 @@ const TOLD_SHARE: f64 = 0.05;
 
 pub(crate) fn run(args: &SweepArgs, limit: &Limit, output: Output) -> Result<ExitCode> {
     let begun = now();
+    let overwrite = args.overwrite || args.if_changed;
     if let Some(out) = &args.out {
         plan::check_folder(out)?;
-        check_output_sweep(out, args.overwrite)?;
+        if !args.if_changed {
+            check_output_sweep(out, overwrite)?;
+        }
     }
     let select = plan::sweep_options(args.n_clusters.clone(), &args.choice)?;
     let mut options = plan::job_options(*select.k.end(), true, &args.columns, &args.kmeans, &args.compute)?;
     options.min_cell = MinCell::new(args.privacy.min_cell);
+    if let Some(out) = args.out.as_ref().filter(|_| args.if_changed) {
+        let standing = Standing {
+            out,
+            data: &args.data,
+            source: &args.read.options(&options.features.id)?,
+            output,
+        };
+        if let Some(code) = standing.of_sweep(&options, &select)? {
+            return Ok(code);
+        }
+        check_output_sweep(out, overwrite)?;
+    }
+    let _claim = args.out.as_deref().map(Claim::new).transpose()?;
     let source = open(&args.data, &args.read, &args.gates, &options, output)?;
     let device = plan::device(&args.compute, plan::work(&source, &options), output)?;
     let plan = dry_run::plan(&source, &options, select.k.clone().count(), &device, limit)?;
@@ -62,7 +79,7 @@ pub(crate) fn run(args: &SweepArgs, limit: &Limit, output: Output) -> Result<Exi
     progress.warn(&swept.warnings);
     let context = context(begun, &args.data, &source, device, &args.compute)?;
     progress.event(Event::Stage("write"));
-    let dir = args.out.as_ref().map(|out| RunDir::create_sweep(out, args.overwrite));
+    let dir = args.out.as_ref().map(|out| RunDir::create_sweep(out, overwrite));
     let record = run::write_sweep(dir.transpose()?, &swept, &options, &select, &context, check_interrupt);
     progress.clear();
     show(&record?, args, output)?;

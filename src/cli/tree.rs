@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use kohort::artifact::{RunRecord, check_output_dir, model_file};
+use kohort::artifact::{Claim, RunRecord, check_output_dir, model_file};
 use kohort::cells::Count;
 use kohort::data::BatchSource;
 use kohort::features::Preparation;
@@ -65,6 +65,7 @@ fn drill(args: &TreeArgs, path: &SegmentPath, k: &NumberArg, out: &Path, output:
     let begun = now();
     plan::check_folder(out)?;
     check_output_dir(out, args.overwrite)?;
+    let _claim = Claim::new(out)?;
     let record = RunRecord::load(&args.run)?;
     let model = model_file::load(&args.run)?;
     check_leaf(&model.splits, model.n_segments(), path)?;

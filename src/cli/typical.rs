@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use kohort::Result;
 use kohort::artifact::{
-    ProfileRecord, RunRecord, check_output_file, model_file, names, write_atomic, write_typical_ids,
+    Claim, ProfileRecord, RunRecord, check_output_file, model_file, names, write_atomic, write_typical_ids,
 };
 use kohort::data::FileSource;
 use kohort::error::escape;
@@ -23,6 +23,7 @@ pub(crate) fn run(args: &TypicalArgs, output: Output) -> Result<ExitCode> {
         plan::check_folder(out)?;
         check_output_file(out, args.overwrite)?;
     }
+    let _claim = args.ids.as_deref().map(Claim::new).transpose()?;
     let record = RunRecord::load(&args.run)?;
     let content = ProfileRecord::load(&args.run)?;
     let mut table = Table::new(

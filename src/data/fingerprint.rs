@@ -1,5 +1,7 @@
 //! What a run remembers of its input files.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -25,28 +27,44 @@ pub struct InputFile {
 impl InputFile {
     /// Reads the whole file for its hash.
     pub(crate) fn of(input: &Input, n_rows: u64) -> Result<Self> {
-        let source = input.reopen()?;
-        let mut hash = Xxh3::new();
-        let mut buffer = vec![0; STEP];
-        let mut offset = 0;
-        loop {
-            let n = source
-                .read_at(offset, &mut buffer)
-                .map_err(Error::io("read", &input.path))?;
-            if n == 0 {
-                break;
-            }
-            hash.update(&buffer[..n]);
-            offset += n as u64;
-        }
-        input.unchanged()?;
         Ok(Self {
             path: path_text(&input.path),
             bytes: input.identity.bytes,
             n_rows,
-            xxh3_128: format!("{:032x}", hash.digest128()),
+            xxh3_128: hash(input, None)?,
         })
     }
+}
+
+/// Whether the file at `path` has so many bytes and this hash, see [`InputFile`]; nothing of it is decoded, and where the
+/// size differs nothing is read. `stop` is asked now and then.
+///
+/// # Errors
+/// Those of opening and reading; [`Error::FileChanged`]; whatever `stop` says.
+pub fn is_of_bytes(path: &Path, bytes: u64, xxh3_128: &str, stop: Option<fn() -> Result<()>>) -> Result<bool> {
+    let (input, _) = Input::open(path)?;
+    Ok(input.identity.bytes == bytes && hash(&input, stop)? == xxh3_128)
+}
+
+/// XXH3-128 of all bytes.
+fn hash(input: &Input, stop: Option<fn() -> Result<()>>) -> Result<String> {
+    let source = input.reopen()?;
+    let mut hash = Xxh3::new();
+    let mut buffer = vec![0; STEP];
+    let mut offset = 0;
+    loop {
+        stop.map_or(Ok(()), |stop| stop())?;
+        let n = source
+            .read_at(offset, &mut buffer)
+            .map_err(Error::io("read", &input.path))?;
+        if n == 0 {
+            break;
+        }
+        hash.update(&buffer[..n]);
+        offset += n as u64;
+    }
+    input.unchanged()?;
+    Ok(format!("{:032x}", hash.digest128()))
 }
 
 #[cfg(test)]
@@ -65,6 +83,11 @@ mod tests {
             (found.xxh3_128.as_str(), found.bytes),
             (whole.as_str(), bytes.len() as u64)
         );
+        let is_of = |bytes: u64, hash: &str| is_of_bytes(file.path(), bytes, hash, None).unwrap();
+        assert!(is_of(found.bytes, &whole));
+        assert!(!is_of(found.bytes - 1, &whole) && !is_of(found.bytes, &"0".repeat(32)));
+        let stopped = is_of_bytes(file.path(), found.bytes, &whole, Some(|| Err(Error::Interrupted)));
+        assert!(matches!(stopped, Err(Error::Interrupted)));
         std::fs::write(file.path(), &bytes[1..]).unwrap();
         assert!(matches!(InputFile::of(&input, 5), Err(Error::FileChanged { .. })));
     }

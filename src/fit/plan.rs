@@ -214,28 +214,44 @@ mod tests {
 
     #[test]
     fn the_largest_stage_is_told_of() {
-        let wide = plan(40, None);
-        let bytes =
-            |plan: &FitPlan, what: &str| plan.parts.iter().find(|part| part.what == what).map(|part| part.bytes);
-        assert_eq!(bytes(&wide, "prepared values"), Some(1024 * 40 * 4));
-        assert_eq!(bytes(&wide, "labels and runners-up"), Some(8000));
-        assert_eq!(bytes(&wide, "keys of the ids"), None);
-        assert_eq!((wide.spilled_bytes, wide.n_sample), (0, 1000));
-        assert_eq!(wide.peak_bytes, wide.parts.iter().map(|part| part.bytes).sum::<u64>());
-        let narrow = plan(3, None);
+        let n_rows = 100_000_000;
+        let bytes = |parts: &[PlanPart], what: &str| parts.iter().find(|part| part.what == what).map(|part| part.bytes);
+        let wide = parts(n_rows, 40, n_rows * 160, true, true, 1);
+        assert_eq!(bytes(&wide, "prepared values"), Some(n_rows * 160));
+        assert_eq!(bytes(&wide, "weights"), Some(n_rows * 4));
+        assert_eq!(bytes(&wide, "labels and runners-up"), Some(n_rows * 8));
+        assert_eq!(bytes(&wide, "keys of the ids"), Some(n_rows * 16));
+        let narrow = parts(n_rows, 3, n_rows * 12, false, false, 1);
         assert_eq!(bytes(&narrow, "prepared values"), None);
-        assert_eq!(bytes(&narrow, "distances, and segments as they are told"), Some(20_000));
-        assert_eq!(narrow.device.resident_bytes, 1024 * 3 * 4);
+        assert_eq!(
+            bytes(&narrow, "distances, and segments as they are told"),
+            Some(n_rows * 20)
+        );
+        let swept = parts(n_rows, 40, n_rows * 160, false, false, 11);
+        assert_eq!(bytes(&swept, "fits that share their passes"), Some(n_rows * 12 * 11));
+    }
+
+    #[test]
+    fn a_plan_adds_up() {
+        let plan = plan(40, None);
+        assert_eq!((plan.spilled_bytes, plan.n_sample, plan.n_tiles), (0, 1000, 16));
+        assert_eq!(plan.peak_bytes, plan.parts.iter().map(|part| part.bytes).sum::<u64>());
+        assert_eq!(plan.expected_bytes(), plan.peak_bytes);
+        assert_eq!(
+            (plan.device.resident_bytes, plan.device.streamed_bytes),
+            (1024 * 40 * 4, 0)
+        );
     }
 
     #[test]
     fn a_limit_sends_the_rest_to_disk_if_there_is_room() {
         let mut held = plan(400, Some(1 << 20));
         assert_eq!(held.expected_bytes(), 1 << 20);
-        assert!(held.spilled_bytes > 500_000 && held.spilled_bytes < 1024 * 400 * 4 + 12_000);
-        held.free_disk_bytes = Some(held.spilled_bytes);
+        let beyond = held.peak_bytes - PROGRAM_BYTES - sys::resident_budget(1 << 20);
+        assert_eq!(held.spilled_bytes, beyond);
+        held.free_disk_bytes = Some(beyond);
         assert!(held.check(Path::new("x")).is_ok());
-        held.free_disk_bytes = Some(held.spilled_bytes - 1);
+        held.free_disk_bytes = Some(beyond - 1);
         assert!(matches!(held.check(Path::new("x")), Err(Error::NoRoomToSpill { .. })));
         held.n_features[0] -= 1;
         assert!(held.check(Path::new("x")).is_ok(), "a feature less, and it fits");

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::artifact::json::invalid;
-use crate::artifact::{ProfileRecord, RunDir, RunRecord, model_file, names};
+use crate::artifact::{Claim, ProfileRecord, RunDir, RunRecord, model_file, names};
 use crate::error::{Error, Result};
 use crate::report::Report;
 
@@ -21,6 +21,7 @@ pub fn rename(run: &Path, new: &[(i32, String)], stop: impl FnOnce() -> Result<(
     if !run.is_dir() {
         return Err(invalid(run, "it is no run directory"));
     }
+    let _claim = Claim::new(run)?;
     let mut record = RunRecord::load(run)?;
     let mut model = model_file::load(run)?;
     let content = ProfileRecord::load(run).map_err(|error| match error {

@@ -1,22 +1,23 @@
-//! Memory beyond a limit: large allocations whose pages stand in a file, so that the system can take them back.
+//! Memory beyond a limit: large allocations whose pages stand in files, so that the system can take them back.
 //!
 //! A program that sets [`SpillingAllocator`] as its global allocator and calls [`keep_within`] keeps its resident memory
-//! within that limit. As long as the large allocations fit, they are made as always. Those beyond are pages of a file
-//! that has no name: the system writes them out and reads them again as they are asked for, whatever the code does that
-//! uses them, so that nothing else has to know of the limit and no result depends on it. A thread watches the resident
-//! size, and unmaps the pages of that file while it comes near the limit; what is read next is mapped again, from the
-//! system's cache as long as that holds it.
+//! within that limit. As long as the large allocations fit, they are made as always. Each one beyond is a mapping of a
+//! file that has no name: the system writes its pages out and reads them again as they are asked for, whatever the code
+//! does that uses them, so that nothing else has to know of the limit and no result depends on it. A thread watches the
+//! resident size, and unmaps the pages of those files when it comes near the limit; what is read next is mapped again,
+//! from the system's cache as long as that holds it.
 //!
-//! The file has no name from the start: no exit of any kind leaves it behind, nobody can shorten it, and its room on the
-//! disk is reserved before a byte of it is used.
+//! The files have no names from the start: no exit of any kind leaves one behind, nobody can shorten one, and their room
+//! on the disk is reserved before a byte of it is used. There is one for each allocation, since giving room of a file back
+//! holds up whoever reads the rest of it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ const WATCH: Duration = Duration::from_millis(2);
 /// the watch waiting, and passes over the data read more than a megabyte in the time it takes to wake up.
 const READ_STEP: usize = 16 << 20;
 /// The least limit that a whole job keeps: the program itself, its threads and the buffers of decoders take a part of it.
-pub const MIN_LIMIT: u64 = 512 << 20;
+pub const MIN_LIMIT: u64 = 640 << 20;
 /// What the pages of the file may add before they are unmapped: that much of the limit is never aimed at.
 const SLACK: u64 = 128 << 20;
 /// Pages of files that may be mapped, or an eighth of the limit if that is more: rows that are read here and there map
@@ -146,11 +147,9 @@ fn spill_in_use() -> Option<&'static Spill> {
     if SPILLED.load(Relaxed) == 0 { None } else { SPILL.get() }
 }
 
-/// The file, what is mapped of it, and the limit.
+/// Where files are made, what is mapped of them, and the limit.
 struct Spill {
-    file: File,
-    /// Bytes that were ever given out.
-    end: AtomicU64,
+    folder: PathBuf,
     /// Small, so that the allocator is never asked to make room here for itself; held for moments only, since the watch
     /// waits for it.
     mapped: Mutex<Vec<Mapped>>,
@@ -159,11 +158,10 @@ struct Spill {
     statm: File,
 }
 
-/// A block of the file in the address space of the process.
+/// A block, and its file, in the address space of the process.
 struct Mapped {
     start: usize,
     bytes: usize,
-    offset: u64,
 }
 
 impl Spill {
@@ -174,19 +172,16 @@ impl Spill {
     /// A block of zeros; `None` where the disk or the address space has no room.
     fn allocate(&self, size: usize) -> Option<*mut u8> {
         let bytes = size.checked_next_multiple_of(PAGE)?;
-        let offset = self.end.fetch_add(bytes as u64, Relaxed);
-        let (at, len) = (i64::try_from(offset).ok()?, i64::try_from(bytes).ok()?);
-        let file = self.file.as_raw_fd();
+        let file = tempfile::tempfile_in(&self.folder).ok()?;
+        let descriptor = file.as_raw_fd();
         // SAFETY: the descriptor is open.
-        if unsafe { libc::posix_fallocate(file, at, len) } != 0 {
-            self.release(offset, bytes);
+        if unsafe { libc::posix_fallocate(descriptor, 0, i64::try_from(bytes).ok()?) } != 0 {
             return None;
         }
         let rights = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping of room that the file has.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, rights, libc::MAP_SHARED, file, at) };
+        // SAFETY: a new mapping of room that the file has, which holds the file from here on.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, rights, libc::MAP_SHARED, descriptor, 0) };
         if start == libc::MAP_FAILED {
-            self.release(offset, bytes);
             return None;
         }
         let spilled = SPILLED.fetch_add(bytes, Relaxed) + bytes;
@@ -194,7 +189,6 @@ impl Spill {
         self.mapped().push(Mapped {
             start: start.expose_provenance(),
             bytes,
-            offset,
         });
         Some(start.cast())
     }
@@ -213,18 +207,10 @@ impl Spill {
                 None => return false,
             }
         };
-        // SAFETY: the block was mapped here, and its user is done with it.
+        // SAFETY: the block was mapped here, and its user is done with it; its file goes with it.
         unsafe { libc::munmap(start.cast(), block.bytes) };
-        self.release(block.offset, block.bytes);
         SPILLED.fetch_sub(block.bytes, Relaxed);
         true
-    }
-
-    /// Gives room on the disk back.
-    fn release(&self, offset: u64, bytes: usize) {
-        let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: the descriptor is open. Where a file system cannot do it, the room is kept to the end of the process.
-        unsafe { libc::fallocate(self.file.as_raw_fd(), how, offset as i64, bytes as i64) };
     }
 
     /// Unmaps every page of the file where the limit is near, which keeps what it holds.
@@ -249,9 +235,9 @@ impl Spill {
 /// # Errors
 /// Those of the system where no file can be made there, or no thread.
 pub fn keep_within(limit: u64, folder: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(folder)?;
     let spill = Spill {
-        file: tempfile::tempfile_in(folder)?,
-        end: AtomicU64::new(0),
+        folder: folder.canonicalize()?,
         mapped: Mutex::new(Vec::new()),
         limit,
         statm: File::open("/proc/self/statm")?,

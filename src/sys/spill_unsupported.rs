@@ -6,7 +6,7 @@ use std::path::Path;
 pub use std::alloc::System as SpillingAllocator;
 
 /// The least limit.
-pub const MIN_LIMIT: u64 = 512 << 20;
+pub const MIN_LIMIT: u64 = 640 << 20;
 
 /// Refuses.
 ///

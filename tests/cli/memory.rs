@@ -57,7 +57,7 @@ fn a_folder_that_cannot_be_spilled_to_is_told_at_once() {
     insta::assert_snapshot!(sandbox.transcript(&format!("{FIT} --spill-dir nowhere -q")));
     let run = |args: &str| sandbox.object(&format!("{FIT} --overwrite --json {args}"))["labels_hash"].clone();
     assert_ne!(run(""), Value::Null);
-    assert_eq!(run("--memory 512MiB --spill-dir ."), run(""));
+    assert_eq!(run("--memory 640MiB --spill-dir ."), run(""));
     assert!(
         sandbox.names().iter().all(|name| !name.starts_with('.')),
         "{:?}",
