@@ -233,9 +233,11 @@ impl Spill {
 /// start of a program, once.
 ///
 /// # Errors
-/// Those of the system where no file can be made there, or no thread.
+/// Those of the system where no file can be made there, or no thread; where the folder is kept in memory itself.
 pub fn keep_within(limit: u64, folder: &Path) -> io::Result<()> {
-    tempfile::tempfile_in(folder)?;
+    if is_in_memory(&tempfile::tempfile_in(folder)?) {
+        return Err(io::Error::other("that file system is kept in memory itself"));
+    }
     let spill = Spill {
         folder: folder.canonicalize()?,
         mapped: Mutex::new(Vec::new()),
@@ -254,6 +256,16 @@ pub fn keep_within(limit: u64, folder: &Path) -> io::Result<()> {
     })?;
     BUDGET.store(usize::try_from(resident_budget(limit)).unwrap_or(usize::MAX), Relaxed);
     Ok(())
+}
+
+/// Whether a file's system has no disk.
+fn is_in_memory(file: &File) -> bool {
+    const RAMFS: libc::c_long = 0x8584_58f6;
+    // SAFETY: all zeros are a value of this struct of integers.
+    let mut figures: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, and the struct is there to be written to.
+    let known = unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut figures) } == 0;
+    known && [libc::TMPFS_MAGIC, RAMFS].contains(&figures.f_type)
 }
 
 /// Whether a block stands in the file.
