@@ -108,7 +108,7 @@ fn spilled_text(plan: &FitPlan, limit: &Limit) -> String {
     let free = plan.free_disk_bytes;
     let free = free.map_or_else(String::new, |free| format!(", where {} are free", bytes_in_words(free)));
     format!(
-        "memory: about {} of {} do not fit in {}, and go to a file in {folder}{free}",
+        "memory: about {} of {} do not fit in {}, and go to files in {folder}{free}",
         bytes_in_words(plan.spilled_bytes),
         bytes_in_words(plan.peak_bytes),
         bytes_in_words(plan.memory_limit_bytes.unwrap_or_default()),

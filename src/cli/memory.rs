@@ -16,12 +16,12 @@ const USUAL_SHARE: f64 = 0.8;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Memory")]
 pub(crate) struct MemoryArgs {
-    /// Memory to keep within, such as 2GB, 750MiB or 50% (of what is free); what does not fit goes to a file on disk,
+    /// Memory to keep within, such as 2GB, 750MiB or 50% (of what is free); what does not fit goes to files on disk,
     /// and the segments are the same [default: 80%]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<MemorySize>,
 
-    /// Folder for that file, which has no name and is gone when the command ends [default: beside the output]
+    /// Folder for those files, which have no names and are gone when the command ends [default: beside the output]
     #[arg(long, value_name = "DIR")]
     pub(crate) spill_dir: Option<PathBuf>,
 }
@@ -104,7 +104,7 @@ impl MemoryArgs {
         let Some(bytes) = limit.bytes else { return Ok(limit) };
         match keep_within(bytes, &limit.folder) {
             Err(error) if self.memory.is_some() || self.spill_dir.is_some() => {
-                Err(Error::io("make a file to keep --memory in", &limit.folder)(error))
+                Err(Error::io("make files for --memory in", &limit.folder)(error))
             }
             Err(_) => Ok(Limit { bytes: None, ..limit }),
             Ok(()) => Ok(limit),
@@ -121,7 +121,7 @@ impl Limit {
         let folder = kohort::error::escape(&self.folder.to_string_lossy());
         if spilled > 0 {
             output.note(&format!(
-                "memory: {} did not fit in {}, and stood in a file in {folder} meanwhile",
+                "memory: {} did not fit in {}, and stood in files in {folder} meanwhile",
                 bytes_in_words(spilled),
                 bytes_in_words(limit)
             ));

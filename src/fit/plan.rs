@@ -39,9 +39,9 @@ pub struct FitPlan {
     pub peak_bytes: u64,
     /// What the process keeps within; none where that is not known.
     pub memory_limit_bytes: Option<u64>,
-    /// What stands in a file, to keep that limit.
+    /// What stands in files, to keep that limit.
     pub spilled_bytes: u64,
-    /// Room on the disk of that file; none where that is not known.
+    /// Room on their disk; none where that is not known.
     pub free_disk_bytes: Option<u64>,
     /// What the passes run on.
     pub device: DevicePlan,

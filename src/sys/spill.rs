@@ -25,6 +25,8 @@ use std::time::Duration;
 const LARGE: usize = 4 << 20;
 /// How often the resident size is looked at, beside [`about_to_read`].
 const WATCH: Duration = Duration::from_millis(2);
+/// How often it is asked whether there is anything to look at.
+const IDLE: Duration = Duration::from_millis(20);
 /// Bytes that threads may read of what may be spilled before they look at the resident size themselves: busy threads keep
 /// the watch waiting, and passes over the data read more than a megabyte in the time it takes to wake up.
 const READ_STEP: usize = 16 << 20;
@@ -248,9 +250,11 @@ pub fn keep_within(limit: u64, folder: &Path) -> io::Result<()> {
     let watch = std::thread::Builder::new().name("memory".into());
     watch.spawn(move || {
         loop {
-            std::thread::sleep(WATCH);
             if SPILLED.load(Relaxed) > 0 {
+                std::thread::sleep(WATCH);
                 spill.look();
+            } else {
+                std::thread::sleep(IDLE);
             }
         }
     })?;
