@@ -28,6 +28,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     check_output_file(&args.out, args.overwrite)?;
     plan::check_not_input(&args.out, &args.data)?;
     let model = model_file::load(&args.model)?;
+    args.read.check_apart(&args.data)?;
     let source = reading::open(
         &args.data,
         args.read.options_for(&model)?,

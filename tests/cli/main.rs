@@ -13,6 +13,7 @@ mod exit_codes;
 mod explain;
 mod generate;
 mod interrupt;
+mod isolate;
 mod preparation;
 mod reading;
 mod rename;
