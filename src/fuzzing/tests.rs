@@ -17,21 +17,8 @@ fn run(name: &str, target: fn(&[u8]), n: usize) {
         let bytes = std::fs::read(path).unwrap();
         target(&bytes);
         for (nth, mutated) in Mutations::new(&bytes, number as u64).take(n).enumerate() {
-            // A hang or an abort leaves no other trace of the bytes it came from.
-            let what = format!("{name}: mutation {nth} of {}", path.display());
-            let _told = Told(&what);
-            target(&mutated);
-        }
-    }
-}
-
-/// Says what was going on, where a panic ends it.
-struct Told<'w>(&'w str);
-
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.0);
+            let outcome = std::panic::catch_unwind(|| target(&mutated));
+            assert!(outcome.is_ok(), "{name}: mutation {nth} of {}", path.display());
         }
     }
 }
@@ -64,6 +51,17 @@ fn model_files() {
 #[test]
 fn files_of_runs() {
     run("run_files", run_files, 50);
+}
+
+#[test]
+#[should_panic(expected = "filter: mutation ")]
+fn a_target_that_panics_is_found() {
+    let takes_seeds_alone = |bytes: &[u8]| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/filter");
+        let mut seeds = std::fs::read_dir(folder).unwrap();
+        assert!(seeds.any(|seed| std::fs::read(seed.unwrap().path()).unwrap() == bytes));
+    };
+    run("filter", takes_seeds_alone, 5);
 }
 
 #[test]
