@@ -501,7 +501,7 @@ impl Error {
             }
             Self::InData { error, .. } => return error.hint(),
             Self::NoFeatures { .. } => {
-                "features are numbers, booleans, dates and times with more than one value; text is not used".into()
+                "features are numbers, booleans, dates, times and text of a few levels, with more than one value".into()
             }
             Self::BadValue { column, .. } => format!(
                 "repair the value, make it null (nulls are filled), or leave the column out with --exclude {column:?}"

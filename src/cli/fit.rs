@@ -128,6 +128,7 @@ pub(super) fn open(
     options: &FitOptions,
     output: Output,
 ) -> Result<FileSource> {
+    read.check_apart(data)?;
     let source = reading::open(data, read.options(&options.features.id)?, options.threads, output)?;
     options.check(source.n_rows())?;
     check_columns(source.schema(), &options.features)?;

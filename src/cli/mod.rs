@@ -22,6 +22,7 @@ mod gates;
 mod generate;
 mod init;
 mod inspect;
+mod isolate;
 mod levels;
 mod long;
 mod memory;
@@ -61,6 +62,16 @@ pub(crate) fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => refused(&error.into(), output),
     }
+}
+
+/// What a fuzz target gives any bytes to, see `fuzz/`: they are read as a configuration file.
+#[cfg(feature = "fuzzing")]
+#[allow(
+    dead_code,
+    reason = "the program has no use for it; the fuzz target is compiled from the same files"
+)]
+pub(crate) fn fuzz_config(bytes: &[u8]) {
+    config::fuzz(bytes);
 }
 
 /// Tells why there is nothing to run, or the help that was asked for.

@@ -56,6 +56,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         check_output_file(&args.out, overwrite)?;
     }
     let _claim = Claim::new(&args.out)?;
+    args.read.check_apart(&args.data)?;
     let source = reading::open(&args.data, options, plan::threads(&args.compute), output)?;
     model.check_columns(&source)?;
     if !model.splits.is_empty() {

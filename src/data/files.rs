@@ -13,6 +13,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use super::decode::MAX_BATCH_ROWS;
 use super::filter::{Bounds, ComparedValue};
 use super::fingerprint::InputFile;
+use super::guard::guarded_read;
 use super::ids::{keys_and_nulls, repeated_rows};
 use super::limits::available_memory;
 use super::options::{DuplicateIds, NullIds, SourceOptions};
@@ -322,6 +323,26 @@ impl FileSource {
         Ok(self.fingerprints.get_or_init(|| found).clone())
     }
 
+    /// The columns that a scan can be asked for: neither nested nor of a name that stands twice.
+    pub(super) fn readable_columns(&self) -> Vec<usize> {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for field in self.schema.fields() {
+            *counts.entry(field.name()).or_default() += 1;
+        }
+        let is_readable = |column: usize| {
+            let name = self.schema.field(column).name().as_str();
+            let mut parts = self.parts.iter().zip(&self.origins);
+            counts[name] == 1
+                && parts.all(|(part, origins)| match origins[column] {
+                    Origin::Column(place) => part.is_readable(place),
+                    Origin::Value(_) | Origin::Absent => true,
+                })
+        };
+        (0..self.schema.fields().len())
+            .filter(|&column| is_readable(column))
+            .collect()
+    }
+
     /// What the batches of a scan look like.
     ///
     /// # Errors
@@ -508,7 +529,8 @@ enum Message {
 /// Decodes every `threads`-th piece, from the `first`, until one fails or nobody listens.
 fn work(tasks: &[Task<'_>], first: usize, threads: usize, out: &SyncSender<Message>) {
     for task in tasks.iter().skip(first).step_by(threads) {
-        let result = task.run(&mut |batch| out.send(Message::Batch(batch)).is_ok());
+        let path = &task.part.input().path;
+        let result = guarded_read(path, || task.run(&mut |batch| out.send(Message::Batch(batch)).is_ok()));
         let failed = result.is_err();
         let message = match result {
             Ok(()) => Message::Done,

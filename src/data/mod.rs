@@ -1,5 +1,6 @@
 //! Layer 2: where rows come from, as Arrow record batches in a fixed row order.
 
+mod apart;
 mod bounds;
 mod csv;
 mod decode;
@@ -28,6 +29,7 @@ mod stdin;
 mod thrift;
 mod values;
 
+pub use self::apart::check_apart;
 pub use self::file::read_small;
 pub use self::files::{FileSource, RowsKept};
 pub use self::filter::{ComparedValue, Filter};

@@ -15,6 +15,7 @@ mod explain;
 mod generate;
 mod if_changed;
 mod interrupt;
+mod isolate;
 mod lock;
 mod memory;
 mod preparation;
