@@ -11,6 +11,8 @@ mod demo;
 mod errors;
 mod exit_codes;
 mod explain;
+#[cfg(target_os = "linux")]
+mod failing;
 mod generate;
 mod if_changed;
 mod interrupt;
@@ -19,6 +21,7 @@ mod preparation;
 mod reading;
 mod rename;
 mod sandbox;
+mod score_outputs;
 mod small_cells;
 mod sweep;
 mod tree;
