@@ -106,7 +106,7 @@ impl<'t> AssignmentTable<'t> {
         let layout = self.layout(format, provenance)?;
         let mut rows = RowsOut::new(out, &layout)?;
         self.scan(None, &mut |batch| rows.push_batch(batch))?;
-        Ok(rows.finish()?.1)
+        rows.finish()
     }
 
     /// Writes the table in many files of a folder. Memory does not grow with the rows, but with the number of files

@@ -325,12 +325,16 @@ impl RunDir {
         })
     }
 
-    /// Puts a file that was begun on disk.
+    /// Puts a file that was begun, and handed to the system, on disk.
     ///
     /// # Errors
     /// Those of the system.
-    pub fn end(&self, out: OutFile) -> Result<()> {
-        out.sync()
+    pub fn end(&self, name: &str) -> Result<()> {
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .open(self.temporary.path().join(name));
+        let synced = file.and_then(|file| file.sync_all());
+        synced.map_err(Error::io("write", self.path.join(name)))
     }
 
     /// Where the directory will stand.

@@ -54,6 +54,7 @@ pub(super) struct ByFile<'p> {
     dir: &'p RunDir,
     layout: Layout<'p>,
     files: std::vec::IntoIter<(String, usize)>,
+    /// Its name is the last in `written`.
     open: Option<(RowsOut<OutFile>, usize)>,
     written: PartsWritten,
 }
@@ -77,7 +78,10 @@ impl<'p> ByFile<'p> {
                     self.open = Some((rows, left));
                     return Ok(true);
                 }
-                Some((rows, _)) => self.written.n_formulas += end(self.dir, rows)?,
+                Some((rows, _)) => {
+                    let name = self.written.files.last().map_or("", String::as_str);
+                    self.written.n_formulas += end(self.dir, name, rows)?;
+                }
                 None => {}
             }
             let Some((name, n_rows)) = self.files.next() else {
@@ -224,7 +228,7 @@ impl Spread for ByValue<'_> {
         self.take_completed()?;
         let mut written = PartsWritten::default();
         for (name, out) in self.open {
-            written.n_formulas += end(self.dir, out)?;
+            written.n_formulas += end(self.dir, &name, out)?;
             written.files.push(name);
         }
         written.files.sort();
@@ -232,9 +236,9 @@ impl Spread for ByValue<'_> {
     }
 }
 
-fn end(dir: &RunDir, rows: RowsOut<OutFile>) -> Result<u64> {
-    let (out, n_formulas) = rows.finish()?;
-    dir.end(out)?;
+fn end(dir: &RunDir, name: &str, rows: RowsOut<OutFile>) -> Result<u64> {
+    let n_formulas = rows.finish()?;
+    dir.end(name)?;
     Ok(n_formulas)
 }
 

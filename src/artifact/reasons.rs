@@ -82,7 +82,7 @@ pub fn write_reasons(out: &mut OutFile, source: &dyn BatchSource, model: &Model)
         }
         table.push(ids, results(&told))
     })?;
-    table.finish().map(drop)
+    table.finish()
 }
 
 fn results(told: &[Explanation]) -> Vec<ArrayRef> {

@@ -107,11 +107,11 @@ impl<W: Write + Send + Borrow<OutFile>> RowsOut<W> {
         }
     }
 
-    /// The file, and the number of texts that were marked as no formulas.
-    pub(super) fn finish(self) -> Result<(W, u64)> {
+    /// Hands all of the file to the system; the number of texts that were marked as no formulas.
+    pub(super) fn finish(self) -> Result<u64> {
         match self {
-            Self::Parquet(table) => Ok((table.finish()?, 0)),
-            Self::Text(table) => Ok(table.finish()),
+            Self::Parquet(table) => table.finish().map(|()| 0),
+            Self::Text(table) => table.finish(),
         }
     }
 }

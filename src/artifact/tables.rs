@@ -147,7 +147,7 @@ pub fn write_profile(out: &mut OutFile, profile: &Profile, nodes: Option<&[Node]
         }
         table.push(columns, Vec::new())?;
     }
-    table.finish().map(drop)
+    table.finish()
 }
 
 fn as_i64(count: Count) -> Option<i64> {
@@ -207,7 +207,7 @@ pub fn write_sweep(out: &mut OutFile, sweep: &Sweep) -> Result<()> {
     columns.push(Arc::new(BooleanArray::from(chosen)));
     let mut table = Table::new(out, Arc::new(Schema::new(fields)), &[])?;
     table.push(columns, Vec::new())?;
-    table.finish().map(drop)
+    table.finish()
 }
 
 /// Writes all rows of a source as they are; no value of the columns `distinct` is expected to stand twice.
@@ -220,7 +220,7 @@ pub fn write_rows(out: &mut OutFile, source: &dyn BatchSource, distinct: &[&str]
     source.scan(&columns, &mut |_, batch| {
         table.push(batch.columns().to_vec(), Vec::new())
     })?;
-    table.finish().map(drop)
+    table.finish()
 }
 
 /// The column of paths.
@@ -382,10 +382,10 @@ impl<W: io::Write + Send + Borrow<OutFile>> Table<W> {
         Ok(())
     }
 
-    /// The file, complete but for what the system has not written yet.
-    pub(super) fn finish(mut self) -> Result<W> {
+    pub(super) fn finish(mut self) -> Result<()> {
         self.let_go()?;
-        self.writer.into_inner().map_err(write_error(&self.path))
+        self.writer.finish().map_err(write_error(&self.path))?;
+        Ok(())
     }
 
     fn error(&self, error: ArrowError) -> Error {

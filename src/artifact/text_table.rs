@@ -99,9 +99,14 @@ impl<W: Write + Borrow<OutFile>> TextTable<W> {
         self.flush()
     }
 
-    /// The file, and the number of texts that were marked as no formulas.
-    pub(super) fn finish(self) -> (W, u64) {
-        (self.out, self.n_formulas)
+    /// Hands all of the file to the system; the number of texts that were marked as no formulas.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(super) fn finish(mut self) -> Result<u64> {
+        let flushed = self.out.flush();
+        flushed.map_err(|error| self.out.borrow().error(error))?;
+        Ok(self.n_formulas)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -283,7 +288,7 @@ mod tests {
         let n_formulas = write_atomic(&path, false, |out| {
             let mut table = TextTable::new(out, format, &batches[0].schema())?;
             batches.iter().try_for_each(|batch| table.push_batch(batch))?;
-            Ok(table.finish().1)
+            table.finish()
         });
         (fs::read_to_string(path).unwrap(), n_formulas.unwrap())
     }
