@@ -431,7 +431,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } | Self::Internal(_) => ErrorKind::Internal,
+            Self::Io { .. } | Self::FileChanged { .. } | Self::Internal(_) => ErrorKind::Internal,
             Self::DeviceNotFound { .. }
             | Self::DeviceLimit { .. }
             | Self::DeviceLost { .. }
@@ -489,6 +489,7 @@ impl Error {
             Self::ColumnUnusable { role: "the weight", .. } => {
                 "--weight takes a column of numbers, none below 0 and one at least above".into()
             }
+            Self::ColumnUnusable { role, .. } if *role == BY_COLUMN => "take segment, or a column of few values".into(),
             Self::ColumnUnusable { .. } => "leave it out of the columns named".into(),
             Self::ColumnRetyped { column, .. } => {
                 format!("cast {column:?} back to the model's type, or fit a new model")
@@ -596,6 +597,9 @@ impl Error {
 /// Why files with other columns do not belong together.
 pub(crate) const IS_MISSING: &str = "is missing";
 pub(crate) const NOT_IN_FIRST: &str = "is not in the first file";
+
+/// What a column is used as that tells the files of an output apart.
+pub(crate) const BY_COLUMN: &str = "the column to partition by";
 
 /// Why a file that is none is refused.
 pub(crate) const NOT_REGULAR: &str = "is not a regular file";

@@ -4,7 +4,7 @@ mod changed;
 mod rename;
 mod sweep;
 
-pub use changed::{Difference, Reading, difference_of_run, difference_of_score, difference_of_sweep};
+pub use changed::{Difference, Reading, Scoring, difference_of_run, difference_of_score, difference_of_sweep};
 pub use rename::rename;
 pub use sweep::write_sweep;
 

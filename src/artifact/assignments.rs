@@ -9,11 +9,13 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use rayon::prelude::*;
 
-use super::tables::{BATCH_ROWS, Table, check_fields, id_fields, path_field, plain_fields};
-use super::{OutFile, Provenance};
+use super::partition::{ByFile, ByValue, PartitionBy, PartsWritten, Spread, check_column};
+use super::rows_out::{Layout, RowsOut, TableFormat};
+use super::tables::{BATCH_ROWS, check_fields, id_fields, path_field, plain_fields};
+use super::{OutFile, Provenance, RunDir};
 use crate::backend::NO_CLUSTER;
 use crate::data::BatchSource;
-use crate::error::{Error, Result};
+use crate::error::{BY_COLUMN, Error, Result};
 use crate::nested::Paths;
 use crate::segments::{Assignment, Confidence};
 
@@ -92,10 +94,112 @@ impl<'t> AssignmentTable<'t> {
     /// Those of [`check_id_columns`], [`check_carried_columns`] and [`check_path_column`]; those of reading and of
     /// writing.
     pub fn write(&self, out: &mut OutFile, provenance: &Provenance) -> Result<()> {
-        let schema = self.schema()?;
-        let mut table = Table::with_key_values(out, schema, &self.distinct(), provenance.key_values()?)?;
-        self.scan(&mut |batch| table.push_batch(batch))?;
-        table.finish()
+        self.write_as(TableFormat::Parquet, out, provenance).map(drop)
+    }
+
+    /// The same in any format; where it comes from is only told by Parquet. Returns the number of texts that would be
+    /// formulas in a spreadsheet, and that CSV has with a `'` before them.
+    ///
+    /// # Errors
+    /// Those of [`AssignmentTable::write`].
+    pub fn write_as(&self, format: TableFormat, out: &mut OutFile, provenance: &Provenance) -> Result<u64> {
+        let layout = self.layout(format, provenance)?;
+        let mut rows = RowsOut::new(out, &layout)?;
+        self.scan(None, &mut |batch| rows.push_batch(batch))?;
+        rows.finish()
+    }
+
+    /// Writes the table in many files of a folder. Memory does not grow with the rows, but with the number of files
+    /// that are made at once: [`super::MAX_PARTITIONS`] at most.
+    ///
+    /// The column by which rows are spread is not in the files: the names of their folders tell it.
+    ///
+    /// # Errors
+    /// Those of [`AssignmentTable::write`] and [`AssignmentTable::check_partition`]; [`Error::InvalidParam`] for a column
+    /// of more values.
+    pub fn write_parts(
+        &self,
+        format: TableFormat,
+        dir: &RunDir,
+        by: &PartitionBy,
+        provenance: &Provenance,
+    ) -> Result<PartsWritten> {
+        let mut layout = self.layout(format, provenance)?;
+        let mut also = None;
+        let mut parts: Box<dyn Spread + '_> = match by {
+            PartitionBy::Files(files) => Box::new(ByFile::new(dir, layout, files)),
+            PartitionBy::Column(column) => {
+                also = self.column_to_read(column)?;
+                if let Some(also) = also {
+                    let field = plain_fields(self.source.schema(), &[also]);
+                    let fields: Vec<FieldRef> = layout.schema.fields().iter().cloned().chain(field).collect();
+                    layout.schema = Arc::new(Schema::new(fields));
+                }
+                let names = layout.schema.fields().iter().map(|field| field.name());
+                let place = names.enumerate().filter(|(_, name)| *name == column).last();
+                let place = place
+                    .ok_or_else(|| Error::Internal("the column to partition by is lost".into()))?
+                    .0;
+                Box::new(ByValue::new(dir, layout, place, column))
+            }
+        };
+        self.scan(also, &mut |batch| parts.push(batch))?;
+        parts.finish()
+    }
+
+    /// Refuses a column that rows cannot be spread by.
+    ///
+    /// # Errors
+    /// [`Error::ColumnNotFound`], [`Error::ColumnAmbiguous`]; [`Error::ColumnUnusable`] for ids, floats and nested
+    /// columns.
+    pub fn check_partition(
+        source: &dyn BatchSource,
+        id_columns: &[usize],
+        has_paths: bool,
+        column: &str,
+    ) -> Result<()> {
+        let own = result_fields().into_iter().chain(has_paths.then(path_field));
+        if let Some(field) = own.into_iter().find(|field| field.name() == column) {
+            return check_column(&field);
+        }
+        let schema = source.schema();
+        let mut places = (0..schema.fields().len()).filter(|&place| schema.field(place).name() == column);
+        let place = places.next().ok_or_else(|| Error::ColumnNotFound {
+            column: column.to_owned(),
+            available: { schema.fields().iter().map(|field| field.name().clone()) }
+                .chain(["segment".to_owned()])
+                .collect(),
+        })?;
+        if places.next().is_some() {
+            let column = column.to_owned();
+            return Err(Error::ColumnAmbiguous { column });
+        }
+        if id_columns.contains(&place) {
+            return Err(Error::ColumnUnusable {
+                column: column.to_owned(),
+                role: BY_COLUMN,
+                reason: "it is an id, of which each would be a folder".into(),
+            });
+        }
+        check_column(schema.field(place))
+    }
+
+    /// The column of the data that has to be read for a partition; none where the table has it itself.
+    fn column_to_read(&self, column: &str) -> Result<Option<usize>> {
+        Self::check_partition(self.source, self.id_columns, self.paths.is_some(), column)?;
+        let is_own = self.schema()?.fields().iter().any(|field| field.name() == column);
+        let place = self.source.schema().index_of(column).ok();
+        Ok(place.filter(|_| !is_own))
+    }
+
+    fn layout(&self, format: TableFormat, provenance: &Provenance) -> Result<Layout<'_>> {
+        Ok(Layout {
+            format,
+            schema: self.schema()?,
+            distinct: self.distinct(),
+            key_values: provenance.key_values()?,
+            batch_rows: BATCH_ROWS,
+        })
     }
 
     /// The columns.
@@ -125,9 +229,14 @@ impl<'t> AssignmentTable<'t> {
         distinct
     }
 
-    /// Hands the rows on in batches, in their order.
-    fn scan(&self, take: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        let schema = self.schema()?;
+    /// Hands the rows on in batches, in their order; with one more column of the data, it stands last.
+    fn scan(&self, also: Option<usize>, take: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        let mut fields: Vec<FieldRef> = self.schema()?.fields().to_vec();
+        fields.extend(
+            also.into_iter()
+                .flat_map(|also| plain_fields(self.source.schema(), &[also])),
+        );
+        let schema = Arc::new(Schema::new(fields));
         let names: Vec<String> = { self.paths.iter() }
             .flat_map(|paths| paths.leaves.iter().map(ToString::to_string))
             .collect();
@@ -139,10 +248,18 @@ impl<'t> AssignmentTable<'t> {
             if self.id_columns.is_empty() {
                 columns.insert(0, numbers(first_row, end));
             }
+            let last = also.and_then(|_| columns.pop());
             columns.extend(self.results(&names, first_row, end - first_row));
+            columns.extend(last);
             take(batch_of(&schema, columns)?)
         };
-        let copied: Vec<usize> = self.id_columns.iter().chain(self.carried).copied().collect();
+        let copied: Vec<usize> = self
+            .id_columns
+            .iter()
+            .chain(self.carried)
+            .copied()
+            .chain(also)
+            .collect();
         let mut n_taken = 0;
         if copied.is_empty() {
             for first_row in (0..n_rows).step_by(BATCH_ROWS) {

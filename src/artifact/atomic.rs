@@ -1,9 +1,11 @@
 //! Outputs that appear whole or not at all: temporary name in the target folder, fsync, rename, fsync the folder.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -13,8 +15,32 @@ use crate::error::{Error, Result};
 /// A file being written, which knows the name it will have.
 #[derive(Debug)]
 pub struct OutFile {
-    file: BufWriter<File>,
+    file: BufWriter<Target>,
     path: PathBuf,
+}
+
+/// Where the bytes of a file go.
+#[derive(Debug)]
+enum Target {
+    Open(File),
+    /// Opened for every piece: there may be more of them than a process may hold open.
+    Reopened(PathBuf),
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Open(file) => file.write(bytes),
+            Self::Reopened(path) => fs::OpenOptions::new().append(true).open(path)?.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Open(file) => file.flush(),
+            Self::Reopened(_) => Ok(()),
+        }
+    }
 }
 
 impl OutFile {
@@ -31,7 +57,10 @@ impl OutFile {
 
     /// Everything written so far on disk, not only in the system's cache.
     fn sync(mut self) -> Result<()> {
-        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        let synced = self.file.flush().and_then(|()| match self.file.get_ref() {
+            Target::Open(file) => file.sync_all(),
+            Target::Reopened(path) => fs::OpenOptions::new().append(true).open(path)?.sync_all(),
+        });
         synced.map_err(Error::io("write", &self.path))
     }
 }
@@ -81,6 +110,15 @@ pub fn check_output_parts(path: &Path, overwrite: bool) -> Result<()> {
     check_output_folder(path, overwrite, Content::Parts)
 }
 
+/// [`check_output_dir`] for a folder of scored rows in many files.
+///
+/// # Errors
+/// As [`check_output_file`]; with `overwrite`, [`Error::OutputForeign`] where anything but an empty folder or the files
+/// that scoring wrote there stands there.
+pub fn check_output_scored(path: &Path, overwrite: bool) -> Result<()> {
+    check_output_folder(path, overwrite, Content::Scored)
+}
+
 /// [`check_output_dir`] for the directory of a sweep.
 ///
 /// # Errors
@@ -110,6 +148,8 @@ enum Content {
     Parts,
     /// The files in [`names::ALL_OF_SWEEP`], [`names::SWEEP`] among them.
     Sweep,
+    /// Files in folders, as the record in [`names::SCORE`] lists them.
+    Scored,
 }
 
 impl Content {
@@ -118,6 +158,7 @@ impl Content {
             Self::Run => names::ALL.iter().any(|ours| name == *ours),
             Self::Parts => name.to_str().is_some_and(names::is_part),
             Self::Sweep => names::ALL_OF_SWEEP.iter().any(|ours| name == *ours),
+            Self::Scored => name == names::SCORE || name == UNFINISHED,
         }
     }
 
@@ -127,6 +168,7 @@ impl Content {
             Self::Run => Some(names::RUN),
             Self::Parts => None,
             Self::Sweep => Some(names::SWEEP),
+            Self::Scored => Some(names::SCORE),
         }
     }
 }
@@ -148,7 +190,7 @@ pub fn write_atomic<T>(path: &Path, overwrite: bool, write: impl FnOnce(&mut Out
     // So that nobody takes it for what a killed run left; where the system locks nothing, nobody looks.
     let _ = file.try_lock();
     let mut out = OutFile {
-        file: BufWriter::new(file),
+        file: BufWriter::new(Target::Open(file)),
         path: path.to_owned(),
     };
     let value = write(&mut out)?;
@@ -161,7 +203,25 @@ pub fn write_atomic<T>(path: &Path, overwrite: bool, write: impl FnOnce(&mut Out
             _ => Error::io("write", path)(e.error),
         })?;
     }
-    sync_folder(&folder)?;
+    let synced = sync_folder(&folder);
+    if synced.is_err() && !overwrite {
+        // It may not last, so it is not there. One that replaced another stays: the other is gone.
+        let _ = fs::remove_file(path);
+    }
+    synced.map(|()| value)
+}
+
+/// Writes to what is open already and has no name to be put in place of, such as a pipe; `shown` is what errors call it.
+///
+/// # Errors
+/// Those of `write` and of the system.
+pub fn write_stream<T>(file: File, shown: &Path, write: impl FnOnce(&mut OutFile) -> Result<T>) -> Result<T> {
+    let mut out = OutFile {
+        file: BufWriter::new(Target::Open(file)),
+        path: shown.to_owned(),
+    };
+    let value = write(&mut out)?;
+    out.flush().map_err(Error::io("write", shown))?;
     Ok(value)
 }
 
@@ -175,6 +235,8 @@ pub struct RunDir {
     overwrite: bool,
     content: Content,
     temporary: TempDir,
+    /// Folders below it.
+    folders: Mutex<BTreeSet<PathBuf>>,
     /// Held while the directory is made: what a killed run left is locked by nobody.
     _lock: Option<File>,
 }
@@ -217,8 +279,62 @@ impl RunDir {
             overwrite,
             content,
             temporary,
+            folders: Mutex::default(),
             _lock: lock,
         })
+    }
+
+    /// Begins the folder `path` of scored rows, see [`RunDir::begin`].
+    ///
+    /// # Errors
+    /// Those of [`check_output_scored`].
+    pub fn create_scored(path: &Path, overwrite: bool) -> Result<Self> {
+        let dir = Self::create_with(path, overwrite, Content::Scored)?;
+        // What a killed run leaves is known by it.
+        let mark = dir.temporary.path().join(UNFINISHED);
+        File::create_new(mark).map_err(Error::io("create", path))?;
+        Ok(dir)
+    }
+
+    /// Begins one of many files, by its relative name with `/` between folders. It is on disk, and known to be of the
+    /// folder, once it was given to [`RunDir::end`].
+    ///
+    /// # Errors
+    /// Those of the system.
+    ///
+    /// # Panics
+    /// If the name leads out of the folder, or this is no folder of scored rows.
+    pub fn begin(&self, name: &str) -> Result<OutFile> {
+        let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+        assert!(
+            self.content == Content::Scored && Path::new(name).components().all(is_plain),
+            "{name} is no file of such a folder"
+        );
+        let (path, temporary) = (self.path.join(name), self.temporary.path().join(name));
+        let below = temporary.ancestors().skip(1);
+        let below = below.take_while(|folder| *folder != self.temporary.path());
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        folders.extend(below.map(Path::to_owned));
+        drop(folders);
+        let folder = temporary.parent().unwrap_or(self.temporary.path());
+        fs::create_dir_all(folder).map_err(Error::io("create", &path))?;
+        File::create_new(&temporary).map_err(Error::io("create", &path))?;
+        Ok(OutFile {
+            file: BufWriter::new(Target::Reopened(temporary)),
+            path,
+        })
+    }
+
+    /// Puts a file that was begun, and handed to the system, on disk.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn end(&self, name: &str) -> Result<()> {
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .open(self.temporary.path().join(name));
+        let synced = file.and_then(|file| file.sync_all());
+        synced.map_err(Error::io("write", self.path.join(name)))
     }
 
     /// Where the directory will stand.
@@ -242,7 +358,7 @@ impl RunDir {
         let path = self.path.join(name);
         let file = File::create_new(self.temporary.path().join(name)).map_err(Error::io("create", &path))?;
         let mut out = OutFile {
-            file: BufWriter::new(file),
+            file: BufWriter::new(Target::Open(file)),
             path,
         };
         let value = write(&mut out)?;
@@ -274,7 +390,13 @@ impl RunDir {
     ///
     /// # Errors
     /// Those of [`check_output_dir`], checked again, and of the system. What stood there before still does then.
-    pub fn commit(self) -> Result<()> {
+    pub fn commit(mut self) -> Result<()> {
+        if self.content == Content::Scored {
+            let mark = self.temporary.path().join(UNFINISHED);
+            fs::remove_file(mark).map_err(Error::io("create", &self.path))?;
+        }
+        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        folders.iter().try_for_each(|folder| sync_folder(folder))?;
         sync_folder(self.temporary.path())?;
         let old = match kind_of(&self.path)? {
             None => None,
@@ -291,12 +413,25 @@ impl RunDir {
             });
         }
         // It has its name now; there is nothing left to clean up under the old one.
-        let _ = self.temporary.keep();
-        sync_folder(&self.folder)?;
+        self.temporary.disable_cleanup(true);
+        if let Err(error) = sync_folder(&self.folder) {
+            self.take_back(old);
+            return Err(error);
+        }
         if let Some(old) = old {
             remove_run(old, self.content);
         }
         Ok(())
+    }
+
+    /// Undoes the last renaming, where it may not last.
+    fn take_back(&self, old: Option<TempDir>) {
+        if fs::rename(&self.path, self.temporary.path()).is_ok() {
+            let _ = fs::remove_dir_all(self.temporary.path());
+            if let Some(old) = old {
+                put_back(old, &self.path);
+            }
+        }
     }
 
     /// Moves what stands at the target into a hidden folder beside it, if it may be replaced.
@@ -313,6 +448,8 @@ impl RunDir {
     }
 }
 
+/// What tells that a folder of scored rows is not finished.
+const UNFINISHED: &str = "_kohort.unfinished";
 /// Name of the earlier run inside the folder it is kept aside in.
 const OLD_RUN: &str = "run";
 
@@ -332,6 +469,17 @@ fn remove_run(aside: TempDir, content: Content) {
 
 /// Removes a run directory, file by file by our own names: anything else keeps its folder alive.
 fn remove_ours(dir: &Path, content: Content) -> io::Result<()> {
+    if content == Content::Scored {
+        let listed = Listed::of(dir).map_err(io::Error::other)?;
+        for file in listed.files {
+            let _ = fs::remove_file(dir.join(file));
+        }
+        // The deepest come last.
+        for folder in listed.folders.iter().rev() {
+            let _ = fs::remove_dir(dir.join(folder));
+        }
+        return fs::remove_dir(dir);
+    }
     for file in ours(dir, content) {
         // What cannot be removed makes the next line fail.
         let _ = fs::remove_file(file);
@@ -357,7 +505,10 @@ fn remove_left(folder: &Path, name: &OsStr, content: Content) {
             && entry.file_type().is_ok_and(|kind| kind.is_dir())
             && ours(&left, content).iter().any(|file| file.is_file());
         if is_ours && let Some(_lock) = locked(&left) {
-            let _ = remove_ours(&left, content);
+            let _ = match content {
+                Content::Scored if left.join(UNFINISHED).is_file() => fs::remove_dir_all(&left),
+                _ => remove_ours(&left, content),
+            };
         }
     }
 }
@@ -373,6 +524,9 @@ fn check_replaceable(dir: &Path, shown: &Path, content: Content) -> Result<()> {
     let kind = kind_of(dir)?.ok_or_else(|| Error::NotFound { path: shown.to_owned() })?;
     if !kind.is_dir() {
         return Err(foreign(shown, "it is not a folder"));
+    }
+    if content == Content::Scored {
+        return check_scored(dir, shown);
     }
     let (mut n_entries, mut has_record) = (0, false);
     for entry in fs::read_dir(dir).map_err(Error::io("read", shown))? {
@@ -393,6 +547,75 @@ fn check_replaceable(dir: &Path, shown: &Path, content: Content) -> Result<()> {
         return Err(foreign(shown, &format!("it holds files but no {record}")));
     }
     Ok(())
+}
+
+/// Refuses to replace anything but an empty folder or one that holds what its record lists alone.
+fn check_scored(dir: &Path, shown: &Path) -> Result<()> {
+    let listed = Listed::of(dir).map_err(Error::io("read", shown))?;
+    if listed.files.is_empty() && listed.folders.is_empty() && listed.foreign.is_none() {
+        return Ok(());
+    }
+    if !listed.has_record {
+        return Err(foreign(shown, &format!("it holds files but no {}", names::SCORE)));
+    }
+    match listed.foreign {
+        None => Ok(()),
+        Some(name) => Err(foreign(
+            shown,
+            &format!("it holds {name:?}, which scoring did not write"),
+        )),
+    }
+}
+
+/// What is in a folder of scored rows.
+#[derive(Default)]
+struct Listed {
+    /// Relative names of the files that its record lists, and of the record.
+    files: Vec<String>,
+    /// All folders below it, each before what is in it.
+    folders: Vec<PathBuf>,
+    /// The first thing that its record does not list.
+    foreign: Option<String>,
+    has_record: bool,
+}
+
+impl Listed {
+    fn of(dir: &Path) -> io::Result<Self> {
+        let record = super::ScoreRecord::of_folder(dir).map_err(io::Error::other)?;
+        let mut listed = Self {
+            has_record: record.is_some(),
+            ..Self::default()
+        };
+        let known: BTreeSet<String> = record.into_iter().flat_map(|record| record.files).collect();
+        listed.walk(dir, Path::new(""), &known)?;
+        Ok(listed)
+    }
+
+    fn walk(&mut self, dir: &Path, below: &Path, known: &BTreeSet<String>) -> io::Result<()> {
+        for entry in fs::read_dir(dir.join(below))? {
+            let entry = entry?;
+            let relative = below.join(entry.file_name());
+            let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
+            let name = parts.join("/");
+            let kind = entry.file_type()?;
+            let leads_to = |known: &BTreeSet<String>| {
+                let folder = format!("{name}/");
+                known
+                    .range(folder.clone()..)
+                    .next()
+                    .is_some_and(|next| next.starts_with(&folder))
+            };
+            if kind.is_dir() && leads_to(known) {
+                self.folders.push(relative.clone());
+                self.walk(dir, &relative, known)?;
+            } else if kind.is_file() && (known.contains(&name) || (name == names::SCORE && self.has_record)) {
+                self.files.push(name);
+            } else {
+                self.foreign.get_or_insert(name);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Folder and last part of an output path.

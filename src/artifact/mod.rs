@@ -8,25 +8,31 @@ mod claim;
 pub(crate) mod json;
 mod levels_record;
 pub mod model_file;
+mod partition;
 mod profile_record;
 mod reasons;
+mod rows_out;
 mod run_record;
 mod score_record;
 mod source_record;
 mod sweep_record;
 mod tables;
+mod text_table;
 mod typical_ids;
 
 pub use accounts::{AccountsOptions, AccountsOut, Written, write_accounts};
 pub use assignments::{AssignmentTable, check_carried_columns, check_id_columns, check_path_column};
 pub use atomic::{
-    OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_sweep, write_atomic,
+    OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_scored, check_output_sweep,
+    write_atomic, write_stream,
 };
 pub use checkpoint::Checkpoint;
 pub use claim::Claim;
 pub use levels_record::{LevelsRecord, PartRecord, SplitRecord, Visited};
+pub use partition::{MAX_PARTITIONS, PartitionBy, PartsWritten};
 pub use profile_record::{Boundary, Neighbour, ProfileRecord};
 pub use reasons::{check_reasons, write_reasons};
+pub use rows_out::TableFormat;
 pub use run_record::{
     ConfigRecord, DeviceRecord, InitRecord, InputRecord, OptionsRecord, RunRecord, SeedingRecord, SegmentRecord,
     StageRecord, TimeRecord,
@@ -62,6 +68,9 @@ pub mod names {
     pub const SWEEP_TABLE: &str = "sweep.parquet";
     /// Everything that the directory of a sweep may hold.
     pub const ALL_OF_SWEEP: [&str; 2] = [SWEEP, SWEEP_TABLE];
+
+    /// The record of a folder of scored rows: data is never read from names that begin so.
+    pub const SCORE: &str = "_kohort.json";
 
     /// File number `n` of a table in several files: `part-00000.parquet` and so on.
     #[must_use]

@@ -6,7 +6,7 @@ use std::path::Path;
 use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
-use super::SourceRecord;
+use super::{OutFile, SourceRecord, TableFormat, json, names};
 use crate::data::{InputFile, key_value};
 use crate::error::{Error, Result};
 
@@ -39,6 +39,15 @@ pub struct ScoreRecord {
     /// How they became a table, where they were not read as they are.
     #[serde(default, skip_serializing_if = "SourceRecord::is_plain")]
     pub source: SourceRecord,
+    /// The format that they were written in.
+    #[serde(default)]
+    pub table: TableFormat,
+    /// `file`, or the column that tells the rows of one file from those of another; none where there is one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_by: Option<String>,
+    /// The files of a folder, relative to it, sorted, with `/` between folders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 impl ScoreRecord {
@@ -53,7 +62,37 @@ impl ScoreRecord {
             labels_hash,
             inputs,
             source,
+            table: TableFormat::default(),
+            partition_by: None,
+            files: Vec::new(),
         }
+    }
+
+    /// Writes the record of a folder.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn write(&self, out: &mut OutFile) -> Result<()> {
+        json::write(out, self)
+    }
+
+    /// The record of a folder of scored rows; none where it has none that this program reads.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn of_folder(folder: &Path) -> Result<Option<Self>> {
+        match json::read(&folder.join(names::SCORE), FORMAT, VERSION) {
+            Ok(record) => Ok(Some(record)),
+            Err(error @ Error::Io { .. }) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The first file that the record names and that is not in the folder.
+    #[must_use]
+    pub fn missing_in(&self, folder: &Path) -> Option<&str> {
+        let is_missing = |name: &&String| !folder.join(name).is_file();
+        self.files.iter().find(is_missing).map(String::as_str)
     }
 
     /// The record in a Parquet file; none in a file of another program or version, or in what is no Parquet file.

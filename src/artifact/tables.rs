@@ -1,5 +1,6 @@
 //! The tables of a run as Parquet, streamed, with bytes that depend on their content alone.
 
+use std::borrow::Borrow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -249,9 +250,9 @@ pub(super) fn plain_fields(schema: &Schema, columns: &[usize]) -> Vec<FieldRef> 
 
 /// A Parquet file being written in batches of one size, whatever comes in: its bytes do not show how the input was cut.
 /// The columns are encoded side by side.
-pub(super) struct Table<'a> {
+pub(super) struct Table<W: io::Write + Send> {
     path: PathBuf,
-    writer: SerializedFileWriter<&'a mut OutFile>,
+    writer: SerializedFileWriter<W>,
     factory: ArrowRowGroupWriterFactory,
     schema: SchemaRef,
     coalescer: BatchCoalescer,
@@ -261,20 +262,20 @@ pub(super) struct Table<'a> {
     n_groups: usize,
 }
 
-impl<'a> Table<'a> {
+impl<W: io::Write + Send + Borrow<OutFile>> Table<W> {
     /// A table in which no value of the columns `distinct` is expected to stand twice.
-    pub(super) fn new(out: &'a mut OutFile, schema: SchemaRef, distinct: &[&str]) -> Result<Self> {
+    pub(super) fn new(out: W, schema: SchemaRef, distinct: &[&str]) -> Result<Self> {
         Self::with_key_values(out, schema, distinct, Vec::new())
     }
 
     /// The same, with what the file says about itself.
     pub(super) fn with_key_values(
-        out: &'a mut OutFile,
+        out: W,
         schema: SchemaRef,
         distinct: &[&str],
         key_values: Vec<KeyValue>,
     ) -> Result<Self> {
-        let path = out.path().to_owned();
+        let path = out.borrow().path().to_owned();
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_created_by(concat!("kohort ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -295,6 +296,28 @@ impl<'a> Table<'a> {
             group_rows: 0,
             n_groups: 0,
         })
+    }
+
+    /// The same, which encodes so many rows at once.
+    pub(super) fn in_batches_of(mut self, n_rows: usize) -> Self {
+        self.coalescer = BatchCoalescer::new(self.schema.clone(), n_rows);
+        self
+    }
+
+    /// Bytes that the row group being made takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.group.iter().map(ArrowColumnWriter::memory_size).sum()
+    }
+
+    /// Ends the row group being made.
+    pub(super) fn let_go(&mut self) -> Result<()> {
+        let flushed = self.coalescer.finish_buffered_batch();
+        flushed.map_err(|error| self.error(error))?;
+        self.write_completed()?;
+        match self.group_rows > 0 {
+            true => self.end_group().map_err(write_error(&self.path)),
+            false => Ok(()),
+        }
     }
 
     /// Adds rows given as the first columns and the rest.
@@ -360,13 +383,8 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn finish(mut self) -> Result<()> {
-        let flushed = self.coalescer.finish_buffered_batch();
-        flushed.map_err(|error| self.error(error))?;
-        self.write_completed()?;
-        if self.group_rows > 0 {
-            self.end_group().map_err(write_error(&self.path))?;
-        }
-        self.writer.close().map_err(write_error(&self.path))?;
+        self.let_go()?;
+        self.writer.finish().map_err(write_error(&self.path))?;
         Ok(())
     }
 

@@ -440,8 +440,16 @@ pub(crate) struct InspectArgs {
     pub(crate) talk: TalkArgs,
 }
 
+const SCORE_EXAMPLE: &str = "Examples:
+  kohort score segments new_customers.parquet --out scored.parquet
+  kohort score segments customers/ --out scored --partition-by file
+  kohort score segments new_customers.csv -o - | head
+
+In CSV, texts that a spreadsheet would take for formulas (they begin with =, +, - or @, and are no numbers) get a ' before \
+them, and a warning tells how many; Parquet and JSON lines have them as they are.";
+
 #[derive(Debug, Args)]
-#[command(after_help = "Example: kohort score segments new_customers.parquet --out scored.parquet")]
+#[command(after_help = SCORE_EXAMPLE)]
 pub(crate) struct ScoreArgs {
     /// A run directory, or its model.json
     #[arg(value_name = "MODEL")]
@@ -451,11 +459,21 @@ pub(crate) struct ScoreArgs {
     #[arg(required = true, value_name = "DATA")]
     pub(crate) data: Vec<String>,
 
-    /// Write the assignments to this Parquet file
-    #[arg(long, value_name = "FILE")]
+    /// Write the assignments to this file, or with --partition-by to this folder; - is stdout
+    #[arg(short, long, value_name = "PATH")]
     pub(crate) out: PathBuf,
 
-    /// Replace the file if it is there already
+    /// Parquet, CSV with a header, or one JSON object per line [default: what the name of the file says (.csv, .jsonl),
+    /// else parquet; csv on stdout]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<FormatArg>,
+
+    /// Write a folder: file makes one file of each file of DATA, under the same name; segment, or any column, makes one of
+    /// each value, in folders such as segment=3 (Hive's), at most 1000
+    #[arg(long, value_name = "file|COLUMN")]
+    pub(crate) partition_by: Option<String>,
+
+    /// Replace the file, or the folder that an earlier scoring wrote, if it is there already
     #[arg(long)]
     pub(crate) overwrite: bool,
 
@@ -1031,6 +1049,13 @@ pub(crate) enum OutliersArg {
     Flag,
     /// They get no segment as well: not in assignments.parquet, nor in any figure of one
     Unassign,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatArg {
+    Parquet,
+    Csv,
+    Jsonl,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

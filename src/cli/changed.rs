@@ -9,8 +9,7 @@ use kohort::artifact::{RunRecord, ScoreRecord, SweepRecord, names};
 use kohort::data::{SourceOptions, expand};
 use kohort::error::escape;
 use kohort::fit::FitOptions;
-use kohort::model::Model;
-use kohort::run::{Difference, Reading, difference_of_run, difference_of_score, difference_of_sweep};
+use kohort::run::{Difference, Reading, Scoring, difference_of_run, difference_of_score, difference_of_sweep};
 use kohort::select::SweepOptions;
 use kohort::{Error, Result};
 
@@ -47,10 +46,11 @@ impl Standing<'_> {
     }
 
     /// The same of scoring, with the record of the table that is there.
-    pub(super) fn of_score(&self, record: &ScoreRecord, model: &Model, model_hash: &str) -> Result<Option<ExitCode>> {
-        self.held_against(None, |now| {
-            difference_of_score(record, now, model_hash, &model.id_columns)
-        })
+    pub(super) fn of_score(&self, record: &ScoreRecord, scoring: &Scoring<'_>) -> Result<Option<ExitCode>> {
+        let missing = record
+            .missing_in(self.out)
+            .map(|name| Difference::Incomplete(name.to_owned()));
+        self.held_against(missing, |now| difference_of_score(record, now, scoring))
     }
 
     fn of_folder<R>(
@@ -70,7 +70,7 @@ impl Standing<'_> {
             Ok(record) => record,
         };
         let missing = files.iter().find(|name| !self.out.join(name).is_file());
-        let missing = missing.map(|name| Difference::Incomplete(name));
+        let missing = missing.map(|name| Difference::Incomplete((*name).to_owned()));
         self.held_against(missing, |now| difference(&record, now))
     }
 
@@ -107,13 +107,19 @@ impl Standing<'_> {
 
     /// The files that DATA names.
     fn data_as_files(&self) -> Result<Vec<std::path::PathBuf>> {
-        if self.data.iter().any(|data| data == "-") {
-            return Err(Error::InvalidParam {
-                param: "--if-changed",
-                value: "with - for stdin".into(),
-                reason: "what a pipe gives is only known once it is read; name files".into(),
-            });
-        }
+        refuse_stdin(self.data)?;
         expand(self.data)
     }
+}
+
+/// Refuses data of which nothing is known before it is read.
+pub(super) fn refuse_stdin(data: &[String]) -> Result<()> {
+    if data.iter().any(|data| data == "-") {
+        return Err(Error::InvalidParam {
+            param: "--if-changed",
+            value: "with - for stdin".into(),
+            reason: "what a pipe gives is only known once it is read; name files".into(),
+        });
+    }
+    Ok(())
 }

@@ -32,6 +32,7 @@ mod progress;
 mod reading;
 mod rename;
 mod score;
+mod score_target;
 mod sweep;
 mod tree;
 mod typical;

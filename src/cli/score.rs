@@ -7,10 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use kohort::Result;
-use kohort::artifact::{
-    AssignmentTable, Claim, Provenance, ScoreRecord, SourceRecord, check_output_file, check_path_column, model_file,
-    write_atomic,
-};
+use kohort::artifact::{AssignmentTable, Claim, ScoreRecord, SourceRecord, check_path_column, model_file};
 use kohort::cells::{Count, MinCell};
 use kohort::data::BatchSource;
 use kohort::fit::Observed;
@@ -18,28 +15,29 @@ use kohort::kmeans::{Event, Observer};
 use kohort::model::{Model, Scored};
 use kohort::nested::{Paths, SegmentPath};
 use kohort::report::{rows, share};
+use kohort::run::Scoring;
 
 use super::args::ScoreArgs;
 use super::changed::Standing;
 use super::output::{Align, Output, Table, plural, rows_in_words, seconds, stdout_width};
 use super::plan::{self, Device};
-use super::progress::{Progress, check_interrupt};
+use super::progress::Progress;
 use super::reading;
+use super::score_target::Target;
 
 pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let started = Instant::now();
-    plan::check_folder(&args.out)?;
-    let earlier = args
-        .if_changed
-        .then(|| ScoreRecord::of_file(&args.out))
-        .transpose()?
-        .flatten();
+    let target = Target::new(args)?;
+    if !target.is_stdout() {
+        plan::check_folder(&args.out)?;
+    }
+    let earlier = args.if_changed.then(|| target.earlier()).transpose()?.flatten();
     // What is not known to be ours is only replaced where that is asked for.
     let overwrite = args.overwrite || earlier.is_some();
     if earlier.is_none() {
-        check_output_file(&args.out, overwrite)?;
+        target.check(overwrite)?;
     }
-    plan::check_not_input(&args.out, &args.data)?;
+    let mut files = target.names()?;
     let model = model_file::load(&args.model)?;
     let model_hash = model_file::hash(&model)?;
     let options = args.read.options_for(&model)?;
@@ -50,21 +48,30 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
             source: &options,
             output,
         };
-        if let Some(code) = standing.of_score(earlier, &model, &model_hash)? {
+        files.iter_mut().for_each(|files| files.sort());
+        let scoring = Scoring {
+            model_hash: &model_hash,
+            ids: &model.id_columns,
+            table: target.format,
+            partition_by: target.partition_by(),
+            files,
+        };
+        if let Some(code) = standing.of_score(earlier, &scoring)? {
             return Ok(code);
         }
-        check_output_file(&args.out, overwrite)?;
+        target.check(overwrite)?;
     }
-    let _claim = Claim::new(&args.out)?;
+    let _claim = (!target.is_stdout()).then(|| Claim::new(&args.out)).transpose()?;
     args.read.check_apart(&args.data)?;
     let source = reading::open(&args.data, options, plan::threads(&args.compute), output)?;
     model.check_columns(&source)?;
+    let ids: Vec<usize> = { model.id_columns.iter() }
+        .filter_map(|id| source.schema().index_of(id).ok())
+        .collect();
     if !model.splits.is_empty() {
-        let ids: Vec<usize> = { model.id_columns.iter() }
-            .filter_map(|id| source.schema().index_of(id).ok())
-            .collect();
         check_path_column(source.schema(), &ids)?;
     }
+    target.check_column(&source, &ids, !model.splits.is_empty())?;
     args.gates
         .check(&source, &model.preparation.distinct_columns_in(source.schema())?)?;
     let shape = [source.n_rows(), model.centroids.n_features(), model.n_segments()];
@@ -84,7 +91,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     let scored = scored?;
     let n_values = source.n_rows() as u64 * model.centroids.n_features() as u64;
     args.clip_gate.check(scored.n_clipped, n_values)?;
-    let warnings = warnings(&scored);
+    let mut warnings = warnings(&scored);
     warnings.iter().for_each(|warning| output.warning(warning));
     progress.event(Event::Stage("write"));
     let record = ScoreRecord::new(
@@ -98,12 +105,21 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         paths: scored.paths.as_ref(),
         ..AssignmentTable::new(&observed, &scored.assignment, &model.confidence)
     };
-    let written = write_atomic(&args.out, overwrite, |out| {
-        table.write(out, &Provenance::of_score(record))?;
-        check_interrupt()
-    });
+    let written = target.write(&table, &source, record, overwrite);
     progress.clear();
-    written?;
+    let (n_files, n_formulas) = written?;
+    if n_formulas > 0 {
+        warnings.push(format!(
+            "{} in the CSV would be formulas in a spreadsheet, and got a ' before them; Parquet and JSON lines have them \
+             as they are",
+            plural(n_formulas, "text")
+        ));
+        warnings
+            .iter()
+            .rev()
+            .take(1)
+            .for_each(|warning| output.warning(warning));
+    }
     let elapsed_s = started.elapsed().as_secs_f64();
     let min_cell = MinCell::new(args.privacy.min_cell);
     let counts = model.confidence.counts(&scored.assignment, model.n_segments());
@@ -118,13 +134,21 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
     }
     let told = told_sizes(&sizes, source.n_rows() as u64, min_cell);
     let segments = Segment::all(source.n_rows() as u64, &told[..sizes.len()], &model);
-    output.data(&count_table(&segments).render(stdout_width()))?;
+    // Where stdout holds the rows, the tables are talk.
+    let tell = |text: &str| match target.is_stdout() {
+        true => {
+            output.note(text.trim_end());
+            Ok(())
+        }
+        false => output.data(text),
+    };
+    tell(&count_table(&segments).render(stdout_width()))?;
     let leaves = scored
         .paths
         .as_ref()
         .map(|paths| leaves(&model, paths, &told, min_cell));
     if let Some(leaves) = &leaves {
-        output.data(&format!("\n{}", leaf_table(leaves).render(stdout_width())))?;
+        tell(&format!("\n{}", leaf_table(leaves).render(stdout_width())))?;
     }
     let n_boundary = model
         .confidence
@@ -146,15 +170,23 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
             }
         ));
     }
-    let out = kohort::error::escape(&args.out.to_string_lossy());
+    let out = match target.is_stdout() {
+        true => "standard output".into(),
+        false => kohort::error::escape(&args.out.to_string_lossy()),
+    };
     let n_rows = source.n_rows() as u64;
     output.note(&format!(
-        "{} in {}, written to {out}",
+        "{} in {}, written to {out}{}",
         plural(n_rows, "row"),
-        seconds(elapsed_s)
+        seconds(elapsed_s),
+        match target.partition_by() {
+            Some(_) => format!(" in {}", plural(n_files as u64, "file")),
+            None => String::new(),
+        }
     ));
     output.object(&json!({
         "out": args.out.to_string_lossy(),
+        "n_files": n_files,
         "labels_hash": scored.labels_hash,
         "n_rows": n_rows,
         "n_clipped": scored.n_clipped,

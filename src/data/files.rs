@@ -144,6 +144,17 @@ impl FileSource {
         Some(filter.recorded(&self.value_counts, is_private))
     }
 
+    /// Rows of each file that are kept.
+    #[must_use]
+    pub fn rows_of_files(&self) -> Vec<usize> {
+        let ends = self.starts.windows(2).map(|pair| (pair[0], pair[1] - pair[0]));
+        let kept = |(start, n_rows)| match &self.selection {
+            Some(selection) => selection.slice(start, n_rows).count_set_bits(),
+            None => n_rows,
+        };
+        ends.map(kept).collect()
+    }
+
     /// What was left out of the files.
     #[must_use]
     pub fn kept(&self) -> RowsKept {

@@ -30,7 +30,7 @@ pub(crate) struct Partition {
 /// # Errors
 /// [`crate::Error::SchemaMismatch`] where some files have a column, and others do not.
 pub(crate) fn partitions(paths: &[&Path], only: Option<&[String]>) -> Result<Vec<Partition>> {
-    let pairs: Vec<Vec<(String, String)>> = paths.iter().map(|path| pairs(path)).collect();
+    let pairs: Vec<Vec<(String, Option<String>)>> = paths.iter().map(|path| pairs(path)).collect();
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in pairs.iter().flatten() {
         let is_wanted = only.is_none_or(|only| only.contains(name));
@@ -47,20 +47,24 @@ pub(crate) fn partitions(paths: &[&Path], only: Option<&[String]>) -> Result<Vec
                 let problem = format!("is in the paths of other files ({name}=...), but not in this one's");
                 mismatch(path, name, problem)
             })?;
-            values.push((value.1 != NO_VALUE).then_some(value.1.as_str()));
+            values.push(value.1.as_deref());
         }
         Ok(typed(name, &values))
     };
     names.into_iter().map(partition).collect()
 }
 
-/// Names and values of the folders in a path.
-fn pairs(path: &Path) -> Vec<(String, String)> {
+/// Names and values of the folders in a path; a text that reads as what stands for no value is written `%5F_HIVE...`.
+fn pairs(path: &Path) -> Vec<(String, Option<String>)> {
     let folders = path.parent().map(PathBuf::from).unwrap_or_default();
     let pair = |component: Component<'_>| {
         let text = component.as_os_str().to_str()?;
         let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty())?;
-        Some((decoded(name)?, decoded(value)?))
+        let value = match value {
+            NO_VALUE => None,
+            value => Some(decoded(value)?),
+        };
+        Some((decoded(name)?, value))
     };
     folders.components().filter_map(pair).collect()
 }

@@ -39,7 +39,7 @@ pub use self::key_value::key_value;
 pub(crate) use self::limits::available_memory;
 pub use self::memory::MemorySource;
 pub use self::options::{AbsentColumns, DuplicateIds, NullIds, SourceOptions, name_of, type_of};
-pub use self::source::expand;
+pub use self::source::{expand, relative_names};
 pub(crate) use self::values::is_time;
 
 use std::path::PathBuf;

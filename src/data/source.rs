@@ -32,6 +32,41 @@ pub fn expand(inputs: &[String]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// For each file that [`expand`] gives, its place below the folder that was named, or before which the glob begins: a
+/// relative name with `/` between folders; for a file that was named itself, its name, and `stdin` for stdin.
+///
+/// # Errors
+/// Those of [`expand`]; [`Error::FileRefused`] for a name that is no text.
+pub fn relative_names(inputs: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for input in inputs {
+        let mut files = Vec::new();
+        expand_one(input, &mut files)?;
+        let path = Path::new(input);
+        let base = match path.symlink_metadata() {
+            Ok(_) if path.is_dir() => path.to_owned(),
+            Ok(_) => PathBuf::new(),
+            Err(_) => path
+                .components()
+                .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
+                .collect(),
+        };
+        for file in files {
+            let below = match base.as_os_str().is_empty() && path.symlink_metadata().is_ok() {
+                true => file.file_name().map(Path::new),
+                false => file.strip_prefix(&base).ok(),
+            };
+            let below = below.or_else(|| file.file_name().map(Path::new)).unwrap_or(&file);
+            let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
+            let name = parts
+                .ok_or_else(|| refused(&file, "has a name that is no text"))?
+                .join("/");
+            names.push(if name == STDIN { "stdin".into() } else { name });
+        }
+    }
+    Ok(names)
+}
+
 fn expand_one(input: &str, files: &mut Vec<PathBuf>) -> Result<()> {
     let path = Path::new(input);
     if input == STDIN {
@@ -201,6 +236,24 @@ mod tests {
         assert_eq!(expand(&[text(&literal)]).unwrap(), std::slice::from_ref(&literal));
         let files = expand(&[text(&folder.path().join("*x*.parquet"))]).unwrap();
         assert_eq!(files, [folder.path().join("x1.parquet"), literal]);
+    }
+
+    #[test]
+    fn names_are_relative_to_what_was_named() {
+        let folder = folder_with(&["a/x.parquet", "a/year=2026/y.parquet", "b/x.parquet"]);
+        let at = |name: &str| text(&folder.path().join(name));
+        let names = |inputs: &[String]| {
+            assert_eq!(relative_names(inputs).unwrap().len(), expand(inputs).unwrap().len());
+            relative_names(inputs).unwrap()
+        };
+        assert_eq!(names(&[at("a")]), ["x.parquet", "year=2026/y.parquet"]);
+        assert_eq!(
+            names(&[at("b/x.parquet"), at("a/")]),
+            ["x.parquet", "x.parquet", "year=2026/y.parquet"]
+        );
+        assert_eq!(names(&[at("*/*.parquet")]), ["a/x.parquet", "b/x.parquet"]);
+        assert_eq!(names(&[at("a/*")]), ["x.parquet", "year=2026/y.parquet"]);
+        assert_eq!(names(&["-".into()]), ["stdin"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::options_with;
 use crate::artifact::{
-    InitRecord, InputRecord, OptionsRecord, RunRecord, ScoreRecord, Selection, SourceRecord, SweepRecord,
+    InitRecord, InputRecord, OptionsRecord, RunRecord, ScoreRecord, Selection, SourceRecord, SweepRecord, TableFormat,
 };
 use crate::data::{InputFile, SourceOptions, is_of_bytes};
 use crate::error::{Result, escape};
@@ -37,7 +37,7 @@ pub enum Difference {
     /// A file has other bytes, or its path gives other columns.
     File(PathBuf),
     /// A file of the output is not there.
-    Incomplete(&'static str),
+    Incomplete(String),
 }
 
 impl fmt::Display for Difference {
@@ -49,7 +49,7 @@ impl fmt::Display for Difference {
             Self::Model => f.write_str("it was made with another model"),
             Self::NumberOfFiles(then, now) => write!(f, "it was made of {then} files, now there are {now}"),
             Self::File(path) => write!(f, "{} is not what it was made of", escape(&path.to_string_lossy())),
-            Self::Incomplete(name) => write!(f, "{name} is missing in it"),
+            Self::Incomplete(name) => write!(f, "{} is missing in it", escape(name)),
         }
     }
 }
@@ -104,24 +104,47 @@ pub fn difference_of_sweep(
     then.difference(now, settings)
 }
 
-/// How scoring now, with the model of this hash (see [`crate::artifact::model_file::hash`]) and these id columns, would
-/// differ from a recorded one, as [`difference_of_run`].
+/// What scoring is asked to do now.
+#[derive(Debug, Clone)]
+pub struct Scoring<'s> {
+    /// The model, see [`crate::artifact::model_file::hash`].
+    pub model_hash: &'s str,
+    /// Its id columns.
+    pub ids: &'s [String],
+    /// The format of the output.
+    pub table: TableFormat,
+    /// As [`ScoreRecord::partition_by`].
+    pub partition_by: Option<&'s str>,
+    /// The names of the files of the output, sorted, where they are known beforehand.
+    pub files: Option<Vec<String>>,
+}
+
+/// How scoring now would differ from a recorded one, as [`difference_of_run`].
 ///
 /// # Errors
 /// As [`difference_of_run`].
 pub fn difference_of_score(
     record: &ScoreRecord,
     now: &Reading<'_>,
-    model_hash: &str,
-    ids: &[String],
+    scoring: &Scoring<'_>,
 ) -> Result<Option<Difference>> {
     let then = Then {
         version: &record.kohort_version,
         source: &record.source,
-        ids,
+        ids: scoring.ids,
         files: record.inputs.iter().map(File::from).collect(),
     };
-    then.difference(now, || (record.model_hash != model_hash).then_some(Difference::Model))
+    then.difference(now, || {
+        if record.model_hash != scoring.model_hash {
+            return Some(Difference::Model);
+        }
+        let is_same_spread = record.partition_by.as_deref() == scoring.partition_by
+            && scoring.files.as_ref().is_none_or(|files| *files == record.files);
+        first_different(&[
+            ("--format", record.table == scoring.table),
+            ("--partition-by", is_same_spread),
+        ])
+    })
 }
 
 /// What is known of a file that was read.

@@ -158,6 +158,14 @@ fn no_output_holds_a_canary() {
         0,
     );
     everything += &said(&sandbox, "verify deeper", 0);
+    let score = "score run people.parquet --device cpu -v --out";
+    everything += &said(&sandbox, &format!("{score} scored.parquet --if-changed"), 99);
+    everything += &said(&sandbox, &format!("{score} scored.csv"), 0);
+    everything += &said(&sandbox, &format!("{score} scored --partition-by segment"), 0);
+    everything += &as_text(&sandbox.path("scored/_kohort.json"), |_| true);
+    everything += &as_text(&sandbox.path("scored/segment=1/part-0.parquet"), |name| {
+        name != "customer"
+    });
     let own = |name: &str| !matches!(name, "customer" | "branch");
     for run in ["run", "levels", "deeper"] {
         for name in [
@@ -176,6 +184,12 @@ fn no_output_holds_a_canary() {
     everything += &as_text(&sandbox.path("paths.parquet"), own);
     everything += &as_text(&sandbox.path("reasons.parquet"), own);
     everything += &as_text(&sandbox.path("typical.parquet"), own);
+    let scored = as_text(&sandbox.path("scored.csv"), |_| true);
+    assert_eq!(
+        found_in(&scored),
+        BTreeSet::from(["7390184"]),
+        "the ids alone, where they belong"
+    );
     assert_eq!(found_in(&everything), BTreeSet::new());
     assert!(
         everything.contains("plan 2") && everything.contains("is personal data"),
@@ -221,6 +235,14 @@ fn no_error_holds_a_canary() {
         ("fit people.parquet -k 3 --id customer --outcome line", 2),
         ("fit people.parquet -k 3 --id customer --missing plan=median", 2),
         ("fit people.parquet -k 3 --weight login", 2),
+        (
+            "score run people.parquet --device cpu --out parts --partition-by customer",
+            2,
+        ),
+        (
+            "score run people.parquet --device cpu --out parts --partition-by logn",
+            2,
+        ),
     ] {
         everything += &said(&sandbox, args, code);
     }

@@ -12,6 +12,8 @@ mod demo;
 mod errors;
 mod exit_codes;
 mod explain;
+#[cfg(target_os = "linux")]
+mod failing;
 mod generate;
 mod if_changed;
 mod interrupt;
@@ -22,6 +24,7 @@ mod preparation;
 mod reading;
 mod rename;
 mod sandbox;
+mod score_outputs;
 mod small_cells;
 mod sweep;
 mod tree;
