@@ -220,7 +220,7 @@ fn parse_metadata(path: &Path, footer: &[u8], with_statistics: bool) -> Result<P
     };
     let options = ParquetMetaDataOptions::new()
         .with_column_stats_policy(statistics)
-        .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_encoding_stats_as_mask(true)
         .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
     guarded(|| ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options)))
         .map_err(|problem| refused(path, format!("the footer cannot be read: {problem}")))

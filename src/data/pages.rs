@@ -248,11 +248,17 @@ impl GuardedPages {
             }
             Encoding::DELTA_BYTE_ARRAY => strings = delta::written_out(bytes, most).map_err(fail)?,
             Encoding::BYTE_STREAM_SPLIT => self.check_split(strings, most)?,
-            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
+            encoding if is_dictionary(encoding) => {
                 let values = most.min(self.limits.batch_rows as u64);
-                strings = self.longest.saturating_mul(values);
+                // A column that stays dictionary-encoded in memory repeats no entry.
+                strings = if self.keeps_dictionary { 0 } else { self.longest.saturating_mul(values) };
             }
             _ => {}
+        }
+        if self.keeps_dictionary && !is_dictionary(encoding) {
+            // A batch with a plain page in it is written out, what it has of the dictionary as well.
+            let entries = self.longest.saturating_mul(self.limits.batch_rows as u64);
+            strings = strings.saturating_add(entries);
         }
         Ok(if self.physical == Type::BYTE_ARRAY { strings } else { 0 })
     }
@@ -281,9 +287,7 @@ impl GuardedPages {
 
     fn check_dictionary(&mut self, buf: &[u8], num_values: u32) -> Result<()> {
         if self.physical == Type::BYTE_ARRAY {
-            let longest = longest(buf, num_values)?;
-            // A column that stays dictionary-encoded in memory repeats no entry.
-            self.longest = if self.keeps_dictionary { 0 } else { longest };
+            self.longest = longest(buf, num_values)?;
             return Ok(());
         }
         let width = self
@@ -315,6 +319,10 @@ impl GuardedPages {
         }
         Ok(())
     }
+}
+
+fn is_dictionary(encoding: Encoding) -> bool {
+    matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY)
 }
 
 /// Longest entry of a dictionary of strings, whose entries have to lie inside it.

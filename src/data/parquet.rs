@@ -37,6 +37,16 @@ impl ParquetPart {
             leaves: admitted.leaves,
         })
     }
+
+    fn task<'t>(&'t self, group: usize, columns: &'t [usize], page_bytes: u64, keyed: bool) -> Task<'t> {
+        Task {
+            part: self,
+            group,
+            columns,
+            page_bytes,
+            keyed,
+        }
+    }
 }
 
 impl Part for ParquetPart {
@@ -72,14 +82,16 @@ impl Part for ParquetPart {
         )
     }
 
+    fn has_columns_apart(&self) -> bool {
+        true
+    }
+
+    fn read_keyed(&self, piece: usize, columns: &[usize], room: u64, take: &mut Take<'_>) -> Result<()> {
+        self.task(piece, columns, room, true).run(take)
+    }
+
     fn read(&self, piece: usize, columns: &[usize], room: u64, take: &mut Take<'_>) -> Result<()> {
-        let task = Task {
-            part: self,
-            group: piece,
-            columns,
-            page_bytes: room,
-        };
-        task.run(take)
+        self.task(piece, columns, room, false).run(take)
     }
 }
 

@@ -32,6 +32,19 @@ pub(crate) trait Part: Send + Sync {
         None
     }
 
+    /// Whether some columns of a piece can be decoded without the work of decoding the others.
+    fn has_columns_apart(&self) -> bool {
+        false
+    }
+
+    /// [`Part::read`], which may hand on the texts of a column of plain texts in a dictionary.
+    ///
+    /// # Errors
+    /// Those of [`Part::read`].
+    fn read_keyed(&self, piece: usize, columns: &[usize], room: u64, take: &mut Take<'_>) -> Result<()> {
+        self.read(piece, columns, room, take)
+    }
+
     /// Decodes columns of a piece, in batches, until `take` gives `false`. `room` is the memory that one decoder may
     /// take for a page, or a batch's strings. Exactly [`Part::n_rows`] rows are handed on, or an error comes back.
     ///

@@ -28,6 +28,16 @@ pub(crate) enum Origin {
     Absent,
 }
 
+impl Origin {
+    /// The column of the file, where there is one.
+    pub(crate) fn place(&self) -> Option<usize> {
+        match self {
+            Self::Column(place) => Some(*place),
+            Self::Value(_) | Self::Absent => None,
+        }
+    }
+}
+
 /// The columns of a table, and per file where its values for them come from.
 pub(crate) struct Matched {
     pub(crate) schema: SchemaRef,

@@ -1,5 +1,7 @@
 //! What all rows say of each column that may become a feature: exact sums and counts, in one pass.
 
+use std::sync::{Mutex, PoisonError};
+
 use arrow::array::Array;
 use arrow::datatypes::DataType;
 use rayon::prelude::*;
@@ -8,9 +10,9 @@ use super::choices::Choice;
 use super::columns::{FeatureColumn, Part};
 use super::cycles::Cycle;
 use super::decode::{BadCell, Instant, TypeClass, ValueKind, decode_pieces, each_integer, instants, plain_type};
-use super::kept::Kept;
-use super::levels::LevelCounts;
-use super::{all_or_first_bad, room_for, scan};
+use super::kept::{Keeper, Kept};
+use super::levels::{LevelCounter, LevelCounts};
+use super::{all_or_first_bad, locked, n_workers, room_for, scan, scan_slabs};
 use crate::data::BatchSource;
 use crate::error::Result;
 use crate::num::shape::Shape;
@@ -34,6 +36,7 @@ pub(super) enum Values {
 }
 
 /// The values of a column of numbers.
+#[derive(Clone)]
 pub(super) struct Numbers {
     class: TypeClass,
     pub(super) kind: ValueKind,
@@ -51,18 +54,54 @@ pub(super) struct Numbers {
     integers: Option<(i128, i128)>,
 }
 
-impl Candidate {
+/// What one thread has seen of a column.
+enum Tally {
+    Numbers(Box<Numbers>),
+    Texts(LevelCounter),
+}
+
+impl Tally {
+    /// Of no rows of a candidate, of which nothing is known yet.
+    fn of(candidate: &Candidate) -> Self {
+        match &candidate.values {
+            Values::Numbers(numbers) => Self::Numbers(numbers.clone()),
+            Values::Texts(_) => Self::Texts(LevelCounter::default()),
+        }
+    }
+
     /// Adds the values of a batch; gives those of numbers as `f32` where that can be had, see [`Numbers::add`].
-    fn add(&mut self, array: &dyn Array, keep: bool) -> std::result::Result<Option<Vec<f32>>, BadCell> {
-        match &mut self.values {
-            Values::Numbers(numbers) => numbers.add(array, keep, !self.named),
-            Values::Texts(counts) => {
-                counts.add(array);
+    fn add(
+        &mut self,
+        array: &dyn Array,
+        keep: bool,
+        may_number: bool,
+    ) -> std::result::Result<Option<Vec<f32>>, BadCell> {
+        match self {
+            Self::Numbers(numbers) => numbers.add(array, keep, may_number),
+            Self::Texts(counter) => {
+                counter.add(array);
                 Ok(None)
             }
         }
     }
 
+    fn merge(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Numbers(numbers), Self::Numbers(others)) => numbers.merge(&others),
+            (Self::Texts(counter), Self::Texts(others)) => counter.merge(others),
+            _ => unreachable!("two tallies of one column"),
+        }
+    }
+
+    fn values(self) -> Values {
+        match self {
+            Self::Numbers(numbers) => Values::Numbers(numbers),
+            Self::Texts(counter) => Values::Texts(counter.counted()),
+        }
+    }
+}
+
+impl Candidate {
     /// Rows without a value.
     pub(super) fn n_missing(&self) -> u64 {
         match &self.values {
@@ -118,6 +157,24 @@ impl Numbers {
             });
         }
         Ok(narrow)
+    }
+
+    /// Adds what `other` has seen of the same column.
+    fn merge(&mut self, other: &Self) {
+        self.n_missing += other.n_missing;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.moments.merge(&other.moments);
+        if let (Some(shape), Some(other)) = (&mut self.shape, &other.shape) {
+            shape.merge(other);
+        }
+        for ((_, counts), (_, others)) in self.cycles.iter_mut().zip(&other.cycles) {
+            counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
+        }
+        if let Some((low, high)) = other.integers {
+            let (min, max) = self.integers.unwrap_or((low, high));
+            self.integers = Some((min.min(low), max.max(high)));
+        }
     }
 
     /// Why this column cannot be a feature, if it cannot.
@@ -239,18 +296,35 @@ pub(super) fn measured(
     {
         kept.make_room(source.n_rows(), &columns);
     }
-    scan(source, &columns, |first_row, batch| {
-        let keeps = kept.keeps();
-        let added = candidates
-            .par_iter_mut()
-            .zip(batch.columns())
-            .enumerate()
-            .map(|(at, (one, array))| one.add(array, keeps.get(at) == Some(&true)))
-            .collect();
-        let narrow = all_or_first_bad(source, first_row, &names, added)?;
-        kept.put(first_row, batch.num_rows(), &narrow);
-        Ok(())
+    let mut merged: Vec<Tally> = candidates.iter().map(Tally::of).collect();
+    // A tally per thread: what is added up does not depend on who added what.
+    let tallies: Vec<Mutex<Vec<Tally>>> = { 0..n_workers() }
+        .map(|_| Mutex::new(candidates.iter().map(Tally::of).collect()))
+        .collect();
+    let keeper = kept.keeper();
+    scan_slabs(source, &columns, &|slab| {
+        let mut tallies = locked(&tallies[slab.worker]);
+        let mut added = Vec::with_capacity(slab.arrays.len());
+        for (at, array) in (slab.first_column..).zip(slab.arrays) {
+            let keeps = keeper.as_ref().is_some_and(|keeper| keeper.keeps(at));
+            let result = tallies[at].add(array, keeps, !candidates[at].named);
+            if let (Ok(values), Some(keeper)) = (&result, &keeper) {
+                keeper.put(at, slab.first_row, values.as_deref());
+            }
+            added.push(result.map(drop));
+        }
+        let names = &names[slab.first_column..][..slab.arrays.len()];
+        all_or_first_bad(source, slab.first_row, names, added).map(drop)
     })?;
+    let lost = keeper.map(Keeper::lost);
+    kept.forget(lost);
+    for tally in tallies {
+        let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        { merged.iter_mut().zip(tally) }.for_each(|(all, one)| all.merge(one));
+    }
+    for (candidate, all) in candidates.iter_mut().zip(merged) {
+        candidate.values = all.values();
+    }
     Ok(candidates)
 }
 
@@ -269,16 +343,18 @@ fn newest(source: &dyn BatchSource, parts: &[Part]) -> Result<Vec<Instant>> {
     if columns.is_empty() {
         return Ok(newest);
     }
-    let mut found = vec![None; columns.len()];
-    scan(source, &columns, |_, batch| {
-        found.par_iter_mut().zip(batch.columns()).for_each(|(newest, array)| {
-            *newest = (*newest).max(instants(array).into_iter().flatten().max());
-        });
+    let found: Vec<Mutex<Option<Instant>>> = columns.iter().map(|_| Mutex::new(None)).collect();
+    scan_slabs(source, &columns, &|slab| {
+        for (found, array) in found[slab.first_column..].iter().zip(slab.arrays) {
+            let newest = instants(array).into_iter().flatten().max();
+            let mut found = locked(found);
+            *found = (*found).max(newest);
+        }
         Ok(())
     })?;
     for (column, found) in columns.iter().zip(&found) {
         let newest = &mut newest[column.index()];
-        *newest = found.unwrap_or(*newest);
+        *newest = locked(found).unwrap_or(*newest);
     }
     Ok(newest)
 }

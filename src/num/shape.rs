@@ -36,6 +36,16 @@ impl Shape {
         }
     }
 
+    /// Adds the values of `other`.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (own, other) in self.pages.iter_mut().zip(&other.pages) {
+            if let Some(other) = other {
+                let own = own.get_or_insert_with(|| Box::new([0; PAGE]));
+                own.iter_mut().zip(&**other).for_each(|(own, other)| *own += other);
+            }
+        }
+    }
+
     /// Representative values with their counts, rising.
     fn bins(&self) -> Vec<(f64, u64)> {
         let mut bins = Vec::new();
