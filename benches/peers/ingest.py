@@ -54,22 +54,24 @@ def case(args, name):
     return {"name": name, "data": str(peers.cases(args)[0]["data"]), "features": "f[0-9]*"}
 
 
-# The readers: each gives a float32 matrix, rows x columns; texts as the numbers of their levels, NaN where no value is
+# The readers: each gives a float32 matrix, rows x columns, row-major unless `order` says otherwise; texts as the numbers
+# of their levels, NaN where no value is
 
 
-def with_polars(path, names):
+def with_polars(path, names, job):
     import polars as pl
     import polars.selectors as cs
 
     def read():
         table = pl.read_parquet(path, columns=names)
         numbers = cs.string().cast(pl.Categorical).to_physical().cast(pl.Float32)
-        return table.select(numbers, (~cs.string()).cast(pl.Float32)).to_numpy()
+        order = {"C": "c", "F": "fortran"}[job["order"]]
+        return table.select(numbers, (~cs.string()).cast(pl.Float32)).to_numpy(order=order)
 
     return read
 
 
-def with_pyarrow(path, names):
+def with_pyarrow(path, names, job):
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -80,7 +82,7 @@ def with_pyarrow(path, names):
 
     def read():
         table = pq.read_table(path, columns=names, read_dictionary=texts).unify_dictionaries()
-        x = np.empty((table.num_rows, len(names)), dtype=np.float32, order="F")
+        x = np.empty((table.num_rows, len(names)), dtype=np.float32, order=job["order"])
         for j, column in enumerate(table.columns):
             first = 0
             for chunk in column.chunks:
@@ -93,11 +95,11 @@ def with_pyarrow(path, names):
     return read
 
 
-def with_duckdb(path, names, threads):
+def with_duckdb(path, names, job):
     import duckdb
     import numpy as np
 
-    connection = duckdb.connect(config={"threads": threads})
+    connection = duckdb.connect(config={"threads": job["threads"]})
     rows = f"from '{path}'"
     kinds = {name: kind for name, kind, *_ in connection.sql(f"describe select * {rows}").fetchall()}
     texts = [name for name in names if kinds[name] == "VARCHAR"]
@@ -110,7 +112,7 @@ def with_duckdb(path, names, threads):
             levels = f"select distinct {name} {rows} where {name} is not null"
             connection.sql(f"create type levels_{name} as enum ({levels})")
         found = connection.sql(f"select {', '.join(column.values())} {rows}").fetchnumpy()
-        x = np.empty((len(found[names[0]]), len(names)), dtype=np.float32, order="F")
+        x = np.empty((len(found[names[0]]), len(names)), dtype=np.float32, order=job["order"])
         for j, name in enumerate(names):
             values = found[name]
             x[:, j] = values
@@ -121,16 +123,7 @@ def with_duckdb(path, names, threads):
     return read
 
 
-def without_threads(make):
-    """Those that take the number of threads from the environment."""
-    return lambda path, names, threads: make(path, names)
-
-
-MAKERS = {
-    "polars": without_threads(with_polars),
-    "pyarrow": without_threads(with_pyarrow),
-    "duckdb": with_duckdb,
-}
+MAKERS = {"polars": with_polars, "pyarrow": with_pyarrow, "duckdb": with_duckdb}
 
 
 # One process of one reader
@@ -141,7 +134,7 @@ def worker(job):
     import numpy as np
 
     names = peers.feature_columns(job["data"], job["features"])
-    read = MAKERS[job["reader"]](job["data"], names, job["threads"])
+    read = MAKERS[job["reader"]](job["data"], names, job)
     seconds = []
     for _ in range(job["reads"]):
         started = time.perf_counter()
@@ -163,10 +156,14 @@ def run_reader(reader, job, threads):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def run_kohort(args, job):
-    """Seconds of `ingest` (files to prepared rows, everything learned on the way) and of `decode` (batches, thrown away)."""
+def run_kohort(args, job, scale):
+    """Seconds of `ingest` (files to prepared rows, everything learned on the way) and of `decode` (batches, thrown away).
+
+    Without a scale the prepared rows are the numbers themselves, as the readers give them; with one, means, deviations and
+    logarithms are on the clock as well.
+    """
     command = ["bench", job["data"], "--features", job["features"], "-k", "2", "--iters", "1", "--no-ceilings",
-               "--device", "cpu", "--threads", str(args.threads), "--rounds", str(args.reads)]  # fmt: skip
+               "--device", "cpu", "--threads", str(args.threads), "--rounds", str(args.reads), "--scale", scale]  # fmt: skip
     report, _, _ = peers.kohort(args, *command)
     found = report["cases"][0]
     stages = {stage["stage"]: stage for stage in found["stages"]}
@@ -180,12 +177,14 @@ def compare(args, job):
     names = peers.feature_columns(job["data"], job["features"])
     table = pq.ParquetFile(job["data"])
     gigabytes = table.metadata.num_rows * len(names) * 4 / 1e9
-    job = {**job, "reads": args.reads}
+    job = {**job, "reads": args.reads, "order": args.order}
     seconds, missing = {}, None
     for turn in range(args.rounds):
-        ours, found = run_kohort(args, job)
-        for stage in ("ingest", "decode", "learn", "prepare"):
-            seconds.setdefault(stage, []).append(ours[stage])
+        ours, found = run_kohort(args, job, "none")
+        seconds.setdefault("ingest", []).append(ours["ingest"])
+        scaled, _ = run_kohort(args, job, "zscore")
+        seconds.setdefault("ingest, scaled", []).append(scaled["ingest"])
+        seconds.setdefault("decode", []).append(min(ours["decode"], scaled["decode"]))
         for reader in args.readers:
             theirs = run_reader(reader, job, args.threads)
             seconds.setdefault(reader, []).append(theirs["seconds"])
@@ -204,11 +203,11 @@ def compare(args, job):
 def show(found, args):
     print(f"\n{found['name']}: {found['n_rows']:,} rows, {found['n_columns']} columns, {found['n_features']} features, "
           f"{args.threads} threads")  # fmt: skip
-    print(f"{'':<18}{'min s':>9}{'median s':>10}{'GB/s':>8}{'ratio':>8}")
+    print(f"{'':<24}{'min s':>9}{'median s':>10}{'GB/s':>8}{'ratio':>8}")
     for row in found["rows"]:
         name = row["name"] if row["name"] in READERS else f"kohort {row['name']}"
         median = statistics.median(row["seconds"])
-        print(f"{name:<18}{min(row['seconds']):9.3f}{median:10.3f}{found['gigabytes'] / median:8.2f}{row['ratio']:8.2f}")
+        print(f"{name:<24}{min(row['seconds']):9.3f}{median:10.3f}{found['gigabytes'] / median:8.2f}{row['ratio']:8.2f}")
 
 
 def arguments():
@@ -217,6 +216,7 @@ def arguments():
     parser.add_argument("--readers", default=",".join(READERS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--reads", type=int, default=2, help="reads per process, the best counts")
+    parser.add_argument("--order", choices=["C", "F"], default="C", help="of the readers' matrix: by rows or by columns [C]")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kohort", default=str(peers.ROOT / "target/release/kohort"), help="the program")

@@ -13,7 +13,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMeta
 use super::file::FileBytes;
 use super::gate::{check_decodable, column_name, corrupt};
 use super::guard::{guarded, short};
-use super::pages::{GuardedPages, Limits, OneChunk};
+use super::pages::{BYTES_IN_LIST, GuardedPages, Limits, OneChunk};
 use super::parquet::ParquetPart;
 use super::part::Take;
 use crate::error::{Error, Result};
@@ -186,6 +186,11 @@ impl Task<'_> {
 
     /// Bytes that a value of a column takes in memory, about.
     fn value_width(&self, source: &FileBytes, column: usize, chunk: &ColumnChunkMetaData) -> Result<u64, Stop> {
+        let in_list = chunk.column_descr().max_rep_level() > 0;
+        if in_list {
+            let per_row = (chunk.num_values() as u64).div_ceil(self.n_rows().max(1) as u64);
+            return Ok(per_row.saturating_mul(BYTES_IN_LIST));
+        }
         Ok(match chunk.column_type() {
             Type::BOOLEAN => 1,
             Type::INT32 | Type::FLOAT => 4,
@@ -209,8 +214,9 @@ impl Task<'_> {
     fn keeps_dictionary(&self, column: usize) -> bool {
         match self.part.fields[column].data_type() {
             DataType::Dictionary(..) => true,
-            DataType::Utf8 | DataType::LargeUtf8 if self.keyed => { self.leaf(column) }
-                .is_some_and(|leaf| is_all_dictionary(self.metadata().column(leaf))),
+            DataType::Utf8 | DataType::LargeUtf8 if self.keyed => {
+                { self.leaf(column) }.is_some_and(|leaf| is_all_dictionary(self.metadata().column(leaf)))
+            }
             _ => false,
         }
     }

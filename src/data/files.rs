@@ -268,7 +268,11 @@ impl FileSource {
     fn column_shares<'c>(&self, columns: &'c [usize], threads: usize) -> Result<Vec<(usize, &'c [usize], SchemaRef)>> {
         let n_pieces: usize = self.parts.iter().map(|part| part.n_pieces()).sum();
         let apart = self.parts.iter().all(|part| part.has_columns_apart());
-        let n_shares = if apart && threads > 1 { (JOBS_PER_THREAD * threads).div_ceil(n_pieces.max(1)) } else { 1 };
+        let n_shares = if apart && threads > 1 {
+            (JOBS_PER_THREAD * threads).div_ceil(n_pieces.max(1))
+        } else {
+            1
+        };
         let of_share = columns.len().div_ceil(n_shares).max(1);
         let shares = columns.chunks(of_share).enumerate();
         shares
@@ -475,7 +479,10 @@ impl Task<'_> {
         let places: Vec<usize> = { self.origins.iter() }.filter_map(|origin| origin.place()).collect();
         let (mut row, mut result) = (0, Ok(()));
         let mut hand_on = |rows: usize, arrays: Vec<ArrayRef>| {
-            let kept = self.kept.as_ref().map(|kept| BooleanArray::new(kept.slice(row, rows), None));
+            let kept = self
+                .kept
+                .as_ref()
+                .map(|kept| BooleanArray::new(kept.slice(row, rows), None));
             row += rows;
             result = self.columns(rows, arrays).and_then(|mut arrays| {
                 let mut n_kept = rows;

@@ -24,7 +24,7 @@ pub(crate) trait Part: Send + Sync {
     /// Rows in a piece.
     fn n_rows(&self, piece: usize) -> usize;
 
-    /// Whether a column's values are of a kind that can be read: not nested.
+    /// Whether a column's values are of a kind that can be read: not nested, but for lists of numbers.
     fn is_readable(&self, column: usize) -> bool;
 
     /// What is known of a column's values in a piece before it is read.

@@ -52,11 +52,7 @@ pub(super) fn by_column(
 ///
 /// # Errors
 /// One of those of `work`: which, may differ from run to run.
-pub(super) fn on_threads(
-    threads: usize,
-    n: usize,
-    work: &(dyn Fn(usize, usize) -> Result<()> + Sync),
-) -> Result<()> {
+pub(super) fn on_threads(threads: usize, n: usize, work: &(dyn Fn(usize, usize) -> Result<()> + Sync)) -> Result<()> {
     let next = AtomicUsize::new(0);
     let worker = |worker: usize| {
         let job = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&job| job < n);

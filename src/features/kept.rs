@@ -93,7 +93,10 @@ impl Kept {
         let (Some(held), Some(lost)) = (&mut self.held, lost) else {
             return;
         };
-        held.keeps.iter_mut().zip(lost).for_each(|(keeps, lost)| *keeps &= !lost);
+        held.keeps
+            .iter_mut()
+            .zip(lost)
+            .for_each(|(keeps, lost)| *keeps &= !lost);
         if !held.keeps.contains(&true) {
             self.held = None;
         }

@@ -13,6 +13,7 @@ mod inspect;
 mod kept;
 mod learn;
 mod levels;
+mod lists;
 mod measure;
 mod options;
 mod personal;

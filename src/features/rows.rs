@@ -37,7 +37,11 @@ impl<'t> SharedRows<'t> {
     /// Writes the values of one feature in the rows from `first_row`.
     pub(super) fn fill(&self, feature: usize, first_row: usize, values: &[f32]) {
         self.each(first_row..first_row + values.len(), |(piece, _), rows| {
-            piece.fill_rows(feature, rows.start, &values[rows.start - first_row..rows.end - first_row]);
+            piece.fill_rows(
+                feature,
+                rows.start,
+                &values[rows.start - first_row..rows.end - first_row],
+            );
         });
     }
 
@@ -53,7 +57,10 @@ impl<'t> SharedRows<'t> {
 
     /// Hands the pieces of some rows to `write`, with those of the rows that lie in each.
     fn each(&self, rows: Range<usize>, mut write: impl FnMut(&mut (Piece<'t>, &'t mut [f32]), Range<usize>)) {
-        let first = self.starts.partition_point(|&start| start <= rows.start).saturating_sub(1);
+        let first = self
+            .starts
+            .partition_point(|&start| start <= rows.start)
+            .saturating_sub(1);
         for piece in &self.pieces[first..] {
             let mut piece = locked(piece);
             let own = piece.0.rows();
@@ -95,7 +102,12 @@ mod tests {
             });
             drop(rows);
             assert_eq!(tiles, expected);
-            assert!(beside.iter().enumerate().all(|(row, &n)| n == 1.0 + d as f32 * count(row)));
+            assert!(
+                beside
+                    .iter()
+                    .enumerate()
+                    .all(|(row, &n)| n == 1.0 + d as f32 * count(row))
+            );
         }
         let mut tiles = TileSet::zeros(n, d, false, usize::MAX);
         SharedRows::new(&mut tiles, &mut []).fill(1, 8999, &[5.0]);

@@ -245,7 +245,9 @@ impl Reading<'_> {
                 let feature = &self.preparation.features[at];
                 let counts = self.once.counted(at, &mut n_missing);
                 counted |= counts.is_some();
-                let known = dictionary.as_ref().and_then(|dictionary| dictionary.snapped(feature, self.preparation.grid));
+                let known = dictionary
+                    .as_ref()
+                    .and_then(|dictionary| dictionary.snapped(feature, self.preparation.grid));
                 let result = match known {
                     Some(known) => Ok(known.write(counts, &mut snapped)),
                     None => decode(array, &feature.kind)
@@ -299,7 +301,11 @@ impl Dictionary {
     /// What becomes of its values; `None` where one, which no row may have, cannot be used.
     fn snapped(&self, feature: &FeaturePreparation, grid: Grid) -> Option<Known<'_>> {
         let mut values = decode(&self.values, &feature.kind).ok()?;
-        values.push(if feature.kind == ValueKind::Missing { 1.0 } else { f64::NAN });
+        values.push(if feature.kind == ValueKind::Missing {
+            1.0
+        } else {
+            f64::NAN
+        });
         let missing = values.iter().map(|v| v.is_nan()).collect();
         let mut snapped = vec![0.0; values.len()];
         snap(&mut values, feature, grid, None, &mut snapped);
@@ -318,7 +324,10 @@ impl Known<'_> {
     fn write(&self, n_missing: Option<&mut [f32]>, out: &mut [f32]) -> u64 {
         { out.iter_mut().zip(self.keys) }.for_each(|(out, &key)| *out = self.snapped[key as usize]);
         if let Some(n_missing) = n_missing.filter(|_| self.missing.contains(&true)) {
-            let missing = n_missing.iter_mut().zip(self.keys).filter(|(_, key)| self.missing[**key as usize]);
+            let missing = n_missing
+                .iter_mut()
+                .zip(self.keys)
+                .filter(|(_, key)| self.missing[**key as usize]);
             missing.for_each(|(n, _)| *n += 1.0);
         }
         if !self.clipped.contains(&true) {
