@@ -64,7 +64,7 @@ impl<'p> ByFile<'p> {
         Self {
             dir,
             layout,
-            files: files.to_vec().into_iter(),
+            files: Vec::from(files).into_iter(),
             open: None,
             written: PartsWritten::default(),
         }

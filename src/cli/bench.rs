@@ -408,6 +408,7 @@ fn shown_columns(width: usize) -> Shown {
 fn meaning(stage: &Stage) -> String {
     match stage.stage.as_str() {
         "generate" => "making the rows".into(),
+        "ingest" => "files to grid values, as a fit does it".into(),
         "decode" => "reading the columns from Parquet".into(),
         "learn" => "means and deviations of all columns".into(),
         "prepare" => "rows to grid values".into(),

@@ -66,7 +66,7 @@ fn facts(plan: &FitPlan) -> String {
     let features = if least == most {
         plural(least as u64, "feature")
     } else {
-        format!("{least} to {most} features (texts become one for each common level)")
+        format!("{least} to {most} features (texts become one for each common level, lists one for each number)")
     };
     let seeding = match plan.n_sample {
         0 => "first centroids as given".to_owned(),

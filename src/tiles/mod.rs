@@ -493,9 +493,19 @@ impl Piece<'_> {
     /// If there is not one value per row.
     pub(crate) fn fill(&mut self, feature: usize, values: &[f32]) {
         assert_eq!(values.len(), self.rows.len(), "one value per row");
+        self.fill_rows(feature, self.rows.start, values);
+    }
+
+    /// Writes the grid values of one feature in the rows from `first_row`, counted in the whole data.
+    ///
+    /// # Panics
+    /// If the piece holds no such rows.
+    pub(crate) fn fill_rows(&mut self, feature: usize, first_row: usize, values: &[f32]) {
+        let inside = self.rows.start <= first_row && first_row + values.len() <= self.rows.end;
+        assert!(inside, "rows of another piece");
         let mut done = 0;
         while done < values.len() {
-            let row = self.skip + done;
+            let row = self.skip + (first_row - self.rows.start) + done;
             let run = (BLOCK - row % BLOCK).min(values.len() - done);
             let at = tile_index(row, feature, self.n_features);
             self.values[at..at + run].copy_from_slice(&values[done..done + run]);

@@ -9,6 +9,7 @@ mod commands;
 mod completions;
 mod config;
 mod demo;
+mod embeddings;
 mod errors;
 mod exit_codes;
 mod explain;
