@@ -389,28 +389,17 @@ mod tests {
             .unwrap();
         let back = arrow::compute::concat_batches(&back[0].schema(), &back).unwrap();
         for (n, field) in rows.schema().fields().iter().enumerate() {
-            let found = cast(back.column(n), &DataType::Utf8).unwrap();
-            let expected = match field.name().as_str() {
+            let expected: ArrayRef = match field.name().as_str() {
+                // The same points in time: their zone is not told.
                 "zoned" => {
-                    let utc = rows
+                    let zoned = rows
                         .column(n)
                         .as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
-                    cast(&utc.clone().with_timezone("+00:00"), &DataType::Utf8).unwrap()
+                    Arc::new(zoned.clone().with_timezone("UTC"))
                 }
-                _ => {
-                    assert_eq!(back.column(n), rows.column(n), "{}", field.name());
-                    continue;
-                }
+                _ => rows.column(n).clone(),
             };
-            let plain = |texts: &ArrayRef| -> Vec<String> {
-                texts
-                    .as_string::<i32>()
-                    .iter()
-                    .flatten()
-                    .map(|text| text.replace("+00:00", "Z"))
-                    .collect()
-            };
-            assert_eq!(plain(&found), plain(&expected), "{}", field.name());
+            assert_eq!(back.column(n), &expected, "{}", field.name());
         }
         // A comparison that could not fail would be none.
         assert_ne!(back.column(3).slice(0, 1).as_ref(), rows.column(3).slice(1, 1).as_ref());
@@ -438,7 +427,7 @@ mod tests {
             );
             assert_eq!(line["truth"].as_bool(), (row != 2).then_some(row % 2 == 0));
         }
-        assert_eq!(lines[0]["day"], "1915-03-30");
+        assert_eq!(lines[0]["day"], "1915-03-31");
         assert_eq!(lines[0]["stamp"], "1969-11-04T03:06:40");
         assert_eq!(lines[0]["zoned"], "1969-11-04T03:06:40Z");
     }

@@ -40,6 +40,10 @@ pub fn expand(inputs: &[String]) -> Result<Vec<PathBuf>> {
 pub fn relative_names(inputs: &[String]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for input in inputs {
+        if input == STDIN {
+            names.push("stdin".into());
+            continue;
+        }
         let mut files = Vec::new();
         expand_one(input, &mut files)?;
         let path = Path::new(input);
@@ -58,10 +62,8 @@ pub fn relative_names(inputs: &[String]) -> Result<Vec<String>> {
             };
             let below = below.or_else(|| file.file_name().map(Path::new)).unwrap_or(&file);
             let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
-            let name = parts
-                .ok_or_else(|| refused(&file, "has a name that is no text"))?
-                .join("/");
-            names.push(if name == STDIN { "stdin".into() } else { name });
+            let parts = parts.ok_or_else(|| refused(&file, "has a name that is no text"))?;
+            names.push(parts.join("/"));
         }
     }
     Ok(names)
