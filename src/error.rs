@@ -379,6 +379,16 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// What another process found wrong with a file.
+    #[error("{message}")]
+    FoundApart {
+        /// What it is.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// Whether the file is to blame, and not the system.
+        is_about_input: bool,
+    },
     /// A limit of memory that there is no disk for.
     #[error(
         "{needed} bytes do not fit in the memory of {limit} bytes, and the disk of {} has room for {free}",
@@ -431,7 +441,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } | Self::FileChanged { .. } | Self::Internal(_) => ErrorKind::Internal,
+            Self::Io { .. }
+            | Self::FileChanged { .. }
+            | Self::Internal(_)
+            | Self::FoundApart {
+                is_about_input: false, ..
+            } => ErrorKind::Internal,
             Self::DeviceNotFound { .. }
             | Self::DeviceLimit { .. }
             | Self::DeviceLost { .. }
@@ -527,7 +542,7 @@ impl Error {
     /// The same for what is not about the data: outputs, devices, artifacts.
     fn hint_beyond_data(&self) -> Option<String> {
         Some(match self {
-            Self::BadSetting { hint, .. } => return hint.clone(),
+            Self::BadSetting { hint, .. } | Self::FoundApart { hint, .. } => return hint.clone(),
             Self::OutputFolderMissing { .. } => "create the folder first, or give another --out".into(),
             Self::OutputExists { .. } => "give another --out, or replace it with --overwrite".into(),
             Self::OutputBusy { .. } => {

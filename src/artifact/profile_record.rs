@@ -95,7 +95,7 @@ impl ProfileRecord {
         if (self.format.as_str(), self.version) != (FORMAT, VERSION) {
             return Err("format or version are not this program's".into());
         }
-        self.preparation.validate()?;
+        self.preparation.validate_told()?;
         let profile = &self.profile;
         let n_features = self.preparation.n_features();
         let segments = || profile.segments.iter().map(|segment| &segment.features);

@@ -16,6 +16,7 @@ use kohort::nested::SegmentPath;
 use super::completions::CompletionsArgs;
 use super::config::{ConfigArgs, ConfigCommand, SourceArgs};
 use super::init::InitArgs;
+use super::isolate::DecodeArgs;
 
 use super::gates::{ClipGateArgs, GateArgs};
 use super::long::{CheckpointArgs, MaxTimeArgs};
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Print a script that completes commands and flags in your shell
     Completions(CompletionsArgs),
+    /// Decode one file for another process, see [`super::isolate`]
+    #[command(hide = true)]
+    DecodeApart(DecodeArgs),
     /// Try it all on accounts of a made-up vendor: inspect, sweep, fit, tree and report
     Demo(DemoArgs),
 }
@@ -95,6 +99,7 @@ impl Command {
                 ConfigCommand::Show(args) => &args.talk,
             },
             Self::Demo(args) => &args.talk,
+            Self::DecodeApart(args) => &args.talk,
         }
     }
 

@@ -116,6 +116,7 @@ fn dispatch(cli: &Cli, limit: &Limit, output: Output) -> Result<ExitCode> {
         Command::Completions(args) => completions::run(args, output),
         Command::Config(args) => config::run(args, &cli.source, output),
         Command::Demo(args) => demo::run(args, output),
+        Command::DecodeApart(args) => isolate::decode(args),
         Command::Inspect(args) => inspect::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Verify(args) => verify::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Bench(args) => bench::run(args, output).map_err(|error| error.about(&args.data)),

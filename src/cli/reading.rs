@@ -74,7 +74,7 @@ pub(crate) enum NullArg {
 }
 
 /// One character of one byte, or its name.
-fn a_delimiter(text: &str) -> Result<u8, String> {
+pub(super) fn a_delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         _ if text == "tab" || text == "\\t" => Ok(b'\t'),
         [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n.-+".contains(byte) => Ok(*byte),

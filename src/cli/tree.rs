@@ -242,8 +242,11 @@ impl Tree {
         let n = groups.map(|group| self.n_rows(group));
         let text = |told: &Told| {
             let (a, b) = (centre(told, 0, n[0]), centre(told, 1, n[1]));
-            let name = self.preparation().features[told.feature].name();
-            format!("{} {a} | {b} ({:.0}%)", shorten(&name, 32), 100.0 * told.part)
+            let (name, part) = (shorten(&told.name, 32), 100.0 * told.part);
+            match told.is_list {
+                true => format!("{name} ({part:.0}%)"),
+                false => format!("{name} {a} | {b} ({part:.0}%)"),
+            }
         };
         told.iter().map(text).collect()
     }
@@ -322,8 +325,8 @@ impl Tree {
     fn told_objects(&self, groups: [&[usize]; 2]) -> Vec<Value> {
         let object = |told: &Told| {
             json!({
-                "feature": self.preparation().features[told.feature].name(),
-                "means": told.means,
+                "feature": told.name,
+                "means": (!told.is_list).then_some(told.means),
                 "part": told.part,
             })
         };

@@ -235,8 +235,19 @@ impl Preparation {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn validate(&self) -> Result<(), String> {
+        match self.n_features() {
+            0 => Err(format!("0 features, where there have to be 1 to {MAX_FEATURES}")),
+            _ => self.validate_told(),
+        }
+    }
+
+    /// The same of a preparation that a record tells of, which may hold none that says something alone.
+    ///
+    /// # Errors
+    /// As for [`Preparation::validate`].
+    pub(crate) fn validate_told(&self) -> Result<(), String> {
         let n = self.n_features();
-        if !(1..=MAX_FEATURES).contains(&n) {
+        if n > MAX_FEATURES {
             return Err(format!("{n} features, where there have to be 1 to {MAX_FEATURES}"));
         }
         if Grid::with_step_exp(self.grid.step_exp()).is_none() {

@@ -197,7 +197,6 @@ impl<'r> Drawn<'r> {
         let Some(sums) = &self.report.model.sums else {
             return String::new();
         };
-        let features = self.report.features();
         let mut rows = String::new();
         for fork in self.tree.forks().iter().take(MOST_LEAVES - 1) {
             let sides = fork.sides.each_ref().map(|side| &side[..]);
@@ -209,13 +208,12 @@ impl<'r> Drawn<'r> {
             }
             let told: Vec<String> = { told.iter() }
                 .map(|told| {
-                    format!(
-                        "{} {} | {} ({:.0}%)",
-                        name(&features[told.feature].name()),
-                        escaped(&centre(told, 0, n[0])),
-                        escaped(&centre(told, 1, n[1])),
-                        100.0 * told.part
-                    )
+                    let (name, part) = (name(&told.name), 100.0 * told.part);
+                    let [a, b] = [0, 1].map(|side| escaped(&centre(told, side, n[side])));
+                    match told.is_list {
+                        true => format!("{name} ({part:.0}%)"),
+                        false => format!("{name} {a} | {b} ({part:.0}%)"),
+                    }
                 })
                 .collect();
             let _ = writeln!(

@@ -270,6 +270,10 @@ fn rounded_mean(sum: i128, weight: i128) -> i64 {
 pub struct Told {
     /// The column's feature that differs most, as its place in the model.
     pub feature: usize,
+    /// What it is called: the column, where that holds lists of numbers, none of which says something alone.
+    pub name: String,
+    /// Whether the column holds lists, so that `means` are told nowhere.
+    pub is_list: bool,
     /// The column's part of the squared distance between the means, from 0 to 1.
     pub part: f64,
     /// The feature's means on both sides, each brought back from the prepared values to the column's own units.
@@ -319,8 +323,11 @@ pub fn told_apart(preparation: &Preparation, sums: &ClusterPartial, groups: [&[u
             let v = prepared.original(z);
             if is_share { v.clamp(0.0, 1.0) } else { v }
         };
+        let is_list = matches!(prepared.kind, ValueKind::Element { .. });
         Told {
             feature,
+            name: if is_list { prepared.column.clone() } else { prepared.name() },
+            is_list,
             part: sum as f64 / all as f64,
             means: [original(0), original(1)],
             is_share,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int64Array, LargeListArray, ListArray, RecordBatch,
+    ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int64Array, LargeListArray, ListArray, RecordBatch,
 };
 use arrow::datatypes::{Float32Type, Int32Type};
 use arrow::ipc::writer::FileWriter;
