@@ -136,7 +136,7 @@ impl<'t> AssignmentTable<'t> {
                     layout.schema = Arc::new(Schema::new(fields));
                 }
                 let names = layout.schema.fields().iter().map(|field| field.name());
-                let place = names.enumerate().filter(|(_, name)| *name == column).last();
+                let place = names.enumerate().rfind(|(_, name)| *name == column);
                 let place = place
                     .ok_or_else(|| Error::Internal("the column to partition by is lost".into()))?
                     .0;

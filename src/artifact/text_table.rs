@@ -382,7 +382,10 @@ mod tests {
         let mut back = Vec::new();
         let columns: Vec<usize> = (0..rows.num_columns()).collect();
         source
-            .scan(&columns, &mut |_, batch| Ok(back.push(batch.clone())))
+            .scan(&columns, &mut |_, batch| {
+                back.push(batch.clone());
+                Ok(())
+            })
             .unwrap();
         let back = arrow::compute::concat_batches(&back[0].schema(), &back).unwrap();
         for (n, field) in rows.schema().fields().iter().enumerate() {

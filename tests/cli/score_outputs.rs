@@ -18,7 +18,10 @@ fn read_with(files: &[PathBuf], options: SourceOptions) -> RecordBatch {
     let columns: Vec<usize> = (0..source.schema().fields().len()).collect();
     let mut batches = Vec::new();
     source
-        .scan(&columns, &mut |_, batch| Ok(batches.push(batch.clone())))
+        .scan(&columns, &mut |_, batch| {
+            batches.push(batch.clone());
+            Ok(())
+        })
         .unwrap();
     concat_batches(&batches[0].schema(), &batches).unwrap()
 }
