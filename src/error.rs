@@ -379,6 +379,35 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A limit of memory that there is no disk for.
+    #[error(
+        "{needed} bytes do not fit in the memory of {limit} bytes, and the disk of {} has room for {free}",
+        show_path(folder)
+    )]
+    NoRoomToSpill {
+        /// Where they would go.
+        folder: PathBuf,
+        /// What does not fit.
+        needed: u64,
+        /// What the disk has left.
+        free: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A checkpoint that was not to be gone on from.
+    #[error("{} exists already", show_path(path))]
+    CheckpointExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A checkpoint that another job left, or a damaged one.
+    #[error("{} is {what}", show_path(path))]
+    CheckpointUnusable {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
     /// Two runs that must agree bit for bit do not.
     #[error("{what} differs: {expected} in the run, {found} now")]
     Mismatch {
@@ -406,7 +435,8 @@ impl Error {
             Self::DeviceNotFound { .. }
             | Self::DeviceLimit { .. }
             | Self::DeviceLost { .. }
-            | Self::OutOfMemory { .. } => ErrorKind::Device,
+            | Self::OutOfMemory { .. }
+            | Self::NoRoomToSpill { .. } => ErrorKind::Device,
             Self::GatesNotMet { .. } => ErrorKind::Gate,
             Self::Mismatch { .. } => ErrorKind::Mismatch,
             Self::Interrupted => ErrorKind::Interrupted,
@@ -472,7 +502,7 @@ impl Error {
             }
             Self::InData { error, .. } => return error.hint(),
             Self::NoFeatures { .. } => {
-                "features are numbers, booleans, dates and times with more than one value; text is not used".into()
+                "features are numbers, booleans, dates, times and text of a few levels, with more than one value".into()
             }
             Self::BadValue { column, .. } => format!(
                 "repair the value, make it null (nulls are filled), or leave the column out with --exclude {column:?}"
@@ -517,6 +547,14 @@ impl Error {
             Self::ArtifactInvalid { .. } => {
                 "give a run directory; if this is one, its file is damaged or was edited: restore it, or fit again"
                     .into()
+            }
+            Self::NoRoomToSpill { .. } => {
+                "allow more with --memory, give a larger disk with --spill-dir, or take fewer columns with --features"
+                    .into()
+            }
+            Self::CheckpointExists { .. } => "go on from it with --resume, or remove it to begin anew".into(),
+            Self::CheckpointUnusable { .. } => {
+                "give the command that it was made with, or another --checkpoint, or remove it to begin anew".into()
             }
             Self::Internal(_) => "this is a defect of kohort: please report it".into(),
             _ => return None,

@@ -1,10 +1,13 @@
 //! Layer 6: the whole job, from a table to segments.
 
 mod auto;
+mod plan;
 
 pub use auto::{SweptTable, fit_auto, sweep};
+pub use plan::{DevicePlan, FitPlan, PlanPart};
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -14,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Backend;
 use crate::backend::cpu::CpuBackend;
 use crate::cells::{Count, MinCell};
-use crate::data::{BatchSource, Consume, DuplicateIds, read_keys};
+use crate::data::{BatchSource, Consume, ConsumeSlab, DuplicateIds, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{
     ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, Role, ValueKind, carried_columns,
@@ -686,6 +689,21 @@ impl BatchSource for Observed<'_> {
                 done: first_row + batch.num_rows(),
                 of,
             });
+            Ok(())
+        })
+    }
+
+    fn scan_slabs(&self, columns: &[usize], workers: usize, consume: &ConsumeSlab<'_>) -> Result<()> {
+        let of = self.n_rows();
+        let n_values = AtomicUsize::new(0);
+        self.source.scan_slabs(columns, workers, &|slab| {
+            if self.observer.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            consume(slab)?;
+            let more = slab.n_rows * slab.arrays.len();
+            let done = (n_values.fetch_add(more, Ordering::Relaxed) + more) / columns.len().max(1);
+            self.observer.event(Event::Rows { done, of });
             Ok(())
         })
     }

@@ -35,6 +35,9 @@ pub mod data;
 pub mod error;
 pub mod features;
 pub mod fit;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grid;
 pub mod kmeans;
 pub mod metrics;

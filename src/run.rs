@@ -19,13 +19,15 @@ use crate::artifact::{
 };
 use crate::backend::cpu::CpuBackend;
 use crate::cells::MinCell;
-use crate::data::BatchSource;
+use crate::data::{BatchSource, FileSource};
 use crate::error::{Error, Result};
 use crate::features::Preparation;
 use crate::fit::{Fit, FitOptions, InitCentroids, InitChoice, Nested};
+use crate::kmeans::StopReason;
 use crate::model::Model;
 use crate::nested::{Node, Tried};
 use crate::report::{Report, profile_record};
+use crate::select::SweepOptions;
 use crate::tiles::MAX_CHUNK_BYTES;
 
 /// What a run directory says besides the fit itself.
@@ -82,6 +84,10 @@ pub fn write(
     })?;
     let mut record = record(fit, options, context, started.elapsed().as_secs_f64())?;
     record.selection = selection;
+    if fit.summary.stop_reason == StopReason::MaxTime {
+        // With as many at most the run can be made again.
+        record.options.max_iter = fit.summary.n_iter;
+    }
     let content = profile_record(fit, options.min_cell);
     dir.write(names::PROFILE_RECORD, |out| content.write(out))?;
     let report = Report::new(&record, &content, &fit.model)?;
@@ -235,6 +241,29 @@ fn segment_records(fit: &Fit) -> Vec<SegmentRecord> {
             weight: segment.count.exact().map(|_| weight),
         })
         .collect()
+}
+
+/// What decides the result of a fit or a sweep, for a [`crate::artifact::Checkpoint`]: the files by their hashes, how they
+/// are read, and options.
+///
+/// # Errors
+/// Those of reading the files.
+pub fn job_of(source: &FileSource, options: &FitOptions, select: Option<&SweepOptions>) -> Result<serde_json::Value> {
+    let files = source.fingerprints()?;
+    let files: Vec<_> = files.iter().map(|file| (file.bytes, &file.xxh3_128)).collect();
+    let select = select.map(|select| (&select.k, &select.prefer, select.min_share, select.n_resamples));
+    Ok(serde_json::json!({
+        "input_files": files,
+        "reading": SourceRecord::new(source),
+        "columns": options.features,
+        "numbers_of_segments": (options.n_clusters, select),
+        "first_centroids": (&options.init, options.n_init),
+        "iterations": (options.max_iter, options.tol),
+        "seed": options.seed,
+        "trim": options.trim,
+        "outliers": options.unassign_outliers,
+        "levels": options.levels,
+    }))
 }
 
 /// The options that make a recorded run again.

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::ops::ControlFlow;
+
 use common::{Case, Values};
 use kohort::backend::Backend;
 use kohort::backend::cpu::CpuBackend;
@@ -110,7 +112,7 @@ fn fits_that_share_their_passes_equal_fits_alone() {
         let mut together = Vec::new();
         let mut take = |fit| {
             together.push(fit);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         };
         fit_many(backend, &host, &data, &RowKeys::RowNumber, &params, 1.0, &(), &mut take).unwrap();
         assert_eq!(together.len(), params.len());

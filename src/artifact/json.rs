@@ -1,7 +1,6 @@
 //! Versioned JSON files: read with suspicion, written so that people can read them too.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -9,10 +8,15 @@ use serde::de::DeserializeOwned;
 use serde_json::ser::{Formatter, Serializer};
 
 use super::OutFile;
-use crate::error::{Error, Result};
+use crate::data::{available_memory, read_small};
+use crate::error::{Error, NOT_REGULAR, Result, escape};
 
 /// Largest file that is read or written.
 pub(super) const MAX_BYTES: u64 = 512 << 20;
+/// What a byte of text becomes in memory, at most: two bytes of a list (`0,`) are a value of any type.
+const MEMORY_PER_BYTE: u64 = 16;
+/// Files of so many bytes are read whatever memory there is.
+const SMALL: u64 = 4 << 20;
 
 /// What tells a file of ours from any other, read before everything else.
 #[derive(serde::Deserialize)]
@@ -61,21 +65,16 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path, format: &str, version: u64)
 }
 
 fn read_capped(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
-    // Looked at before it is opened: opening a FIFO would wait for a writer.
-    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
-        _ => Error::io("read", path)(error),
-    })?;
-    if !metadata.is_file() {
-        return Err(invalid(path, "it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    file.take(max_bytes + 1)
-        .read_to_end(&mut bytes)
-        .map_err(Error::io("read", path))?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(invalid(path, format!("it is larger than {max_bytes} bytes")));
+    let refused = |error| match error {
+        Error::FileRefused { path, reason } if reason == NOT_REGULAR => invalid(&path, "it is not a regular file"),
+        Error::FileRefused { path, .. } => invalid(&path, format!("it is larger than {max_bytes} bytes")),
+        error => error,
+    };
+    let bytes = read_small(path, max_bytes).map_err(refused)?;
+    let needed = (bytes.len() as u64).saturating_mul(MEMORY_PER_BYTE);
+    if bytes.len() as u64 > SMALL && needed > available_memory() {
+        let what = escape(&path.to_string_lossy());
+        return Err(Error::OutOfMemory { what, bytes: needed });
     }
     Ok(bytes)
 }
@@ -155,6 +154,8 @@ impl Formatter for Readable {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::artifact::write_atomic;
     use serde_json::{Value, json};

@@ -3,6 +3,7 @@
 mod accounts;
 mod assignments;
 mod atomic;
+mod checkpoint;
 mod claim;
 pub(crate) mod json;
 mod levels_record;
@@ -25,6 +26,7 @@ pub use atomic::{
     OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_scored, check_output_sweep,
     write_atomic, write_stream,
 };
+pub use checkpoint::Checkpoint;
 pub use claim::Claim;
 pub use levels_record::{LevelsRecord, PartRecord, SplitRecord, Visited};
 pub use partition::{MAX_PARTITIONS, PartitionBy, PartsWritten};

@@ -30,6 +30,10 @@ impl Backend for FallbackBackend {
         self.primary.description()
     }
 
+    fn memory_budget(&self) -> Option<u64> {
+        self.primary.memory_budget()
+    }
+
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
         let mut notices = Vec::new();
         let (session, fallback) = match self.primary.open(data, max_clusters) {

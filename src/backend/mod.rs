@@ -35,6 +35,11 @@ pub trait Backend: Send + Sync {
     /// One line for people: threads and instruction set, or the adapter.
     fn description(&self) -> String;
 
+    /// Bytes of a device's own memory that data may take; `None` where passes work in the host's.
+    fn memory_budget(&self) -> Option<u64> {
+        None
+    }
+
     /// Takes hold of a data set for any number of passes; decides what stays on the device and what streams.
     ///
     /// `max_clusters` is the largest number of centroids that any pass will bring.

@@ -20,7 +20,7 @@ use crate::backend::gpu::DeviceCeilings;
 use crate::backend::{Backend, DeviceTime, Session};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::features::{self, FeatureOptions, Learned, Prepared};
+use crate::features::{self, FeatureOptions, Kept, Learned, Prepared};
 use crate::fit::{InitChoice, Observed};
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer};
 use crate::segments::{Assignment, Confidence, labels_hash};
@@ -132,7 +132,7 @@ impl Bench<'_> {
             source: case.source,
             observer: self.observer,
         };
-        let (learned, prepared, [decode, learn, prepare]) = self.prepare(case, source)?;
+        let (learned, prepared, [ingest, decode, learn, prepare]) = self.prepare(case, source)?;
         let tiles = &prepared.tiles;
         let work = Work {
             n_rows: tiles.n_rows(),
@@ -142,6 +142,7 @@ impl Bench<'_> {
         let stage = |name, seconds: &[f64]| work.stage(name, seconds, 1);
         let mut stages = match case.origin {
             Origin::Files => vec![
+                stage("ingest", &ingest),
                 stage("decode", &decode),
                 stage("learn", &learn),
                 stage("prepare", &prepare),
@@ -175,28 +176,41 @@ impl Bench<'_> {
     }
 
     /// Reads, learns and prepares, in every round anew: the last preparation, and the seconds of each stage.
-    fn prepare(&self, case: &Case<'_>, source: &Observed<'_>) -> Result<(Learned, Prepared, [Vec<f64>; 3])> {
-        let mut seconds = [const { Vec::new() }; 3];
+    ///
+    /// `ingest` is what a fit does of files, which keeps what it can of the first reading; the others take it apart.
+    fn prepare(&self, case: &Case<'_>, source: &Observed<'_>) -> Result<(Learned, Prepared, [Vec<f64>; 4])> {
+        let mut seconds = [const { Vec::new() }; 4];
+        let weight = self.options.features.weight.as_deref();
         let mut last = None;
         for _ in 0..self.options.rounds {
             // Two preparations at a time would need twice the memory.
             drop(last.take());
-            let learned = self.timed("learn", &mut seconds[1], || {
+            if case.origin == Origin::Files {
+                self.timed("ingest", &mut seconds[0], || self.ingest(source, weight))?;
+            }
+            let learned = self.timed("learn", &mut seconds[2], || {
                 features::learn(source, &self.options.features)
             })?;
             let (columns, _) = features::without_repeats(&learned.preparation.columns_in(source.schema())?);
             let columns: Vec<usize> = columns.iter().map(|column| column.index()).collect();
             if case.origin == Origin::Files {
-                self.timed("decode", &mut seconds[0], || source.scan(&columns, &mut |_, _| Ok(())))?;
+                self.timed("decode", &mut seconds[1], || source.scan(&columns, &mut |_, _| Ok(())))?;
             }
-            let weight = self.options.features.weight.as_deref();
-            let prepared = self.timed("prepare", &mut seconds[2], || {
+            let prepared = self.timed("prepare", &mut seconds[3], || {
                 features::prepare(source, &learned.preparation, weight, self.options.chunk_bytes)
             })?;
             last = Some((learned, prepared));
         }
         let (learned, prepared) = last.ok_or_else(|| Error::Internal("a bench without rounds".into()))?;
         Ok((learned, prepared, seconds))
+    }
+
+    /// Files to prepared rows, as a fit does it.
+    fn ingest(&self, source: &Observed<'_>, weight: Option<&str>) -> Result<Prepared> {
+        let chunk_bytes = self.options.chunk_bytes;
+        let mut kept = Kept::in_chunks(chunk_bytes, weight.is_some());
+        let learned = features::learn_and_keep(source, &self.options.features, &mut kept)?;
+        features::prepare_kept(source, &learned.preparation, weight, chunk_bytes, kept)
     }
 
     /// The parameters of every fit of a case.

@@ -90,7 +90,7 @@ fn names(stages: &[Stage]) -> Vec<&str> {
 #[test]
 fn every_stage_is_measured_and_the_answer_is_that_of_a_fit() {
     let case = run(600, Origin::Files, &options());
-    assert_eq!(names(&case.stages), ["decode", "learn", "prepare", "write"]);
+    assert_eq!(names(&case.stages), ["ingest", "decode", "learn", "prepare", "write"]);
     assert_eq!((case.n_rows, case.n_features, case.matrix_bytes), (600, 2, 4800));
     for device in &case.devices {
         assert_eq!(names(&device.stages), ["open", "iterations", "labels", FIT]);

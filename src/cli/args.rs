@@ -1,7 +1,7 @@
 //! The command line as typed: names, defaults, help. What it means is decided in [`super::plan`].
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
@@ -18,6 +18,8 @@ use super::config::{ConfigArgs, ConfigCommand, SourceArgs};
 use super::init::InitArgs;
 
 use super::gates::{ClipGateArgs, GateArgs};
+use super::long::{CheckpointArgs, MaxTimeArgs};
+use super::memory::MemoryArgs;
 use super::reading::ReadArgs;
 
 /// Customer segmentation with exact k-means: Parquet in, segments out, the same bits on every CPU and GPU.
@@ -95,6 +97,18 @@ impl Command {
             Self::Demo(args) => &args.talk,
         }
     }
+
+    /// The limit of memory of commands that hold whole data sets, and their output.
+    pub(crate) fn memory(&self) -> Option<(&MemoryArgs, Option<&Path>)> {
+        match self {
+            Self::Fit(args) => Some((&args.compute.memory, Some(&args.out))),
+            Self::Sweep(args) => Some((&args.compute.memory, args.out.as_deref())),
+            Self::Score(args) => Some((&args.compute.memory, Some(&args.out))),
+            Self::Tree(args) => Some((&args.compute.memory, args.out.as_deref())),
+            Self::Verify(args) => Some((&args.compute.memory, None)),
+            _ => None,
+        }
+    }
 }
 
 const FIT_EXAMPLE: &str = "Example: kohort fit customers.parquet -k 5 --id customer_id --out segments
@@ -126,6 +140,10 @@ pub(crate) struct FitArgs {
     /// Replace the run directory if it is there already
     #[arg(long)]
     pub(crate) overwrite: bool,
+
+    /// Show what the command would read and how much memory it would take, and end
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 
     /// Do nothing, with exit code 99, where the run that is there was made of the same bytes, with the same settings, by this
     /// version of kohort; else make it again in its place, as with --overwrite. Gates are not asked where nothing is done
@@ -165,6 +183,12 @@ pub(crate) struct FitArgs {
     pub(crate) privacy: PrivacyArgs,
 
     #[command(flatten)]
+    pub(crate) long: CheckpointArgs,
+
+    #[command(flatten)]
+    pub(crate) time: MaxTimeArgs,
+
+    #[command(flatten)]
     pub(crate) compute: ComputeArgs,
 
     #[command(flatten)]
@@ -197,6 +221,10 @@ pub(crate) struct SweepArgs {
     #[arg(long, requires = "out")]
     pub(crate) overwrite: bool,
 
+    /// Show what the command would read and how much memory it would take, and end
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
     /// Do nothing, with exit code 99, where the sweep that is there was made of the same bytes, with the same settings, by this
     /// version of kohort; else make it again in its place, as with --overwrite. Gates are not asked where nothing is done
     #[arg(long, requires = "out")]
@@ -219,6 +247,12 @@ pub(crate) struct SweepArgs {
 
     #[command(flatten)]
     pub(crate) privacy: PrivacyArgs,
+
+    #[command(flatten)]
+    pub(crate) long: CheckpointArgs,
+
+    #[command(flatten)]
+    pub(crate) time: MaxTimeArgs,
 
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
@@ -358,6 +392,9 @@ pub(crate) struct ComputeArgs {
     /// Largest piece of data that is worked on at a time, in bytes
     #[arg(long, value_name = "BYTES", hide = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) chunk_bytes: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

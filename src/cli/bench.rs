@@ -408,6 +408,7 @@ fn shown_columns(width: usize) -> Shown {
 fn meaning(stage: &Stage) -> String {
     match stage.stage.as_str() {
         "generate" => "making the rows".into(),
+        "ingest" => "files to grid values, as a fit does it".into(),
         "decode" => "reading the columns from Parquet".into(),
         "learn" => "means and deviations of all columns".into(),
         "prepare" => "rows to grid values".into(),
@@ -427,7 +428,7 @@ fn outcome(case: &CaseReport, device: &DeviceReport) -> String {
     let stopped = match device.stop_reason {
         StopReason::Converged => ", converged",
         StopReason::Tolerance => ", within --tol",
-        StopReason::MaxIter => "",
+        StopReason::MaxIter | StopReason::MaxTime => "",
     };
     let memory = device.peak_memory_added_bytes.map_or_else(String::new, |bytes| {
         let share = bytes as f64 / case.matrix_bytes.max(1) as f64;

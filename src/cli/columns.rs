@@ -80,6 +80,9 @@ fn treatment(scale: Scale, features: &[&FeaturePreparation], column: &ColumnRepo
     if matches!(feature.kind, ValueKind::Level(_)) {
         return one_hot(features, column);
     }
+    if let ValueKind::Element { of, .. } = feature.kind {
+        return embedding(scale, of, features);
+    }
     let (sign, centre) = if feature.centre < 0.0 {
         ("+", -feature.centre)
     } else {
@@ -129,6 +132,18 @@ fn treatment(scale: Scale, features: &[&FeaturePreparation], column: &ColumnRepo
         _ => None,
     }));
     items.extend(weight(feature));
+    items
+}
+
+/// Lists: one scale for all of their numbers, which count as one column.
+fn embedding(scale: Scale, n_numbers: u32, features: &[&FeaturePreparation]) -> Vec<String> {
+    let mut items = vec![format!("{n_numbers} numbers")];
+    items.extend((scale != Scale::None).then(|| {
+        let factor = features[0].scale * features[0].weight.sqrt();
+        format!("(x - mean) / {}, all by one scale", number(factor))
+    }));
+    items.extend((features.len() > n_numbers as usize).then(|| "and an indicator of missing ones".into()));
+    items.extend(weight(features[0]));
     items
 }
 

@@ -157,7 +157,7 @@ impl<'d> Demo<'d> {
         let command = ["kohort".to_owned()].into_iter().chain(words).chain(self.talk());
         let cli =
             Cli::try_parse_from(command).map_err(|error| Error::Internal(format!("a step of the demo: {error}")))?;
-        super::dispatch(&cli, self.output.muted_where_json()).map(drop)
+        super::dispatch(&cli, &super::memory::Limit::default(), self.output.muted_where_json()).map(drop)
     }
 
     /// How the commands are to talk, as options.

@@ -60,10 +60,12 @@ pub(crate) fn run(args: &ExplainArgs, output: Output) -> Result<ExitCode> {
 fn open(args: &ExplainArgs, model: &Model, output: Output) -> Result<FileSource> {
     let threads = plan::count_threads(args.threads);
     if !args.data.is_empty() {
+        args.read.check_apart(&args.data)?;
         return reading::open(&args.data, args.read.options_for(model)?, threads, output);
     }
     let record = RunRecord::load(&args.run)?;
     let files = reading::recorded_files(&record)?;
+    args.read.check_files_apart(&files)?;
     if let Some(out) = &args.out {
         let inputs: Vec<String> = files.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         plan::check_not_input(out, &inputs)?;

@@ -7,7 +7,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use kohort::artifact::{
-    Claim, DeviceRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns, check_output_dir,
+    Checkpoint, Claim, DeviceRecord, RunDir, RunRecord, Selection, SourceRecord, check_carried_columns,
+    check_output_dir,
 };
 use kohort::cells::{Count, MinCell};
 use kohort::data::{BatchSource, FileSource};
@@ -23,8 +24,11 @@ use super::args::{ComputeArgs, FitArgs};
 use super::changed::Standing;
 use super::columns;
 use super::config;
+use super::dry_run;
 use super::gates::GateArgs;
 use super::levels;
+use super::long::{LongJob, tell_of_checkpoint};
+use super::memory::Limit;
 use super::output::{
     Align, Output, Table, count, number, percent, plural, rows_in_words, seconds, shorten, show_stages, stderr_width,
     stdout_width,
@@ -37,7 +41,7 @@ use super::sweep;
 /// Features named for each segment.
 const TOLD_FEATURES: usize = 3;
 
-pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
+pub(crate) fn run(args: &FitArgs, limit: &Limit, output: Output) -> Result<ExitCode> {
     let begun = now();
     plan::check_folder(&args.out)?;
     let overwrite = args.overwrite || args.if_changed;
@@ -63,18 +67,39 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
     let source = open(&args.data, &args.read, &args.gates, &options, output)?;
     check_carried_columns(source.schema(), &carried_columns(source.schema(), &options.features)?)?;
     levels::check_columns(&source, &options)?;
+    let device = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    let plan = dry_run::plan(
+        &source,
+        &options,
+        select.as_ref().map_or(1, |select| select.k.clone().count()),
+        &device,
+        limit,
+    )?;
+    if args.dry_run {
+        dry_run::show(&plan, limit, output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    dry_run::tell(&plan, limit, output);
     let Device {
         backend,
         record: device,
-    } = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    } = device;
+    let checkpoint = args.long.open(&source, &options, select.as_ref(), output)?;
     let progress = Progress::new(&args.talk, output);
+    let job = LongJob {
+        progress: &progress,
+        checkpoint: checkpoint.as_ref(),
+        deadline: args.time.deadline(begun.1),
+    };
     let fitted = match &select {
-        None => fit(&source, &*backend, &options, &progress).map(|fitted| (fitted, None)),
-        Some(select) => fit_auto(&source, &*backend, &options, select, &progress)
+        None => fit(&source, &*backend, &options, &job).map(|fitted| (fitted, None)),
+        Some(select) => fit_auto(&source, &*backend, &options, select, &job)
             .map(|(fitted, sweep)| (fitted, Some(Selection::new(select, sweep)))),
     };
     progress.clear();
-    let (fitted, selection) = fitted.map_err(|error| plan::explain_init(error, args))?;
+    let (fitted, selection) = fitted
+        .map_err(|error| tell_of_checkpoint(error, checkpoint.as_ref(), output))
+        .map_err(|error| plan::explain_init(error, args))?;
     if let Some(selection) = &selection {
         options = FitOptions {
             n_clusters: selection.sweep.decision.k,
@@ -91,6 +116,7 @@ pub(crate) fn run(args: &FitArgs, output: Output) -> Result<ExitCode> {
         context: &context,
     };
     finished.write(selection, &args.out, overwrite, &progress, output)?;
+    checkpoint.map_or(Ok(()), Checkpoint::remove)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,6 +128,7 @@ pub(super) fn open(
     options: &FitOptions,
     output: Output,
 ) -> Result<FileSource> {
+    read.check_apart(data)?;
     let source = reading::open(data, read.options(&options.features.id)?, options.threads, output)?;
     options.check(source.n_rows())?;
     check_columns(source.schema(), &options.features)?;
@@ -214,6 +241,7 @@ fn summary_line(record: &RunRecord) -> String {
             StopReason::Converged => "converged",
             StopReason::Tolerance => "centroids within --tol",
             StopReason::MaxIter => "stopped at --max-iter",
+            StopReason::MaxTime => "stopped at --max-time",
         },
     ) + &record.n_trimmed.map_or_else(String::new, trimmed_text)
 }

@@ -42,6 +42,7 @@ pub(crate) fn run(args: &InspectArgs, output: Output) -> Result<ExitCode> {
 /// The number of rows, and what is in every column.
 pub(super) fn look(args: &InspectArgs, output: Output) -> Result<(usize, Vec<ColumnInspection>)> {
     let options = plan::feature_options(&args.columns)?;
+    args.read.check_apart(&args.data)?;
     let source = reading::open(
         &args.data,
         args.read.options(&options.id)?,

@@ -15,13 +15,17 @@ mod config;
 mod demo;
 mod dendrogram;
 mod devices;
+mod dry_run;
 mod explain;
 mod fit;
 mod gates;
 mod generate;
 mod init;
 mod inspect;
+mod isolate;
 mod levels;
+mod long;
+mod memory;
 mod output;
 mod plan;
 mod progress;
@@ -36,6 +40,7 @@ mod verify;
 
 use args::{Cli, Command};
 use config::Refusal;
+use memory::Limit;
 use output::Output;
 
 /// Runs the command line of this process.
@@ -60,6 +65,16 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+/// What a fuzz target gives any bytes to, see `fuzz/`: they are read as a configuration file.
+#[cfg(feature = "fuzzing")]
+#[allow(
+    dead_code,
+    reason = "the program has no use for it; the fuzz target is compiled from the same files"
+)]
+pub(crate) fn fuzz_config(bytes: &[u8]) {
+    config::fuzz(bytes);
+}
+
 /// Tells why there is nothing to run, or the help that was asked for.
 fn refused(refusal: &Refusal, output: Output) -> ExitCode {
     match refusal {
@@ -77,13 +92,19 @@ fn run(cli: &Cli, output: Output) -> Result<ExitCode> {
         Command::Devices(_) => progress::exit_on_interrupt()?,
         _ => progress::stop_on_interrupt()?,
     }
-    dispatch(cli, output)
+    let limit = match cli.command.memory() {
+        Some((args, beside)) => args.keep(beside)?,
+        None => Limit::default(),
+    };
+    let code = dispatch(cli, &limit, output)?;
+    limit.tell(output);
+    Ok(code)
 }
 
-fn dispatch(cli: &Cli, output: Output) -> Result<ExitCode> {
+fn dispatch(cli: &Cli, limit: &Limit, output: Output) -> Result<ExitCode> {
     match &cli.command {
-        Command::Fit(args) => fit::run(args, output).map_err(|error| error.about(&args.data)),
-        Command::Sweep(args) => sweep::run(args, output).map_err(|error| error.about(&args.data)),
+        Command::Fit(args) => fit::run(args, limit, output).map_err(|error| error.about(&args.data)),
+        Command::Sweep(args) => sweep::run(args, limit, output).map_err(|error| error.about(&args.data)),
         Command::Score(args) => score::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Explain(args) => explain::run(args, output).map_err(|error| error.about(&args.data)),
         Command::Tree(args) => tree::run(args, output),

@@ -374,6 +374,21 @@ fn wrap(items: &[String], room: usize) -> String {
     lines.join("\n")
 }
 
+/// A number of bytes: `512 MB`, `12.8 GB`.
+pub(crate) fn bytes_in_words(bytes: u64) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit > 0 && value < 99.95 {
+        format!("{value:.1} {}", units[unit])
+    } else {
+        format!("{value:.0} {}", units[unit])
+    }
+}
+
 /// Seconds per stage, with `--verbose`.
 pub(crate) fn show_stages<'s>(stages: impl IntoIterator<Item = (&'s str, f64)>, output: Output) {
     for (stage, elapsed_s) in stages {

@@ -48,11 +48,16 @@ fn on_interrupt(handler: impl FnMut() + Send + 'static) -> Result<()> {
 /// # Errors
 /// That one.
 pub(crate) fn check_interrupt() -> Result<()> {
-    if INTERRUPTED.load(Ordering::SeqCst) {
+    if is_interrupted() {
         Err(Error::Interrupted)
     } else {
         Ok(())
     }
+}
+
+/// Whether the user asked to stop.
+pub(crate) fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
 }
 
 /// Shows the events of a job on stderr.
@@ -205,7 +210,7 @@ impl Observer for Progress {
     }
 
     fn interrupted(&self) -> bool {
-        INTERRUPTED.load(Ordering::SeqCst)
+        is_interrupted()
     }
 }
 

@@ -41,6 +41,10 @@ pub(crate) struct ReadArgs {
     /// What becomes of rows without an id
     #[arg(long, value_enum, value_name = "HOW", default_value = "error")]
     pub(crate) on_null_id: NullArg,
+
+    /// Decode each file in a process of its own first, with limits: one that makes a decoder crash is refused
+    #[arg(long)]
+    pub(crate) isolate: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -62,6 +62,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         target.check(overwrite)?;
     }
     let _claim = (!target.is_stdout()).then(|| Claim::new(&args.out)).transpose()?;
+    args.read.check_apart(&args.data)?;
     let source = reading::open(&args.data, options, plan::threads(&args.compute), output)?;
     model.check_columns(&source)?;
     let ids: Vec<usize> = { model.id_columns.iter() }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use kohort::artifact::{Claim, RunDir, Selection, SweepRecord, check_output_sweep};
+use kohort::artifact::{Checkpoint, Claim, RunDir, Selection, SweepRecord, check_output_sweep};
 use kohort::cells::{Count, MinCell};
 use kohort::features::Role;
 use kohort::fit::{SweptTable, sweep};
@@ -15,7 +15,10 @@ use kohort::{Error, Result};
 
 use super::args::SweepArgs;
 use super::changed::Standing;
+use super::dry_run;
 use super::fit::{context, now, open};
+use super::long::{LongJob, tell_of_checkpoint};
+use super::memory::Limit;
 use super::output::{Align, Output, Table, percent, plural, seconds, show_stages, some_of, stdout_width};
 use super::plan::{self, Device};
 use super::progress::{Progress, check_interrupt};
@@ -25,7 +28,7 @@ const BAR: usize = 8;
 /// Parts of a segment below this share are not named.
 const TOLD_SHARE: f64 = 0.05;
 
-pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
+pub(crate) fn run(args: &SweepArgs, limit: &Limit, output: Output) -> Result<ExitCode> {
     let begun = now();
     let overwrite = args.overwrite || args.if_changed;
     if let Some(out) = &args.out {
@@ -51,14 +54,27 @@ pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
     }
     let _claim = args.out.as_deref().map(Claim::new).transpose()?;
     let source = open(&args.data, &args.read, &args.gates, &options, output)?;
+    let device = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    let plan = dry_run::plan(&source, &options, select.k.clone().count(), &device, limit)?;
+    if args.dry_run {
+        dry_run::show(&plan, limit, output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    dry_run::tell(&plan, limit, output);
     let Device {
         backend,
         record: device,
-    } = plan::device(&args.compute, plan::work(&source, &options), output)?;
+    } = device;
+    let checkpoint = args.long.open(&source, &options, Some(&select), output)?;
     let progress = Progress::new(&args.talk, output);
-    let swept = sweep(&source, &*backend, &options, &select, &progress);
+    let job = LongJob {
+        progress: &progress,
+        checkpoint: checkpoint.as_ref(),
+        deadline: args.time.deadline(begun.1),
+    };
+    let swept = sweep(&source, &*backend, &options, &select, &job);
     progress.clear();
-    let swept = swept?;
+    let swept = swept.map_err(|error| tell_of_checkpoint(error, checkpoint.as_ref(), output))?;
     output.note(&columns_text(&swept));
     progress.warn(&swept.warnings);
     let context = context(begun, &args.data, &source, device, &args.compute)?;
@@ -67,6 +83,7 @@ pub(crate) fn run(args: &SweepArgs, output: Output) -> Result<ExitCode> {
     let record = run::write_sweep(dir.transpose()?, &swept, &options, &select, &context, check_interrupt);
     progress.clear();
     show(&record?, args, output)?;
+    checkpoint.map_or(Ok(()), Checkpoint::remove)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -75,7 +75,7 @@ fn middles(content: &ProfileRecord, segment: &SegmentProfile) -> Vec<(String, St
             ValueKind::Level(level) => is_most.then(|| (column, level.clone(), json!(level))),
             ValueKind::OtherThan(_) => is_most.then(|| (column, "(other)".into(), json!("(other)"))),
             ValueKind::Missing => is_most.then(|| (column, "(missing)".into(), Value::Null)),
-            ValueKind::Cycle(..) => None,
+            kind if kind.is_coordinate() => None,
             kind if is_share(kind) => Some((column, is_most.to_string(), json!(is_most))),
             _ => Some((column, number(middle), json!(middle))),
         }

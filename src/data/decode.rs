@@ -1,9 +1,11 @@
 //! Decoding of one row group's columns, in batches of bounded size.
 
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
-use parquet::basic::Type;
+use parquet::basic::{Encoding, Type};
 use parquet::column::page::PageIterator;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
@@ -11,7 +13,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMeta
 use super::file::FileBytes;
 use super::gate::{check_decodable, column_name, corrupt};
 use super::guard::{guarded, short};
-use super::pages::{GuardedPages, Limits, OneChunk};
+use super::pages::{BYTES_IN_LIST, GuardedPages, Limits, OneChunk};
 use super::parquet::ParquetPart;
 use super::part::Take;
 use crate::error::{Error, Result};
@@ -29,6 +31,8 @@ pub(crate) struct Task<'a> {
     pub(crate) columns: &'a [usize],
     /// Bytes of one page, and of one batch's strings.
     pub(crate) page_bytes: u64,
+    /// Whether plain texts that stand in a dictionary are handed on in it.
+    pub(crate) keyed: bool,
 }
 
 /// Why a row group cannot be decoded: told the consumer, or found broken.
@@ -121,7 +125,7 @@ impl Task<'_> {
             source,
             limits,
         };
-        let levels = self.levels(&leaves)?;
+        let levels = self.levels(columns, &leaves)?;
         let reader = ParquetRecordBatchReader::try_new_with_row_groups(&levels, &group, limits.batch_rows, None)?;
         // The reader gives each leaf once, in file order.
         let mut sorted = leaves.clone();
@@ -152,10 +156,17 @@ impl Task<'_> {
         Ok(())
     }
 
-    fn levels(&self, leaves: &[usize]) -> Result<FieldLevels, ParquetError> {
+    fn levels(&self, columns: &[usize], leaves: &[usize]) -> Result<FieldLevels, ParquetError> {
         let schema = self.part.metadata.file_metadata().schema_descr();
         let mask = ProjectionMask::leaves(schema, leaves.iter().copied());
-        parquet_to_arrow_field_levels(schema, mask, Some(&self.part.fields))
+        let mut fields = self.part.fields.to_vec();
+        for &column in columns.iter().filter(|&&column| self.keeps_dictionary(column)) {
+            if let text @ (DataType::Utf8 | DataType::LargeUtf8) = fields[column].data_type() {
+                let keyed = DataType::Dictionary(DataType::Int32.into(), text.clone().into());
+                fields[column] = Arc::new(fields[column].as_ref().clone().with_data_type(keyed));
+            }
+        }
+        parquet_to_arrow_field_levels(schema, mask, Some(&fields.into()))
     }
 
     /// Rows of a batch: at most [`MAX_BATCH_ROWS`], fewer where rows are wide.
@@ -175,13 +186,18 @@ impl Task<'_> {
 
     /// Bytes that a value of a column takes in memory, about.
     fn value_width(&self, source: &FileBytes, column: usize, chunk: &ColumnChunkMetaData) -> Result<u64, Stop> {
+        let in_list = chunk.column_descr().max_rep_level() > 0;
+        if in_list {
+            let per_row = (chunk.num_values() as u64).div_ceil(self.n_rows().max(1) as u64);
+            return Ok(per_row.saturating_mul(BYTES_IN_LIST));
+        }
         Ok(match chunk.column_type() {
             Type::BOOLEAN => 1,
             Type::INT32 | Type::FLOAT => 4,
             Type::INT64 | Type::DOUBLE => 8,
             Type::INT96 => 16,
             Type::FIXED_LEN_BYTE_ARRAY => chunk.column_descr().type_length().max(16) as u64,
-            Type::BYTE_ARRAY if self.keeps_dictionary(column) => 16,
+            Type::BYTE_ARRAY if self.keeps_dictionary(column) && is_all_dictionary(chunk) => 16,
             Type::BYTE_ARRAY => {
                 let limits = Limits {
                     bytes: self.page_bytes,
@@ -194,10 +210,23 @@ impl Task<'_> {
         })
     }
 
+    /// Whether a column's values are handed on in a dictionary: where its type says so, and where texts stand in one.
     fn keeps_dictionary(&self, column: usize) -> bool {
-        let field = &self.part.fields[column];
-        matches!(field.data_type(), DataType::Dictionary(..))
+        match self.part.fields[column].data_type() {
+            DataType::Dictionary(..) => true,
+            DataType::Utf8 | DataType::LargeUtf8 if self.keyed => {
+                { self.leaf(column) }.is_some_and(|leaf| is_all_dictionary(self.metadata().column(leaf)))
+            }
+            _ => false,
+        }
     }
+}
+
+/// Whether all values of a chunk stand in its dictionary, as the file says.
+fn is_all_dictionary(chunk: &ColumnChunkMetaData) -> bool {
+    let encodings = [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY];
+    let mask = chunk.page_encoding_stats_mask();
+    mask.is_some_and(|mask| encodings.into_iter().any(|encoding| mask.is_only(encoding)))
 }
 
 /// One row group, as the crate asks for its pages.
@@ -215,7 +244,7 @@ impl RowGroups for Group<'_> {
     fn column_chunks(&self, leaf: usize) -> parquet::errors::Result<Box<dyn PageIterator>> {
         let chunk = self.task.metadata().column(leaf);
         let field = self.task.part.leaves.iter().position(|&other| other == Some(leaf));
-        let keeps = field.is_some_and(|at| matches!(self.task.part.fields[at].data_type(), DataType::Dictionary(..)));
+        let keeps = field.is_some_and(|at| self.task.keeps_dictionary(at));
         let pages = GuardedPages::new(self.source, chunk, self.limits, keeps)
             .map_err(|error| ParquetError::General(format!("{}: {error}", column_name(chunk))))?;
         Ok(Box::new(OneChunk(Some(pages))))

@@ -2,28 +2,32 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::filter_record_batch;
+use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::decode::MAX_BATCH_ROWS;
 use super::filter::{Bounds, ComparedValue};
 use super::fingerprint::InputFile;
+use super::guard::guarded_read;
 use super::ids::{keys_and_nulls, repeated_rows};
 use super::limits::available_memory;
 use super::options::{DuplicateIds, NullIds, SourceOptions};
 use super::part::Part;
 use super::schema::{Columns, Matched, Origin, match_columns, repeated, type_name, widen};
 use super::select::Selection;
+use super::slab::{ConsumeSlab, Slab, is_keyed, on_threads, written_out};
 use super::{BatchSource, Consume, format, hive};
 use crate::error::{Error, Result};
 
 /// Batches that a thread may be ahead of the consumer.
 const BATCHES_AHEAD: usize = 2;
+/// Pieces, or shares of their columns, that there should be for each thread, so that none waits long for the last.
+const JOBS_PER_THREAD: usize = 4;
 /// Smallest and largest room for one page or one batch's strings.
 const MIN_ROOM: u64 = 64 << 20;
 const MAX_ROOM: u64 = 1 << 31;
@@ -48,6 +52,8 @@ pub struct FileSource {
     kept: RowsKept,
     /// Rows that have each of the values that the filter compares columns with.
     value_counts: Vec<u64>,
+    /// What the files are, once that was asked for: each is read as a whole for it.
+    fingerprints: OnceLock<Vec<InputFile>>,
 }
 
 /// What became of the rows of files before anything else was done with them.
@@ -121,6 +127,7 @@ impl FileSource {
             },
             selection: None,
             value_counts: Vec::new(),
+            fingerprints: OnceLock::new(),
             kept: RowsKept {
                 n_rows,
                 n_wanted: n_rows,
@@ -271,6 +278,23 @@ impl FileSource {
         tasks
     }
 
+    /// The columns in shares that are read apart, so that few pieces keep all threads busy: the place of the first of
+    /// each share, its columns, and what they look like.
+    fn column_shares<'c>(&self, columns: &'c [usize], threads: usize) -> Result<Vec<(usize, &'c [usize], SchemaRef)>> {
+        let n_pieces: usize = self.parts.iter().map(|part| part.n_pieces()).sum();
+        let apart = self.parts.iter().all(|part| part.has_columns_apart());
+        let n_shares = if apart && threads > 1 {
+            (JOBS_PER_THREAD * threads).div_ceil(n_pieces.max(1))
+        } else {
+            1
+        };
+        let of_share = columns.len().div_ceil(n_shares).max(1);
+        let shares = columns.chunks(of_share).enumerate();
+        shares
+            .map(|(at, share)| Ok((at * of_share, share, self.projected(share)?)))
+            .collect()
+    }
+
     /// Runs tasks on threads and hands what they give to `consume` in their order: the task, the rows of it that came
     /// before, and the batch.
     fn run<'a>(
@@ -308,14 +332,46 @@ impl FileSource {
         &self.options
     }
 
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.input().identity.bytes).sum()
+    }
+
     /// Path, size, rows and hash of each file, in order.
     ///
     /// # Errors
     /// Those of reading; [`Error::FileChanged`].
     pub fn fingerprints(&self) -> Result<Vec<InputFile>> {
+        if let Some(found) = self.fingerprints.get() {
+            self.parts.iter().try_for_each(|part| part.input().unchanged())?;
+            return Ok(found.clone());
+        }
         let rows = self.starts.windows(2).map(|pair| (pair[1] - pair[0]) as u64);
         let parts = self.parts.iter().zip(rows);
-        parts.map(|(part, rows)| InputFile::of(part.input(), rows)).collect()
+        let found: Vec<InputFile> =
+            { parts.map(|(part, rows)| InputFile::of(part.input(), rows)) }.collect::<Result<_>>()?;
+        Ok(self.fingerprints.get_or_init(|| found).clone())
+    }
+
+    /// The columns that a scan can be asked for: neither nested nor of a name that stands twice.
+    pub(super) fn readable_columns(&self) -> Vec<usize> {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for field in self.schema.fields() {
+            *counts.entry(field.name()).or_default() += 1;
+        }
+        let is_readable = |column: usize| {
+            let name = self.schema.field(column).name().as_str();
+            let mut parts = self.parts.iter().zip(&self.origins);
+            counts[name] == 1
+                && parts.all(|(part, origins)| match origins[column] {
+                    Origin::Column(place) => part.is_readable(place),
+                    Origin::Value(_) | Origin::Absent => true,
+                })
+        };
+        (0..self.schema.fields().len())
+            .filter(|&column| is_readable(column))
+            .collect()
     }
 
     /// What the batches of a scan look like.
@@ -432,12 +488,7 @@ impl Task<'_> {
 
     /// Reads all rows of the piece.
     fn read(&self, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<()> {
-        let places: Vec<usize> = { self.origins.iter() }
-            .filter_map(|origin| match origin {
-                Origin::Column(place) => Some(*place),
-                Origin::Value(_) | Origin::Absent => None,
-            })
-            .collect();
+        let places: Vec<usize> = { self.origins.iter() }.filter_map(|origin| origin.place()).collect();
         if places.is_empty() {
             return self.count_rows(take);
         }
@@ -470,15 +521,61 @@ impl Task<'_> {
         Ok(())
     }
 
+    /// Reads the piece and hands its columns to `take`, texts in the dictionary that they stand in.
+    fn run_keyed(&self, take: &mut dyn FnMut(usize, &[ArrayRef]) -> Result<()>) -> Result<()> {
+        let places: Vec<usize> = { self.origins.iter() }.filter_map(|origin| origin.place()).collect();
+        let (mut row, mut result) = (0, Ok(()));
+        let mut hand_on = |rows: usize, arrays: Vec<ArrayRef>| {
+            let kept = self
+                .kept
+                .as_ref()
+                .map(|kept| BooleanArray::new(kept.slice(row, rows), None));
+            row += rows;
+            result = self.columns(rows, arrays).and_then(|mut arrays| {
+                let mut n_kept = rows;
+                if let Some(kept) = &kept {
+                    n_kept = kept.true_count();
+                    for array in &mut arrays {
+                        *array = filter(array, kept).map_err(|error| Error::Internal(error.to_string()))?;
+                    }
+                }
+                if n_kept == 0 { Ok(()) } else { take(n_kept, &arrays) }
+            });
+            result.is_ok()
+        };
+        if places.is_empty() {
+            let n_rows = self.n_rows();
+            let mut rows = { (0..n_rows).step_by(MAX_BATCH_ROWS) }.map(|first| MAX_BATCH_ROWS.min(n_rows - first));
+            rows.all(|rows| hand_on(rows, Vec::new()));
+        } else {
+            self.part.read_keyed(self.piece, &places, self.room, &mut hand_on)?;
+        }
+        result
+    }
+
     /// Arrays of the columns that the file has as a batch of the table.
     fn batch(&self, rows: usize, arrays: Vec<ArrayRef>) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(self.schema), self.columns(rows, arrays)?, &options)
+            .map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    /// Arrays of the columns that the file has as columns of the table, in its types but for dictionaries of texts.
+    fn columns(&self, rows: usize, arrays: Vec<ArrayRef>) -> Result<Vec<ArrayRef>> {
         let mut arrays = arrays.iter();
         let mut columns = Vec::with_capacity(self.origins.len());
         for (origin, field) in self.origins.iter().zip(self.schema.fields()) {
             let data_type = field.data_type();
             let column = match origin {
-                Origin::Column(_) => match arrays.next() {
-                    Some(array) => widen(array, data_type),
+                Origin::Column(place) => match arrays.next() {
+                    Some(array) => {
+                        let own_type = self.part.fields()[*place].data_type();
+                        if own_type == data_type && is_keyed(array, data_type) {
+                            Ok(Arc::clone(array))
+                        } else {
+                            widen(&written_out(array, own_type)?, data_type)
+                        }
+                    }
                     None => return Err(Error::Internal("a part left out a column".into())),
                 },
                 Origin::Value(value) => repeated(Some(value), data_type, rows),
@@ -488,9 +585,7 @@ impl Task<'_> {
                 column.map_err(|problem| super::schema::mismatch(&self.part.input().path, field.name(), problem))?,
             );
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(self.schema), columns, &options)
-            .map_err(|error| Error::Internal(error.to_string()))
+        Ok(columns)
     }
 }
 
@@ -504,7 +599,8 @@ enum Message {
 /// Decodes every `threads`-th piece, from the `first`, until one fails or nobody listens.
 fn work(tasks: &[Task<'_>], first: usize, threads: usize, out: &SyncSender<Message>) {
     for task in tasks.iter().skip(first).step_by(threads) {
-        let result = task.run(&mut |batch| out.send(Message::Batch(batch)).is_ok());
+        let path = &task.part.input().path;
+        let result = guarded_read(path, || task.run(&mut |batch| out.send(Message::Batch(batch)).is_ok()));
         let failed = result.is_err();
         let message = match result {
             Ok(()) => Message::Done,
@@ -552,6 +648,44 @@ impl BatchSource for FileSource {
             row += batch.num_rows();
             Ok(())
         })
+    }
+
+    fn scan_slabs(&self, columns: &[usize], workers: usize, consume: &ConsumeSlab<'_>) -> Result<()> {
+        self.projected(columns)?;
+        self.check_plausible(columns)?;
+        let threads = self.threads.min(workers).max(1);
+        let shares = self.column_shares(columns, threads)?;
+        let mut jobs = Vec::new();
+        for (first_column, share, schema) in &shares {
+            let mut first_row = 0;
+            for task in self.tasks(share, schema, self.selection.as_ref()) {
+                let n_kept = task.n_kept;
+                jobs.push((first_row, *first_column, task));
+                first_row += n_kept;
+            }
+        }
+        // Columns of one row group stand next to each other.
+        jobs.sort_by_key(|(first_row, first_column, _)| (*first_row, *first_column));
+        on_threads(threads, jobs.len(), &|worker, job| {
+            let (first_row, first_column, task) = &jobs[job];
+            let mut rows = 0;
+            task.run_keyed(&mut |n_rows, arrays| {
+                let slab = Slab {
+                    worker,
+                    first_row: first_row + rows,
+                    n_rows,
+                    first_column: *first_column,
+                    arrays,
+                };
+                rows += n_rows;
+                consume(&slab)
+            })?;
+            if rows == task.n_kept {
+                return Ok(());
+            }
+            Err(Error::Internal(format!("{rows} rows handed on of {}", task.n_kept)))
+        })?;
+        self.parts.iter().try_for_each(|part| part.input().unchanged())
     }
 
     fn duplicate_ids(&self) -> DuplicateIds {

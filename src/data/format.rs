@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::csv::{self, CsvFile};
 use super::file::{FileBytes, Input, STDIN, refused};
+use super::guard::guarded_read;
 use super::ipc::{self, IpcPart};
 use super::options::SourceOptions;
 use super::parquet::ParquetPart;
@@ -104,7 +105,7 @@ pub(crate) fn open_parts(paths: &[PathBuf], threads: usize, options: &SourceOpti
     let mut parts: Vec<Option<Box<dyn Part>>> = Vec::with_capacity(paths.len());
     let mut csv_files = Vec::new();
     for path in paths {
-        match open(path, threads, options)? {
+        match guarded_read(path, || open(path, threads, options))? {
             Opened::Part(part) => parts.push(Some(part)),
             Opened::Csv(file) => {
                 csv_files.push(file);

@@ -17,6 +17,7 @@ use parquet::file::metadata::{
 use super::file::{self, FileBytes, refused};
 use super::guard::guarded;
 use super::limits::available_memory;
+use super::lists::item_type;
 use super::thrift::{Field, Walk, Walker};
 use crate::error::{Error, Result, escape};
 
@@ -64,7 +65,7 @@ pub(crate) fn admit(path: &Path, source: &FileBytes, with_statistics: bool) -> R
     let data_end = source.bytes() - 8 - footer.len() as u64;
     check_metadata(path, &metadata, data_end)?;
     let fields = arrow_fields(path, &metadata)?;
-    let leaves = flat_leaves(&metadata, fields.len());
+    let leaves = leaves(&metadata, &fields);
     Ok(Admitted {
         metadata,
         fields,
@@ -220,7 +221,7 @@ fn parse_metadata(path: &Path, footer: &[u8], with_statistics: bool) -> Result<P
     };
     let options = ParquetMetaDataOptions::new()
         .with_column_stats_policy(statistics)
-        .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
+        .with_encoding_stats_as_mask(true)
         .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
     guarded(|| ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options)))
         .map_err(|problem| refused(path, format!("the footer cannot be read: {problem}")))
@@ -235,14 +236,16 @@ fn arrow_fields(path: &Path, metadata: &ParquetMetaData) -> Result<Fields> {
         .map_err(|problem| refused(path, format!("its schema cannot be read: {problem}")))
 }
 
-/// The leaf of each top-level column that is one, without levels of repetition.
-fn flat_leaves(metadata: &ParquetMetaData, n_columns: usize) -> Vec<Option<usize>> {
+/// The leaf of each top-level column that is one, without levels of repetition, or a list of numbers.
+fn leaves(metadata: &ParquetMetaData, fields: &Fields) -> Vec<Option<usize>> {
     let schema = metadata.file_metadata().schema_descr();
-    let mut leaves = vec![None; n_columns];
+    let mut leaves = vec![None; fields.len()];
     for leaf in 0..schema.num_columns() {
         let column = schema.column(leaf);
         let root = schema.get_column_root_idx(leaf);
-        if column.path().parts().len() == 1 && column.max_rep_level() == 0 && column.max_def_level() <= 1 {
+        let is_flat = column.path().parts().len() == 1 && column.max_rep_level() == 0 && column.max_def_level() <= 1;
+        let is_list = column.max_rep_level() == 1 && item_type(fields[root].data_type()).is_some();
+        if is_flat || is_list {
             leaves[root] = Some(leaf);
         }
     }

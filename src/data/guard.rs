@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Once;
 
-use crate::error::escape;
+use crate::error::{Error, Result as Outcome, escape};
 
 /// Longest text of a foreign error that is passed on; longer ones may quote data.
 const MAX_TEXT: usize = 160;
@@ -29,6 +30,21 @@ pub(crate) fn guarded<T, E: std::fmt::Display>(call: impl FnOnce() -> Result<T, 
         Ok(Err(error)) => Err(short(&error.to_string())),
         Err(_) => Err(PANICKED.into()),
     }
+}
+
+/// Runs `call` on a thread that reads `path`; a panic becomes an error of that file, on whatever thread it is.
+///
+/// # Errors
+/// Those of `call`; [`Error::Corrupt`] for a panic.
+pub(crate) fn guarded_read<T>(path: &Path, call: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    guarded(|| Ok::<_, String>(call())).unwrap_or_else(|problem| {
+        Err(Error::Corrupt {
+            path: path.into(),
+            row_group: None,
+            column: None,
+            reason: problem,
+        })
+    })
 }
 
 /// A hook, set once, that stays silent inside [`guarded`] and hands every other panic to the hook before it.
@@ -64,6 +80,15 @@ mod tests {
         assert!(result.is_err());
         assert!(!GUARDED.get());
         assert_eq!(guarded(|| Ok::<_, String>(7)), Ok(7));
+    }
+
+    #[test]
+    fn a_panic_while_a_file_is_read_names_the_file() {
+        let error = guarded_read(Path::new("a.csv"), || -> Outcome<()> { panic!("hostile") }).unwrap_err();
+        assert_eq!(error.to_string(), format!("a.csv: {PANICKED}"));
+        assert_eq!(guarded_read(Path::new("a.csv"), || Ok(7)).unwrap(), 7);
+        let other = guarded_read(Path::new("a.csv"), || -> Outcome<()> { Err(Error::NoRows) });
+        assert!(matches!(other, Err(Error::NoRows)));
     }
 
     #[test]

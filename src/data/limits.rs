@@ -59,6 +59,38 @@ fn address_space() -> Option<u64> {
     Some(limit.rlim_cur.saturating_sub(used))
 }
 
+/// Lets this process take half of the memory that can still be had, and so many seconds of processor time; it leaves no
+/// image of its memory where it ends badly.
+#[cfg(unix)]
+pub(crate) fn restrain(cpu_seconds: u64) {
+    let used = kilobytes("/proc/self/status", "VmSize").unwrap_or(0);
+    let memory = match available_memory() {
+        u64::MAX => libc::RLIM_INFINITY,
+        bytes => used.saturating_add(bytes / 2),
+    };
+    for (resource, most) in [
+        (libc::RLIMIT_AS, memory),
+        (libc::RLIMIT_CPU, cpu_seconds),
+        (libc::RLIMIT_CORE, 0),
+    ] {
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: `limit` is a valid rlimit that outlives both calls, which write and read nothing else. What fails leaves
+        // the limit that there was.
+        unsafe {
+            if libc::getrlimit(resource, &raw mut limit) == 0 {
+                limit.rlim_cur = limit.rlim_max.min(most);
+                libc::setrlimit(resource, &raw const limit);
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn restrain(_cpu_seconds: u64) {}
+
 #[cfg(not(unix))]
 fn address_space() -> Option<u64> {
     None

@@ -1,5 +1,6 @@
 //! Layer 2: where rows come from, as Arrow record batches in a fixed row order.
 
+mod apart;
 mod bounds;
 mod csv;
 mod decode;
@@ -16,6 +17,7 @@ mod ids;
 mod ipc;
 mod key_value;
 mod limits;
+mod lists;
 mod memory;
 mod options;
 mod pages;
@@ -23,11 +25,13 @@ mod parquet;
 mod part;
 mod schema;
 mod select;
+mod slab;
 mod source;
 mod stdin;
 mod thrift;
 mod values;
 
+pub use self::apart::check_apart;
 pub use self::file::read_small;
 pub use self::files::{FileSource, RowsKept};
 pub use self::filter::{ComparedValue, Filter};
@@ -35,8 +39,11 @@ pub use self::fingerprint::{InputFile, is_of_bytes};
 pub use self::ids::read_keys;
 pub use self::key_value::key_value;
 pub(crate) use self::limits::available_memory;
+pub(crate) use self::lists::item_type;
 pub use self::memory::MemorySource;
 pub use self::options::{AbsentColumns, DuplicateIds, NullIds, SourceOptions, name_of, type_of};
+pub use self::slab::{ConsumeSlab, Slab};
+pub(crate) use self::slab::{keys_and_values, same_values};
 pub use self::source::{expand, relative_names};
 pub(crate) use self::values::is_time;
 
@@ -61,6 +68,15 @@ pub trait BatchSource: Sync {
     /// # Errors
     /// Those of reading, and whatever `consume` returns; nothing is handed on after the first one.
     fn scan(&self, columns: &[usize], consume: &mut Consume<'_>) -> Result<()>;
+
+    /// Hands the given columns of all rows to `consume`, cut into runs of rows and columns in whatever way is fastest, in
+    /// any order and from several threads at a time, each with a number below `workers`.
+    ///
+    /// # Errors
+    /// As [`BatchSource::scan`]; but where more than one thing is wrong, which of them is told may differ from run to run.
+    fn scan_slabs(&self, columns: &[usize], workers: usize, consume: &ConsumeSlab<'_>) -> Result<()> {
+        slab::by_column(|each| self.scan(columns, each), workers, consume)
+    }
 
     /// What becomes of rows whose id an earlier row has.
     fn duplicate_ids(&self) -> DuplicateIds {

@@ -1,6 +1,8 @@
 //! The pages of one column chunk, each looked at before and after the `parquet` crate decompresses it: what a header
 //! or the first bytes of a page declare decides how much memory the decoders take.
 
+use std::ops::Range;
+
 use parquet::basic::{Compression, Encoding, Type};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
@@ -9,6 +11,7 @@ use parquet::file::reader::SerializedPageReader;
 
 use super::delta;
 use super::file::FileBytes;
+use super::lists::n_beginnings;
 use super::thrift::{CUT_SHORT, Walk, Walker};
 
 /// Bytes a page header is first looked for in, and at most.
@@ -41,7 +44,10 @@ struct Header {
     level_bytes: i64,
 }
 
-/// The pages of one column chunk of a flat column.
+/// Bytes of a number in a list while it is decoded, about: itself, its levels, and its copy in the batch.
+pub(crate) const BYTES_IN_LIST: u64 = 20;
+
+/// The pages of one column chunk of a flat column, or one of lists of numbers.
 pub(crate) struct GuardedPages {
     inner: SerializedPageReader<FileBytes>,
     source: FileBytes,
@@ -51,6 +57,8 @@ pub(crate) struct GuardedPages {
     physical: Type,
     type_length: i32,
     optional: bool,
+    /// Whether the values stand in lists.
+    in_lists: bool,
     values_left: i64,
     limits: Limits,
     ahead: Option<Header>,
@@ -84,6 +92,7 @@ impl GuardedPages {
             physical: chunk.column_type(),
             type_length: chunk.column_descr().type_length(),
             optional: chunk.column_descr().max_def_level() > 0,
+            in_lists: chunk.column_descr().max_rep_level() > 0,
             values_left: chunk.num_values(),
             limits,
             ahead: None,
@@ -191,20 +200,21 @@ impl GuardedPages {
     }
 
     fn check_page(&mut self, page: &Page) -> Result<()> {
-        let (buf, start, encoding, num_values) = match page {
+        let (buf, repetition, start, encoding, num_values) = match page {
             Page::DictionaryPage { buf, num_values, .. } => return self.check_dictionary(buf, *num_values),
             Page::DataPage {
                 buf,
                 num_values,
                 encoding,
                 def_level_encoding,
+                rep_level_encoding,
                 ..
-            } => (
-                buf,
-                self.level_bytes(buf, *def_level_encoding, *num_values),
-                encoding,
-                num_values,
-            ),
+            } => {
+                let repetition = self.repetition(buf, [*rep_level_encoding, *def_level_encoding])?;
+                let after = buf.get(repetition.end..).unwrap_or(&[]);
+                let start = repetition.end + self.level_bytes(after, *def_level_encoding, *num_values);
+                (buf, repetition, start, encoding, num_values)
+            }
             Page::DataPageV2 {
                 buf,
                 num_values,
@@ -212,13 +222,41 @@ impl GuardedPages {
                 def_levels_byte_len: def,
                 rep_levels_byte_len: rep,
                 ..
-            } => (buf, (*def as usize).saturating_add(*rep as usize), encoding, num_values),
+            } => (
+                buf,
+                0..*rep as usize,
+                (*def as usize).saturating_add(*rep as usize),
+                encoding,
+                num_values,
+            ),
         };
         let bytes = buf
             .get(start..)
             .ok_or_else(|| fail("a page is shorter than its levels"))?;
         let strings = self.check_values(bytes, *encoding, u64::from(*num_values))?;
-        self.hold(strings, u64::from(*num_values))
+        if !self.in_lists {
+            return self.hold(strings, u64::from(*num_values));
+        }
+        // A batch is so many lists, however long they are.
+        let levels = buf
+            .get(repetition)
+            .ok_or_else(|| fail("a page is shorter than its levels"))?;
+        let n_lists = n_beginnings(levels, *num_values).map_err(fail)?;
+        self.hold(u64::from(*num_values) * BYTES_IN_LIST, n_lists)
+    }
+
+    /// Where the levels of repetition stand in a page of version 1.
+    fn repetition(&self, buf: &[u8], encodings: [Encoding; 2]) -> Result<Range<usize>> {
+        if !self.in_lists {
+            return Ok(0..0);
+        }
+        if encodings != [Encoding::RLE; 2] {
+            return Err(fail("lists of an old encoding are not supported"));
+        }
+        let len = buf
+            .first_chunk::<4>()
+            .map_or(0, |len| u32::from_le_bytes(*len) as usize);
+        Ok(4..len.saturating_add(4))
     }
 
     /// Bytes of the definition levels that stand before the values of a page of version 1.
@@ -248,11 +286,21 @@ impl GuardedPages {
             }
             Encoding::DELTA_BYTE_ARRAY => strings = delta::written_out(bytes, most).map_err(fail)?,
             Encoding::BYTE_STREAM_SPLIT => self.check_split(strings, most)?,
-            Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
+            encoding if is_dictionary(encoding) => {
                 let values = most.min(self.limits.batch_rows as u64);
-                strings = self.longest.saturating_mul(values);
+                // A column that stays dictionary-encoded in memory repeats no entry.
+                strings = if self.keeps_dictionary {
+                    0
+                } else {
+                    self.longest.saturating_mul(values)
+                };
             }
             _ => {}
+        }
+        if self.keeps_dictionary && !is_dictionary(encoding) {
+            // A batch with a plain page in it is written out, what it has of the dictionary as well.
+            let entries = self.longest.saturating_mul(self.limits.batch_rows as u64);
+            strings = strings.saturating_add(entries);
         }
         Ok(if self.physical == Type::BYTE_ARRAY { strings } else { 0 })
     }
@@ -281,9 +329,7 @@ impl GuardedPages {
 
     fn check_dictionary(&mut self, buf: &[u8], num_values: u32) -> Result<()> {
         if self.physical == Type::BYTE_ARRAY {
-            let longest = longest(buf, num_values)?;
-            // A column that stays dictionary-encoded in memory repeats no entry.
-            self.longest = if self.keeps_dictionary { 0 } else { longest };
+            self.longest = longest(buf, num_values)?;
             return Ok(());
         }
         let width = self
@@ -303,8 +349,9 @@ impl GuardedPages {
         self.held = self.held.saturating_add(strings);
         if self.held > self.limits.bytes {
             let (held, limit) = (self.held, self.limits.bytes);
+            let what = if self.in_lists { "lists" } else { "strings" };
             return Err(fail(format!(
-                "strings of {held} bytes exceed the memory limit of {limit} bytes for a batch"
+                "{what} of {held} bytes exceed the memory limit of {limit} bytes for a batch"
             )));
         }
         self.held_values += num_values;
@@ -315,6 +362,10 @@ impl GuardedPages {
         }
         Ok(())
     }
+}
+
+fn is_dictionary(encoding: Encoding) -> bool {
+    matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY)
 }
 
 /// Longest entry of a dictionary of strings, whose entries have to lie inside it.

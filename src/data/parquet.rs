@@ -37,6 +37,16 @@ impl ParquetPart {
             leaves: admitted.leaves,
         })
     }
+
+    fn task<'t>(&'t self, group: usize, columns: &'t [usize], page_bytes: u64, keyed: bool) -> Task<'t> {
+        Task {
+            part: self,
+            group,
+            columns,
+            page_bytes,
+            keyed,
+        }
+    }
 }
 
 impl Part for ParquetPart {
@@ -62,7 +72,8 @@ impl Part for ParquetPart {
     }
 
     fn bounds(&self, piece: usize, column: usize) -> Option<Bounds> {
-        let leaf = self.leaves[column]?;
+        // Those of a list are of its numbers.
+        let leaf = self.leaves[column].filter(|_| !self.fields[column].data_type().is_nested())?;
         let orders = self.metadata.file_metadata().column_orders();
         let order = orders.and_then(|orders| orders.get(leaf));
         bounds_of(
@@ -72,31 +83,38 @@ impl Part for ParquetPart {
         )
     }
 
+    fn has_columns_apart(&self) -> bool {
+        true
+    }
+
+    fn read_keyed(&self, piece: usize, columns: &[usize], room: u64, take: &mut Take<'_>) -> Result<()> {
+        self.task(piece, columns, room, true).run(take)
+    }
+
     fn read(&self, piece: usize, columns: &[usize], room: u64, take: &mut Take<'_>) -> Result<()> {
-        let task = Task {
-            part: self,
-            group: piece,
-            columns,
-            page_bytes: room,
-        };
-        task.run(take)
+        self.task(piece, columns, room, false).run(take)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-    use super::super::{BatchSource, FileSource};
+    use super::super::slab::{is_keyed, written_out};
+    use super::super::{BatchSource, FileSource, Filter, Slab, SourceOptions};
     use super::*;
     use crate::error::Error;
     use arrow::array::RecordBatch;
-    use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
+    use arrow::array::{
+        Array, ArrayRef, AsArray, FixedSizeListArray, Float64Array, Int64Array, LargeListArray, ListArray, StringArray,
+    };
     use arrow::datatypes::{DataType, Field};
-    use arrow::datatypes::{Float64Type, Int64Type};
+    use arrow::datatypes::{Float32Type, Float64Type, Int64Type};
     use parquet::arrow::ArrowWriter;
     use parquet::basic::{Compression, Encoding};
-    use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+    use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
     use tempfile::TempDir;
 
     const ROWS: usize = 5000;
@@ -193,6 +211,154 @@ mod tests {
         let expected = rows(0, ROWS);
         assert_eq!(found.columns(), [2, 0, 2].map(|i| expected.column(i).clone()));
         assert!(read(&source, &[]).unwrap().iter().all(|batch| batch.num_columns() == 0));
+    }
+
+    /// All values of some columns as slabs give them, and whether texts came in a dictionary.
+    fn by_slabs(source: &FileSource, columns: &[usize], workers: usize) -> (Vec<ArrayRef>, bool) {
+        let parts: Mutex<Vec<(usize, usize, ArrayRef)>> = Mutex::default();
+        let keyed = AtomicBool::new(false);
+        let consume = |slab: &Slab<'_>| {
+            assert!(slab.worker < workers);
+            for (at, array) in (slab.first_column..).zip(slab.arrays) {
+                assert_eq!(array.len(), slab.n_rows);
+                let data_type = source.schema().field(columns[at]).data_type();
+                keyed.fetch_or(is_keyed(array, data_type), Ordering::Relaxed);
+                let array = written_out(array, data_type).unwrap();
+                parts.lock().unwrap().push((at, slab.first_row, array));
+            }
+            Ok(())
+        };
+        source.scan_slabs(columns, workers, &consume).unwrap();
+        let mut parts = parts.into_inner().unwrap();
+        parts.sort_by_key(|(column, first_row, _)| (*column, *first_row));
+        let of_column = |at: usize| {
+            let mut next = 0;
+            let own: Vec<&dyn Array> = { parts.iter() }
+                .filter(|part| part.0 == at)
+                .map(|(_, first_row, array)| {
+                    assert_eq!(*first_row, next, "rows without a gap");
+                    next += array.len();
+                    &**array
+                })
+                .collect();
+            arrow::compute::concat(&own).unwrap()
+        };
+        ((0..columns.len()).map(of_column).collect(), keyed.into_inner())
+    }
+
+    #[test]
+    fn slabs_hold_the_rows_however_they_are_cut() {
+        let all = rows(0, ROWS);
+        for files in [1, 5] {
+            let (_folder, paths) = in_files(files);
+            for threads in [1, 2, 7, 40] {
+                let source = FileSource::open(&paths, threads).unwrap();
+                let (found, keyed) = by_slabs(&source, &[2, 0, 1, 2], threads);
+                let expected = [2, 0, 1, 2].map(|column| all.column(column).clone());
+                assert_eq!(found, expected, "{files} files, {threads} threads");
+                assert!(keyed);
+                let options = SourceOptions {
+                    filter: Some(Filter::new("x > 20 and city != 'city 7'").unwrap()),
+                    ..SourceOptions::default()
+                };
+                let source = FileSource::open_with(&paths, threads, options).unwrap();
+                let expected = whole(&read(&source, &[0, 2]).unwrap());
+                assert!((1..ROWS).contains(&expected.num_rows()));
+                assert_eq!(by_slabs(&source, &[0, 2], threads).0, expected.columns());
+            }
+        }
+    }
+
+    #[test]
+    fn texts_that_are_written_out_in_part_come_as_texts() {
+        // The dictionary is given up after some pages.
+        let texts = StringArray::from_iter_values((0..3000).map(|i| format!("{} {}", i % 700, "x".repeat(i % 90))));
+        let batch = RecordBatch::try_from_iter([("t", Arc::new(texts) as ArrayRef)]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let properties = WriterProperties::builder()
+            .set_dictionary_page_size_limit(4000)
+            .set_data_page_row_count_limit(100)
+            .set_write_batch_size(50);
+        write_with(&path, &batch, properties);
+        let source = FileSource::open(&[path], 2).unwrap();
+        let (found, _) = by_slabs(&source, &[0], 2);
+        assert_eq!(found, batch.columns());
+    }
+
+    /// Lists of three numbers, gaps of every kind among them.
+    fn lists(n: usize) -> RecordBatch {
+        let list = |i: usize| match i % 11 {
+            3 => None,
+            5 => Some(Vec::new()),
+            _ => Some(
+                (0..3)
+                    .map(|j| (!(i + j).is_multiple_of(13)).then_some((i * 3 + j) as f32))
+                    .collect(),
+            ),
+        };
+        let fixed = |i: usize| list(i).filter(|list| list.len() == 3);
+        let small = ListArray::from_iter_primitive::<Float32Type, _, _>((0..n).map(list));
+        let large = LargeListArray::from_iter_primitive::<Float32Type, _, _>((0..n).map(list));
+        let fixed = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>((0..n).map(fixed), 3);
+        RecordBatch::try_from_iter([
+            ("small", Arc::new(small) as ArrayRef),
+            ("large", Arc::new(large) as ArrayRef),
+            ("fixed", Arc::new(fixed) as ArrayRef),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn lists_are_read_back_from_pages_of_every_version() {
+        let expected = lists(2000);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            for dictionary in [false, true] {
+                let properties = WriterProperties::builder()
+                    .set_writer_version(version)
+                    .set_dictionary_enabled(dictionary)
+                    .set_data_page_row_count_limit(90)
+                    .set_write_batch_size(30);
+                write_with(&path, &expected, properties);
+                let source = FileSource::open(std::slice::from_ref(&path), 2).unwrap();
+                let found = whole(&read(&source, &[0, 1, 2]).unwrap());
+                assert_eq!(
+                    found.columns(),
+                    expected.columns(),
+                    "{version:?}, dictionary {dictionary}"
+                );
+                assert_eq!(by_slabs(&source, &[0, 1, 2], 2).0, expected.columns());
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_lists_are_an_error_or_other_numbers() {
+        let batch = lists(60);
+        let properties = || {
+            WriterProperties::builder()
+                .set_writer_version(WriterVersion::PARQUET_2_0)
+                .set_statistics_enabled(parquet::file::properties::EnabledStatistics::None)
+        };
+        let mut n_errors = 0;
+        for at in (4..1200).step_by(3) {
+            let found = read_damaged(&batch, properties(), |bytes| {
+                if at < footer_start(bytes) {
+                    bytes[at] ^= 0x5a;
+                }
+            });
+            match found {
+                Ok(n_rows) => assert_eq!(n_rows, 60),
+                Err(Error::Corrupt { column, .. }) => {
+                    assert!(column.is_some());
+                    n_errors += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(n_errors > 0, "no damage was seen");
     }
 
     #[test]

@@ -24,12 +24,25 @@ pub(crate) trait Part: Send + Sync {
     /// Rows in a piece.
     fn n_rows(&self, piece: usize) -> usize;
 
-    /// Whether a column's values are of a kind that can be read: not nested.
+    /// Whether a column's values are of a kind that can be read: not nested, but for lists of numbers.
     fn is_readable(&self, column: usize) -> bool;
 
     /// What is known of a column's values in a piece before it is read.
     fn bounds(&self, _piece: usize, _column: usize) -> Option<Bounds> {
         None
+    }
+
+    /// Whether some columns of a piece can be decoded without the work of decoding the others.
+    fn has_columns_apart(&self) -> bool {
+        false
+    }
+
+    /// [`Part::read`], which may hand on the texts of a column of plain texts in a dictionary.
+    ///
+    /// # Errors
+    /// Those of [`Part::read`].
+    fn read_keyed(&self, piece: usize, columns: &[usize], room: u64, take: &mut Take<'_>) -> Result<()> {
+        self.read(piece, columns, room, take)
     }
 
     /// Decodes columns of a piece, in batches, until `take` gives `false`. `room` is the memory that one decoder may

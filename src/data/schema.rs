@@ -28,6 +28,16 @@ pub(crate) enum Origin {
     Absent,
 }
 
+impl Origin {
+    /// The column of the file, where there is one.
+    pub(crate) fn place(&self) -> Option<usize> {
+        match self {
+            Self::Column(place) => Some(*place),
+            Self::Value(_) | Self::Absent => None,
+        }
+    }
+}
+
 /// The columns of a table, and per file where its values for them come from.
 pub(crate) struct Matched {
     pub(crate) schema: SchemaRef,
@@ -160,6 +170,8 @@ pub(crate) fn widened(a: &DataType, b: &DataType) -> Option<DataType> {
             T::Dictionary(_, others) => widened(values, others),
             other => widened(values, other),
         },
+        // Writers name the numbers of a list in several ways.
+        (T::List(a), T::List(b)) if a.data_type() == b.data_type() => Some(T::List(Arc::clone(a))),
         (T::Utf8 | T::LargeUtf8 | T::Utf8View, T::Utf8 | T::LargeUtf8 | T::Utf8View) => Some(T::LargeUtf8),
         (T::Date32 | T::Date64, T::Date32 | T::Date64) => Some(T::Date64),
         (T::Date32 | T::Date64, T::Timestamp(unit, None)) | (T::Timestamp(unit, None), T::Date32 | T::Date64) => {

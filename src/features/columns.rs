@@ -274,7 +274,7 @@ pub(crate) fn plan(schema: &Schema, options: &FeatureOptions) -> Result<Vec<Part
             part_by_type(
                 schema,
                 index,
-                wanted.named[index],
+                (wanted.named[index], wanted.holds(index)),
                 counts[schema.field(index).name().as_str()] > 1,
             )
         }
@@ -282,11 +282,13 @@ pub(crate) fn plan(schema: &Schema, options: &FeatureOptions) -> Result<Vec<Part
     (0..schema.fields().len()).map(part).collect()
 }
 
-fn part_by_type(schema: &Schema, index: usize, named: bool, twice: bool) -> Result<Part> {
+fn part_by_type(schema: &Schema, index: usize, (named, asked): (bool, bool), twice: bool) -> Result<Part> {
     let field = schema.field(index);
     let reason = match class_of(field.data_type()) {
         Err(reason) => reason,
         Ok(_) if twice => NAME_TWICE,
+        // Tags and histories are lists as well.
+        Ok(TypeClass::List) if !asked => "holds lists, which are clustered on only where they are asked for",
         Ok(TypeClass::Integer | TypeClass::Float | TypeClass::Decimal | TypeClass::Text)
             if !named && names_an_id(field.name()) =>
         {
@@ -349,6 +351,7 @@ fn outcome_kind(class: TypeClass) -> std::result::Result<ValueKind, &'static str
         TypeClass::Duration => Ok(ValueKind::Days),
         TypeClass::Instant | TypeClass::TimeOfDay => Err("is a point in time, not an amount"),
         TypeClass::Text => Err("is text, not an amount or a truth value"),
+        TypeClass::List => Err("holds lists, not amounts or truth values"),
     }
 }
 

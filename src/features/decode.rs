@@ -13,12 +13,15 @@ use num_bigint::{BigInt, BigUint};
 use serde::{Deserialize, Serialize};
 
 use super::cycles::{Coordinate, Cycle};
+use super::lists;
+use crate::data::item_type;
 use crate::num::round_ratio;
+use crate::num::widest::{Kernel, widest};
 
 /// Largest magnitude of a value: the square of a difference of two such values is far inside the range of `f64`.
 pub const MAX_ABS: f64 = 1e150;
 /// Rows of a piece of [`decode_pieces`].
-const PIECE_ROWS: usize = 1 << 12;
+const PIECE_ROWS: usize = 1 << 11;
 const SECONDS_PER_DAY: i64 = 86_400;
 const NANOSECONDS_PER_DAY: f64 = 86_400e9;
 
@@ -44,6 +47,13 @@ pub enum ValueKind {
     OtherThan(Vec<String>),
     /// Anything: 1 where there is no value, else 0; never missing itself.
     Missing,
+    /// Lists of `of` numbers: the one in this place, from 0.
+    Element {
+        /// The place.
+        at: u32,
+        /// The length of the lists.
+        of: u32,
+    },
 }
 
 /// A point in time: days since 1970-01-01, and nanoseconds since that day's midnight.
@@ -122,6 +132,7 @@ pub(crate) enum TypeClass {
     TimeOfDay,
     Duration,
     Text,
+    List,
 }
 
 /// The numeric kind of a type, or why it has none.
@@ -141,6 +152,7 @@ pub(crate) fn class_of(data_type: &DataType) -> Result<TypeClass, &'static str> 
         T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => return Err("is binary"),
         T::Interval(_) => return Err("is a calendar interval, which has no fixed length"),
         T::Null => return Err("has no values"),
+        list if item_type(list).is_some() => TypeClass::List,
         _ => return Err("is nested"),
     })
 }
@@ -155,6 +167,13 @@ pub(crate) fn plain_type(data_type: &DataType) -> &DataType {
 }
 
 impl ValueKind {
+    /// Whether this is one of the coordinates that only together say what a column's value is: a place on a circle, or in
+    /// a space.
+    #[must_use]
+    pub fn is_coordinate(&self) -> bool {
+        matches!(self, Self::Cycle(..) | Self::Element { .. })
+    }
+
     /// Whether values of this type can stand where this kind was learned. Widths of integers and floats, scales of
     /// decimals, units of time and encodings may differ: the same quantity gives the same number.
     #[must_use]
@@ -166,6 +185,7 @@ impl ValueKind {
             TypeClass::TimeOfDay => *self == Self::HoursOfDay,
             TypeClass::Duration => *self == Self::Days,
             TypeClass::Text => matches!(self, Self::Level(_) | Self::OtherThan(_)),
+            TypeClass::List => matches!(self, Self::Element { .. }),
         }) || (*self == Self::Missing && class_of(data_type).is_ok())
     }
 }
@@ -235,6 +255,7 @@ pub fn decode(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> 
         ValueKind::OtherThan(levels) => return Ok(flags(array, |text| !levels.iter().any(|level| level == text))),
         ValueKind::Missing => return Ok(missing(array)),
         ValueKind::Cycle(cycle, coordinate) => return Ok(cycle.decode(array, *coordinate)),
+        ValueKind::Element { at, of } => return lists::coordinate(array, *at, *of),
         _ => {}
     }
     let plain = plain(array);
@@ -252,12 +273,13 @@ pub fn decode(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> 
             .collect(),
         ValueKind::HoursOfDay => times(array),
         ValueKind::Days => durations(array),
-        ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing | ValueKind::Cycle(..) => {
-            unreachable!("returned above")
-        }
+        ValueKind::Level(_)
+        | ValueKind::OtherThan(_)
+        | ValueKind::Missing
+        | ValueKind::Cycle(..)
+        | ValueKind::Element { .. } => unreachable!("returned above"),
     };
-    // Without an early end the compiler looks at many values at once.
-    if !values.iter().fold(false, |bad, v| bad | (v.abs() > MAX_ABS)) {
+    if !widest(AnyTooLarge(&values)) {
         return Ok(values);
     }
     let index = values.iter().position(|v| v.abs() > MAX_ABS).expect("just seen");
@@ -267,6 +289,18 @@ pub fn decode(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> 
         "is too large"
     };
     Err(BadCell { index, problem })
+}
+
+/// Whether a value is infinite or too large. Without an early end the compiler looks at many values at once.
+struct AnyTooLarge<'v>(&'v [f64]);
+
+impl Kernel for AnyTooLarge<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        self.0.iter().fold(0, |bad, v| bad | u64::from(v.abs() > MAX_ABS)) != 0
+    }
 }
 
 /// Hands the values of `array` on as [`decode`] gives them, in pieces that stay in the cache, with the place of each
@@ -293,6 +327,7 @@ pub(crate) fn decode_pieces(
 /// Whether every value of a type is an `f32` without error, whatever it means.
 pub(crate) fn fits_f32(data_type: &DataType) -> bool {
     use DataType as T;
+    let data_type = item_type(data_type).unwrap_or(data_type);
     class_of(data_type) == Ok(TypeClass::Text)
         || matches!(
             plain_type(data_type),
@@ -357,6 +392,7 @@ fn missing(array: &dyn Array) -> Vec<f64> {
     let flag = |missing: bool| f64::from(u8::from(missing));
     match class_of(array.data_type()) {
         Ok(TypeClass::Text) => map_texts(array, |text| flag(text.is_none())),
+        Ok(TypeClass::List) => lists::missing(array),
         Ok(TypeClass::Float) => {
             let plain = plain(array);
             let values = numbers(plain.as_deref().unwrap_or(array));
@@ -451,14 +487,26 @@ fn floats<T: ArrowPrimitiveType>(array: &dyn Array, value: impl Fn(T::Native) ->
     // Adding 0 turns -0 into 0, so that the sign of a zero, which depends on row order, reaches no minimum.
     let value = |v: &T::Native| value(*v) + 0.0;
     match array.nulls() {
-        None => array.values().iter().map(value).collect(),
+        None => widest(Converted(array.values(), value)),
         Some(nulls) => {
             // What stands in the place of a null is some number as well.
-            let mut values: Vec<f64> = array.values().iter().map(value).collect();
+            let mut values: Vec<f64> = widest(Converted(array.values(), value));
             let missing = !nulls.inner();
             missing.set_indices().for_each(|row| values[row] = f64::NAN);
             values
         }
+    }
+}
+
+/// Numbers as `f64`.
+struct Converted<'v, N, F>(&'v [N], F);
+
+impl<N: Copy, F: Fn(&N) -> f64> Kernel for Converted<'_, N, F> {
+    type Output = Vec<f64>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<f64> {
+        self.0.iter().map(self.1).collect()
     }
 }
 
@@ -787,7 +835,7 @@ mod tests {
         assert_eq!(class_of(&DataType::Null), Err("has no values"));
         assert_eq!(class_of(&DataType::Struct(Fields::empty())), Err("is nested"));
         let list = DataType::List(Arc::new(Field::new("item", DataType::Int32, true)));
-        assert_eq!(class_of(&list), Err("is nested"));
+        assert_eq!(class_of(&list), Ok(TypeClass::List));
         assert!(!ValueKind::Number.accepts(StringArray::from(vec!["1"]).data_type()));
         assert!(!ValueKind::Number.accepts(&DataType::Date32));
         assert!(ValueKind::Number.accepts(&DataType::Decimal128(10, 2)));

@@ -79,7 +79,7 @@ pub fn inspect(source: &dyn BatchSource, options: &FeatureOptions) -> Result<Vec
     let kinds: HashMap<usize, ValueKind> = { judged.candidates.iter() }
         .filter_map(|(candidate, _)| match &candidate.values {
             Values::Numbers(numbers) => Some((candidate.column.index(), numbers.kind.clone())),
-            Values::Texts(_) => None,
+            Values::Texts(_) | Values::Lists(_) => None,
         })
         .collect();
     let fields = source.schema().fields();
@@ -202,6 +202,7 @@ impl Sketch {
     fn of(index: usize, data_type: &arrow::datatypes::DataType, kind: Option<&ValueKind>) -> Option<Self> {
         let class = class_of(data_type).ok()?;
         let kind = kind.cloned().or(match class {
+            TypeClass::List => return None,
             TypeClass::Text => None,
             TypeClass::Integer | TypeClass::Float | TypeClass::Decimal => Some(ValueKind::Number),
             TypeClass::Bool => Some(ValueKind::Bool),

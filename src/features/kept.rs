@@ -1,8 +1,9 @@
 //! Values that were read while learning, kept in the place of the grid values they become.
 
-use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::columns::FeatureColumn;
+use super::rows::SharedRows;
 use crate::tiles::{Piece, TileSet};
 
 /// Blocks of rows that a thread writes at a time.
@@ -15,6 +16,32 @@ pub(crate) struct Kept {
     chunk_bytes: usize,
     weighted: bool,
     held: Option<Held>,
+}
+
+/// Keeps values that several threads read.
+pub(super) struct Keeper<'k> {
+    rows: SharedRows<'k>,
+    lost: Vec<AtomicBool>,
+}
+
+impl Keeper<'_> {
+    /// Whether a column is still kept.
+    pub(super) fn keeps(&self, column: usize) -> bool {
+        !self.lost[column].load(Ordering::Relaxed)
+    }
+
+    /// Keeps values of a column in the rows from `first_row`; without any the column is not kept any more.
+    pub(super) fn put(&self, column: usize, first_row: usize, values: Option<&[f32]>) {
+        match values {
+            Some(values) => self.rows.fill(column, first_row, values),
+            None => self.lost[column].store(true, Ordering::Relaxed),
+        }
+    }
+
+    /// Per column whether it is not kept any more.
+    pub(super) fn lost(self) -> Vec<bool> {
+        self.lost.into_iter().map(AtomicBool::into_inner).collect()
+    }
 }
 
 struct Held {
@@ -52,31 +79,32 @@ impl Kept {
         });
     }
 
+    /// What threads write to, where anything is kept.
+    pub(super) fn keeper(&mut self) -> Option<Keeper<'_>> {
+        let held = self.held.as_mut()?;
+        Some(Keeper {
+            lost: held.keeps.iter().map(|keeps| AtomicBool::new(!keeps)).collect(),
+            rows: SharedRows::new(&mut held.tiles, &mut []),
+        })
+    }
+
+    /// Does not keep the columns that were lost any more.
+    pub(super) fn forget(&mut self, lost: Option<Vec<bool>>) {
+        let (Some(held), Some(lost)) = (&mut self.held, lost) else {
+            return;
+        };
+        held.keeps
+            .iter_mut()
+            .zip(lost)
+            .for_each(|(keeps, lost)| *keeps &= !lost);
+        if !held.keeps.contains(&true) {
+            self.held = None;
+        }
+    }
+
     /// Per column whether it is kept; nothing where none is.
     pub(super) fn keeps(&self) -> Vec<bool> {
         self.held.as_ref().map_or_else(Vec::new, |held| held.keeps.clone())
-    }
-
-    /// Keeps a batch's values; a column without any is not kept any more.
-    pub(super) fn put(&mut self, first_row: usize, n_rows: usize, columns: &[Option<Vec<f32>>]) {
-        let Some(held) = &mut self.held else { return };
-        for (keeps, column) in held.keeps.iter_mut().zip(columns) {
-            *keeps &= column.is_some();
-        }
-        if !held.keeps.contains(&true) {
-            self.held = None;
-            return;
-        }
-        let pieces = held.tiles.pieces_mut(first_row..first_row + n_rows, PIECE_BLOCKS);
-        pieces.into_par_iter().for_each(|mut piece| {
-            let rows = piece.rows();
-            let rows = rows.start - first_row..rows.end - first_row;
-            for (at, column) in columns.iter().enumerate() {
-                if let Some(column) = column {
-                    piece.fill(at, &column[rows.clone()]);
-                }
-            }
-        });
     }
 
     /// Keeps nothing, where the columns are not exactly these.

@@ -8,6 +8,7 @@ use super::cycles::{Coordinate, Cycle};
 use super::decode::ValueKind;
 use super::kept::Kept;
 use super::levels::Levels;
+use super::lists::{Coordinates, Lists};
 use super::measure::{Candidate, Numbers, Values, measured, numbering};
 use super::options::{FeatureOptions, Missing, Scale};
 use super::preparation::{FeaturePreparation, Preparation};
@@ -111,6 +112,7 @@ pub(crate) fn learn_and_keep(source: &dyn BatchSource, options: &FeatureOptions,
         };
         made.push(match (&feature.values, levels, settled) {
             (Values::Numbers(numbers), _, Some(settled)) => maker.of_numbers(numbers, settled, &mut warnings)?,
+            (Values::Lists(lists), ..) => maker.of_lists(lists)?,
             (_, Some(levels), _) => maker.of_levels(levels),
             _ => return Err(Error::Internal("a column is neither numbers nor text".into())),
         });
@@ -164,6 +166,7 @@ fn usable(candidate: &Candidate, n_rows: u64, numbers_rows: bool) -> Verdict {
             Some(reason) => Err(reason.into()),
             None => Ok(None),
         },
+        Values::Lists(lists) => lists.reason(n_rows).map_or(Ok(None), Err),
         Values::Texts(counts) => match counts.forms.personal() {
             Some(personal) => Err(personal.reason().into()),
             None => counts.choose(n_rows).map(Some),
@@ -394,6 +397,68 @@ impl Maker<'_> {
         made
     }
 
+    /// One feature per coordinate, with one scale for all of them, so that distances between lists keep their proportions:
+    /// with [`Scale::Zscore`], [`Scale::Robust`] and [`Scale::Rank`] the squared distance of two rows is 2 in the mean, as it
+    /// is for a column of numbers; with [`Scale::Minmax`] the widest coordinate has a range of 1. Nothing is bent or
+    /// clipped. A missing list is the mean list, unless a constant stands in for its numbers.
+    fn of_lists(&self, lists: &Lists) -> Result<Made> {
+        let n_missing = lists.n_missing;
+        let figures: Vec<(f64, f64)> = lists.coordinates.iter().map(Coordinates::mean_and_std).collect();
+        let variance: f64 = figures.iter().map(|(_, std)| std * std).sum();
+        let widest = lists
+            .coordinates
+            .iter()
+            .map(|one| one.max - one.min)
+            .fold(0.0, f64::max);
+        let factor = match self.scale {
+            _ if self.source.n_rows() == 1 => 1.0,
+            Scale::None => 1.0,
+            Scale::Minmax => widest,
+            Scale::Zscore | Scale::Robust | Scale::Rank => variance.sqrt(),
+        };
+        let mut made = Made {
+            n_missing,
+            // Each coordinate by its own mean, which no single number tells.
+            filled: matches!(self.missing, Missing::Constant(_)),
+            ..Made::default()
+        };
+        let of = lists.coordinates.len() as u32;
+        for ((at, one), (mean, std)) in (0..of).zip(&lists.coordinates).zip(figures) {
+            let feature = FeaturePreparation {
+                fill: match self.missing {
+                    Missing::Constant(v) => v,
+                    _ => mean,
+                },
+                mean,
+                std: if std > 0.0 { std } else { 1.0 },
+                ..self.feature(ValueKind::Element { at, of }, mean, factor)
+            };
+            let ends = if one.moments.n > 0 {
+                [one.min, one.max]
+            } else {
+                [mean; 2]
+            };
+            let reach = ends.into_iter().chain([feature.fill]).map(|v| feature.z(v).abs());
+            made.reaches.push(reach.fold(0.0, f64::max));
+            made.spreads.push(std / feature.scale);
+            made.features.push(feature);
+        }
+        if made.reaches.iter().any(|&reach| reach.is_nan() || reach > MAX_Z) {
+            let reason = "reaches too far for its spread";
+            return Err(unusable(
+                self.source.schema(),
+                self.feature.column.index(),
+                "a feature",
+                reason,
+            ));
+        }
+        if self.missing == Missing::Indicator && n_missing > 0 {
+            let share = n_missing as f64 / self.source.n_rows() as f64;
+            self.push_flag(&mut made, ValueKind::Missing, share, share, 1.0);
+        }
+        Ok(made)
+    }
+
     /// A feature that is 1 in a share of all rows, and so often in the mean of those that have a value.
     fn push_flag(&self, made: &mut Made, kind: ValueKind, share: f64, mean: f64, factor: f64) {
         let spread = (share * (1.0 - share)).sqrt();
@@ -477,7 +542,7 @@ mod tests {
         ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Float64Array, Int32Array,
         Int64Array, ListArray, NullArray, StringArray, TimestampMicrosecondArray,
     };
-    use arrow::datatypes::{Int32Type, Int64Type};
+    use arrow::datatypes::{Float32Type, Int32Type, Int64Type};
 
     const N: i32 = 120;
 
@@ -581,7 +646,10 @@ mod tests {
                 ignored("noise", "is constant but for rounding noise"),
                 ignored("empty", "has no values"),
                 ignored("nothing", "has no values"),
-                ignored("list", "is nested"),
+                ignored(
+                    "list",
+                    "holds lists, which are clustered on only where they are asked for"
+                ),
             ]
         );
         assert_eq!(learned.preparation.validate(), Ok(()));
@@ -636,13 +704,135 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_as_its_numbers_in_columns_of_their_own_but_for_one_scale() {
+        use super::super::transform::Prepared;
+        const D: usize = 5;
+        let number = |i: i32, j: usize| f32::from((i * 37 + j as i32 * 11) as i16 % 23) * (1.0 + j as f32);
+        let has_list = |i: i32| i % 10 != 3;
+        let lists = each(|i| {
+            has_list(i).then(|| {
+                (0..D)
+                    .map(|j| (i % 17 != j as i32).then(|| number(i, j)))
+                    .collect::<Vec<_>>()
+            })
+        });
+        let list = ListArray::from_iter_primitive::<Float32Type, _, _>(lists);
+        let plain = (0..D).map(|j| {
+            let values = each(|i| (has_list(i) && i % 17 != j as i32).then(|| number(i, j)));
+            column(&format!("v{j}"), Float32Array::from_iter(values))
+        });
+        let other = || column("other", Int32Array::from_iter_values(each(|i| i * i % 31)));
+        let table = Table::new(vec![column("v", list), other()], 50);
+        let columns = Table::new(plain.chain([other()]).collect(), 50);
+        let mean = |scale: Scale| FeatureOptions {
+            missing: vec![MissingRule {
+                column: None,
+                how: Missing::Mean,
+            }],
+            ..scaled(scale)
+        };
+        let asked = |scale: Scale| FeatureOptions {
+            features: vec!["v".into(), "other".into()],
+            ..mean(scale)
+        };
+        let tiles = |prepared: Prepared| (prepared.tiles, prepared.n_clipped);
+        // As they are, nothing differs.
+        let found = learn(&table, &asked(Scale::None)).unwrap().preparation;
+        let expected = learn(&columns, &mean(Scale::None)).unwrap().preparation;
+        let prepared = |table: &Table, preparation| tiles(prepare(table, preparation, None, usize::MAX).unwrap());
+        assert_eq!(prepared(&table, &found), prepared(&columns, &expected));
+        assert_ne!(prepared(&table, &found), prepared(&columns.reversed(), &expected));
+        let named: Vec<String> = (0..D).map(|j| format!("v[{j}]")).chain(["other".into()]).collect();
+        assert_eq!(found.names(), named);
+        // Scaled, all by one scale: the root of the sum of the variances.
+        let found = learn(&table, &asked(Scale::Zscore)).unwrap();
+        let expected = learn(&columns, &mean(Scale::Zscore)).unwrap().preparation;
+        let variances = expected.features[..D].iter().map(|feature| feature.std * feature.std);
+        let scale = variances.sum::<f64>().sqrt();
+        for (own, plain) in found.preparation.features[..D].iter().zip(&expected.features) {
+            assert_eq!(
+                (own.mean, own.std, own.fill, own.centre),
+                (plain.mean, plain.std, plain.fill, plain.centre)
+            );
+            assert_eq!(own.scale, scale);
+        }
+        assert_eq!(found.preparation.features[D], expected.features[D]);
+        assert_eq!(found.columns[0].n_features, D);
+        assert!(
+            found.columns[0]
+                .treatment
+                .starts_with("5 numbers, as one column; zscore, all by one scale: ")
+        );
+        let json = serde_json::to_string(&found.preparation).unwrap();
+        assert_eq!(serde_json::from_str::<Preparation>(&json).unwrap(), found.preparation);
+        assert_eq!(found.preparation.validate(), Ok(()));
+        for other in [table.reversed(), table.in_batches_of(7)] {
+            assert_eq!(learn(&other, &asked(Scale::Zscore)).unwrap(), found);
+        }
+        // A list counts as one column, in blocks as elsewhere.
+        let weighted = FeatureOptions {
+            weights: vec![("v".into(), 4.0)],
+            ..asked(Scale::Zscore)
+        };
+        assert_eq!(
+            learn(&table, &weighted).unwrap().preparation.features[0].scale,
+            scale / 2.0
+        );
+        let kind = ValueKind::Element { at: 5, of: 5 };
+        let mut broken = found.preparation;
+        broken.features[0].kind = kind;
+        assert!(broken.validate().unwrap_err().ends_with("stands in no place of a list"));
+    }
+
+    #[test]
+    fn lists_that_cannot_be_clustered_on_say_why() {
+        let with = |lists: Vec<Option<Vec<Option<f32>>>>| {
+            let list = ListArray::from_iter_primitive::<Float32Type, _, _>(lists);
+            Table::new(vec![column("v", list)], 2)
+        };
+        let row = |values: &[f32]| Some(values.iter().copied().map(Some).collect::<Vec<_>>());
+        let ragged = with(vec![row(&[1.0, 2.0]), row(&[3.0]), row(&[4.0, 5.0])]);
+        let error = learn(&ragged, &named(&["v"])).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("holds lists of 1 to 2 numbers, not of one length"),
+            "{error}"
+        );
+        let good = with(vec![row(&[1.0, 2.0]), row(&[3.0, 5.0]), None]);
+        let preparation = learn(&good, &named(&["v"])).unwrap().preparation;
+        let error = prepare(&ragged, &preparation, None, usize::MAX).unwrap_err();
+        let Error::BadValue { row: 2, problem, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(problem, "is a list of another length than those of the fit");
+        let infinite = with(vec![row(&[1.0, 2.0]), None, row(&[3.0, f32::INFINITY])]);
+        assert!(matches!(
+            learn(&infinite, &named(&["v"])),
+            Err(Error::BadValue { row: 3, .. })
+        ));
+        let refuse = FeatureOptions {
+            missing: vec![MissingRule {
+                column: None,
+                how: Missing::Refuse,
+            }],
+            ..named(&["v"])
+        };
+        assert!(
+            learn(&good, &refuse)
+                .unwrap_err()
+                .to_string()
+                .contains("1 rows have no value")
+        );
+    }
+
+    #[test]
     fn what_is_named_and_cannot_be_used_is_an_error() {
         for (name, reason) in [
             ("constant", "is constant"),
             ("noise", "is constant but for rounding noise"),
             ("empty", "has no values"),
             ("nothing", "has no values"),
-            ("list", "is nested"),
         ] {
             match learn(&shop(), &named(&[name])) {
                 Err(Error::ColumnUnusable {

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use arrow::array::Array;
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::MIN_CELL;
 use super::decode::map_texts;
 use super::personal::Forms;
+use crate::data::{keys_and_values, same_values};
 use crate::num::distinct::Distinct;
 
 /// More different texts than this are not counted one by one.
@@ -15,7 +17,7 @@ const MAX_COUNTED: usize = 10_000;
 /// Texts of more bytes than this are prose, no levels.
 const MAX_LEVEL_BYTES: usize = 120;
 /// Most levels that become features of their own; the rest are grouped.
-const MAX_LEVELS: usize = 20;
+pub(super) const MAX_LEVELS: usize = 20;
 /// A level of its own has at least one row in so many, and [`MIN_CELL`].
 const RARE: u64 = 100;
 
@@ -52,6 +54,61 @@ pub(crate) struct Levels {
     pub(crate) others: (usize, u64),
 }
 
+/// Texts on the way to their counts: those of one dictionary, which stands for many batches, are counted by their keys.
+#[derive(Default)]
+pub(crate) struct LevelCounter {
+    counts: LevelCounts,
+    /// The dictionary, and the rows of each of its values; those without a value are counted last.
+    dictionary: Option<(ArrayRef, Vec<u64>)>,
+}
+
+impl LevelCounter {
+    /// Adds a batch.
+    pub(crate) fn add(&mut self, array: &dyn Array) {
+        if !matches!(array.data_type(), DataType::Dictionary(..)) {
+            return self.counts.add(array);
+        }
+        let (values, keys) = keys_and_values(array);
+        let is_same = |(own, _): &(ArrayRef, Vec<u64>)| same_values(own, &values);
+        if !self.dictionary.as_ref().is_some_and(is_same) {
+            self.close();
+        }
+        let (_, counts) = self.dictionary.get_or_insert_with(|| {
+            let counts = vec![0; values.len() + 1];
+            (values, counts)
+        });
+        keys.into_iter().for_each(|key| counts[key as usize] += 1);
+    }
+
+    /// Counts the texts of the dictionary.
+    fn close(&mut self) {
+        let Some((values, rows)) = self.dictionary.take() else {
+            return;
+        };
+        let mut rows = rows.into_iter();
+        map_texts(&values, |text| text.map(str::to_owned))
+            .into_iter()
+            .zip(&mut rows)
+            .filter(|(_, count)| *count > 0)
+            .for_each(|(text, count)| match text {
+                Some(text) => self.counts.add_text(text, count),
+                None => self.counts.n_missing += count,
+            });
+        self.counts.n_missing += rows.sum::<u64>();
+    }
+
+    /// Adds what `other` has counted.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.counts.merge(other.counted());
+    }
+
+    /// The counts.
+    pub(crate) fn counted(mut self) -> LevelCounts {
+        self.close();
+        self.counts
+    }
+}
+
 impl LevelCounts {
     /// Adds a batch.
     pub(crate) fn add(&mut self, array: &dyn Array) {
@@ -76,6 +133,23 @@ impl LevelCounts {
             // Entries of a dictionary that no row has.
             if counts[number] > 0 {
                 self.add_text(text, counts[number]);
+            }
+        }
+    }
+
+    /// Adds what `other` holds.
+    fn merge(&mut self, other: Self) {
+        self.n_missing += other.n_missing;
+        self.n_long += other.n_long;
+        self.distinct.merge(&other.distinct);
+        self.forms.merge(&other.forms);
+        let own = std::mem::replace(&mut self.counts, Counts::TooMany);
+        if let (Counts::All(mut counts), Counts::All(others)) = (own, other.counts) {
+            for (text, count) in others {
+                *counts.entry(text).or_insert(0) += count;
+            }
+            if counts.len() <= MAX_COUNTED {
+                self.counts = Counts::All(counts);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What all rows say of each column that may become a feature: exact sums and counts, in one pass.
 
+use std::sync::{Mutex, PoisonError};
+
 use arrow::array::Array;
 use arrow::datatypes::DataType;
 use rayon::prelude::*;
@@ -8,12 +10,14 @@ use super::choices::Choice;
 use super::columns::{FeatureColumn, Part};
 use super::cycles::Cycle;
 use super::decode::{BadCell, Instant, TypeClass, ValueKind, decode_pieces, each_integer, instants, plain_type};
-use super::kept::Kept;
-use super::levels::LevelCounts;
-use super::{all_or_first_bad, room_for, scan};
+use super::kept::{Keeper, Kept};
+use super::levels::{LevelCounter, LevelCounts};
+use super::lists::Lists;
+use super::{all_or_first_bad, locked, n_workers, room_for, scan, scan_slabs};
 use crate::data::BatchSource;
 use crate::error::Result;
 use crate::num::shape::Shape;
+use crate::num::widest::{Kernel, widest};
 use crate::num::{Moments, range};
 
 /// Fewer rows than this say nothing about whether integers number the rows.
@@ -31,9 +35,11 @@ pub(super) struct Candidate {
 pub(super) enum Values {
     Numbers(Box<Numbers>),
     Texts(LevelCounts),
+    Lists(Box<Lists>),
 }
 
 /// The values of a column of numbers.
+#[derive(Clone)]
 pub(super) struct Numbers {
     class: TypeClass,
     pub(super) kind: ValueKind,
@@ -51,23 +57,65 @@ pub(super) struct Numbers {
     integers: Option<(i128, i128)>,
 }
 
-impl Candidate {
-    /// Adds the values of a batch; gives those of numbers as `f32` where that can be had, see [`Numbers::add`].
-    fn add(&mut self, array: &dyn Array, keep: bool) -> std::result::Result<Option<Vec<f32>>, BadCell> {
-        match &mut self.values {
-            Values::Numbers(numbers) => numbers.add(array, keep, !self.named),
-            Values::Texts(counts) => {
-                counts.add(array);
-                Ok(None)
-            }
+/// What one thread has seen of a column.
+enum Tally {
+    Numbers(Box<Numbers>),
+    Texts(LevelCounter),
+    Lists(Box<Lists>),
+}
+
+impl Tally {
+    /// Of no rows of a candidate, of which nothing is known yet.
+    fn of(candidate: &Candidate) -> Self {
+        match &candidate.values {
+            Values::Numbers(numbers) => Self::Numbers(numbers.clone()),
+            Values::Texts(_) => Self::Texts(LevelCounter::default()),
+            Values::Lists(_) => Self::Lists(Box::default()),
         }
     }
 
+    /// Adds the values of a batch; gives those of numbers as `f32` where that can be had, see [`Numbers::add`].
+    fn add(
+        &mut self,
+        array: &dyn Array,
+        keep: bool,
+        may_number: bool,
+    ) -> std::result::Result<Option<Vec<f32>>, BadCell> {
+        match self {
+            Self::Numbers(numbers) => numbers.add(array, keep, may_number),
+            Self::Texts(counter) => {
+                counter.add(array);
+                Ok(None)
+            }
+            Self::Lists(lists) => lists.add(array).map(|()| None),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Numbers(numbers), Self::Numbers(others)) => numbers.merge(&others),
+            (Self::Texts(counter), Self::Texts(others)) => counter.merge(others),
+            (Self::Lists(lists), Self::Lists(others)) => lists.merge(&others),
+            _ => unreachable!("two tallies of one column"),
+        }
+    }
+
+    fn values(self) -> Values {
+        match self {
+            Self::Numbers(numbers) => Values::Numbers(numbers),
+            Self::Texts(counter) => Values::Texts(counter.counted()),
+            Self::Lists(lists) => Values::Lists(lists),
+        }
+    }
+}
+
+impl Candidate {
     /// Rows without a value.
     pub(super) fn n_missing(&self) -> u64 {
         match &self.values {
             Values::Numbers(numbers) => numbers.n_missing,
             Values::Texts(counts) => counts.n_missing,
+            Values::Lists(lists) => lists.n_missing,
         }
     }
 }
@@ -85,23 +133,22 @@ impl Numbers {
         let kind = self.kind.clone();
         decode_pieces(array, &kind, |_, mut values| {
             if let Some(kept) = &mut narrow {
-                kept.extend(values.iter().map(|&v| v as f32));
-                let lost = |v: &f64| f64::from(*v as f32) != *v && !v.is_nan();
-                if values.iter().fold(false, |some, v| some | lost(v)) {
+                let first = kept.len();
+                kept.resize(first + values.len(), 0.0);
+                let out = &mut kept[first..];
+                if !widest(Narrow { values: &values, out }) {
                     narrow = None;
                 }
             }
-            let n_missing = values.iter().filter(|v| v.is_nan()).count();
-            if n_missing > 0 {
-                self.n_missing += n_missing as u64;
-                values.retain(|v| !v.is_nan());
-            }
-            let (min, max) = range(&values);
+            let n = without_missing(&mut values);
+            self.n_missing += (values.len() - n) as u64;
+            let values = &values[..n];
+            let (min, max) = range(values);
             self.min = self.min.min(min);
             self.max = self.max.max(max);
-            self.moments.add_all(&values);
+            self.moments.add_all(values);
             if let Some(shape) = &mut self.shape {
-                shape.add_all(&values);
+                shape.add_all(values);
             }
         })?;
         if !self.cycles.is_empty() {
@@ -118,6 +165,24 @@ impl Numbers {
             });
         }
         Ok(narrow)
+    }
+
+    /// Adds what `other` has seen of the same column.
+    fn merge(&mut self, other: &Self) {
+        self.n_missing += other.n_missing;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.moments.merge(&other.moments);
+        if let (Some(shape), Some(other)) = (&mut self.shape, &other.shape) {
+            shape.merge(other);
+        }
+        for ((_, counts), (_, others)) in self.cycles.iter_mut().zip(&other.cycles) {
+            counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
+        }
+        if let Some((low, high)) = other.integers {
+            let (min, max) = self.integers.unwrap_or((low, high));
+            self.integers = Some((min.min(low), max.max(high)));
+        }
     }
 
     /// Why this column cannot be a feature, if it cannot.
@@ -159,6 +224,53 @@ impl Numbers {
     }
 }
 
+/// Values as `f32`; gives whether nothing is lost.
+struct Narrow<'v> {
+    values: &'v [f64],
+    out: &'v mut [f32],
+}
+
+impl Kernel for Narrow<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let mut lost = 0u64;
+        for (out, &v) in self.out.iter_mut().zip(self.values) {
+            *out = v as f32;
+            lost |= u64::from(f64::from(*out) != v) & u64::from(!v.is_nan());
+        }
+        lost == 0
+    }
+}
+
+/// Moves the values that are not missing to the front; gives how many they are. Without a branch on any value: where
+/// gaps are many, no processor foresees them.
+fn without_missing(values: &mut [f64]) -> usize {
+    if !widest(AnyMissing(values)) {
+        return values.len();
+    }
+    let mut n = 0;
+    for at in 0..values.len() {
+        let v = values[at];
+        values[n] = v;
+        n += usize::from(!v.is_nan());
+    }
+    n
+}
+
+/// Whether a value is missing.
+struct AnyMissing<'v>(&'v [f64]);
+
+impl Kernel for AnyMissing<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        self.0.iter().fold(0, |missing, v| missing | u64::from(v.is_nan())) != 0
+    }
+}
+
 fn noise_of(data_type: &DataType) -> f64 {
     match plain_type(data_type) {
         DataType::Float16 => 2f64.powi(-11),
@@ -192,12 +304,15 @@ pub(super) fn measured(
             TypeClass::Instant => ValueKind::DaysBefore(newest[index]),
             TypeClass::TimeOfDay => ValueKind::HoursOfDay,
             TypeClass::Duration => ValueKind::Days,
-            TypeClass::Text => {
+            TypeClass::Text | TypeClass::List => {
                 return Some(Candidate {
                     column,
                     name: field.name().clone(),
                     named,
-                    values: Values::Texts(LevelCounts::default()),
+                    values: match class {
+                        TypeClass::List => Values::Lists(Box::default()),
+                        _ => Values::Texts(LevelCounts::default()),
+                    },
                 });
             }
         };
@@ -239,18 +354,35 @@ pub(super) fn measured(
     {
         kept.make_room(source.n_rows(), &columns);
     }
-    scan(source, &columns, |first_row, batch| {
-        let keeps = kept.keeps();
-        let added = candidates
-            .par_iter_mut()
-            .zip(batch.columns())
-            .enumerate()
-            .map(|(at, (one, array))| one.add(array, keeps.get(at) == Some(&true)))
-            .collect();
-        let narrow = all_or_first_bad(source, first_row, &names, added)?;
-        kept.put(first_row, batch.num_rows(), &narrow);
-        Ok(())
+    let mut merged: Vec<Tally> = candidates.iter().map(Tally::of).collect();
+    // A tally per thread: what is added up does not depend on who added what.
+    let tallies: Vec<Mutex<Vec<Tally>>> = { 0..n_workers() }
+        .map(|_| Mutex::new(candidates.iter().map(Tally::of).collect()))
+        .collect();
+    let keeper = kept.keeper();
+    scan_slabs(source, &columns, &|slab| {
+        let mut tallies = locked(&tallies[slab.worker]);
+        let mut added = Vec::with_capacity(slab.arrays.len());
+        for (at, array) in (slab.first_column..).zip(slab.arrays) {
+            let keeps = keeper.as_ref().is_some_and(|keeper| keeper.keeps(at));
+            let result = tallies[at].add(array, keeps, !candidates[at].named);
+            if let (Ok(values), Some(keeper)) = (&result, &keeper) {
+                keeper.put(at, slab.first_row, values.as_deref());
+            }
+            added.push(result.map(drop));
+        }
+        let names = &names[slab.first_column..][..slab.arrays.len()];
+        all_or_first_bad(source, slab.first_row, names, added).map(drop)
     })?;
+    let lost = keeper.map(Keeper::lost);
+    kept.forget(lost);
+    for tally in tallies {
+        let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        { merged.iter_mut().zip(tally) }.for_each(|(all, one)| all.merge(one));
+    }
+    for (candidate, all) in candidates.iter_mut().zip(merged) {
+        candidate.values = all.values();
+    }
     Ok(candidates)
 }
 
@@ -269,16 +401,18 @@ fn newest(source: &dyn BatchSource, parts: &[Part]) -> Result<Vec<Instant>> {
     if columns.is_empty() {
         return Ok(newest);
     }
-    let mut found = vec![None; columns.len()];
-    scan(source, &columns, |_, batch| {
-        found.par_iter_mut().zip(batch.columns()).for_each(|(newest, array)| {
-            *newest = (*newest).max(instants(array).into_iter().flatten().max());
-        });
+    let found: Vec<Mutex<Option<Instant>>> = columns.iter().map(|_| Mutex::new(None)).collect();
+    scan_slabs(source, &columns, &|slab| {
+        for (found, array) in found[slab.first_column..].iter().zip(slab.arrays) {
+            let newest = instants(array).into_iter().flatten().max();
+            let mut found = locked(found);
+            *found = (*found).max(newest);
+        }
         Ok(())
     })?;
     for (column, found) in columns.iter().zip(&found) {
         let newest = &mut newest[column.index()];
-        *newest = found.unwrap_or(*newest);
+        *newest = locked(found).unwrap_or(*newest);
     }
     Ok(newest)
 }

@@ -13,13 +13,16 @@ mod inspect;
 mod kept;
 mod learn;
 mod levels;
+mod lists;
 mod measure;
 mod options;
+mod outlook;
 mod personal;
 mod preparation;
 mod ranks;
 mod raw;
 mod report;
+mod rows;
 mod settle;
 mod transform;
 mod weights;
@@ -31,6 +34,7 @@ pub use gaps::{candidate_columns, count_missing, is_private_by_name};
 pub use inspect::{ColumnInspection, NumberFigures, inspect};
 pub use learn::{Learned, learn};
 pub use options::{Block, FeatureOptions, LogChoice, Missing, MissingRule, Scale};
+pub use outlook::feature_range;
 pub use preparation::{FeaturePreparation, Preparation};
 pub use ranks::Ranks;
 pub use raw::RawReader;
@@ -42,11 +46,13 @@ pub(crate) use learn::learn_and_keep;
 pub(crate) use transform::prepare_kept;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
-use crate::data::BatchSource;
+use crate::data::{BatchSource, Slab};
 use crate::error::{Error, Result};
 
 pub use crate::cells::MIN_CELL;
@@ -122,6 +128,56 @@ fn scan_indices(
     } else {
         Err(Error::Internal(format!("{seen} rows read of {}", source.n_rows())))
     }
+}
+
+/// [`BatchSource::scan_slabs`] of columns that may be clustered on, on all threads of the pool, and a check that it hands
+/// on all values. What goes wrong is told as if rows had come in order, so that the same cell is named every time: after
+/// an error the rows are read once more, in order, up to the first one.
+fn scan_slabs(
+    source: &dyn BatchSource,
+    columns: &[FeatureColumn],
+    consume: &(dyn Fn(&Slab<'_>) -> Result<()> + Sync),
+) -> Result<()> {
+    let indices: Vec<usize> = columns.iter().map(|column| column.index()).collect();
+    let n_values = AtomicU64::new(0);
+    let scanned = source.scan_slabs(&indices, n_workers(), &|slab| {
+        consume(slab)?;
+        let more = slab.n_rows as u64 * slab.arrays.len() as u64;
+        n_values.fetch_add(more, Ordering::Relaxed);
+        Ok(())
+    });
+    match scanned {
+        Ok(()) => {
+            let (n_values, wanted) = (n_values.into_inner(), source.n_rows() as u64 * columns.len() as u64);
+            if n_values == wanted {
+                return Ok(());
+            }
+            Err(Error::Internal(format!("{n_values} values read of {wanted}")))
+        }
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        Err(error) => {
+            scan(source, columns, |first_row, batch| {
+                consume(&Slab {
+                    worker: 0,
+                    first_row,
+                    n_rows: batch.num_rows(),
+                    first_column: 0,
+                    arrays: batch.columns(),
+                })
+            })?;
+            Err(error)
+        }
+    }
+}
+
+/// Threads that slabs come from.
+fn n_workers() -> usize {
+    rayon::current_num_threads()
+}
+
+/// The value behind a lock; a thread that panicked ends the job in its own way.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The results of the columns of one batch, or the error of its first bad row (of its first column there), so that

@@ -81,6 +81,14 @@ impl Forms {
         }
     }
 
+    /// Adds the texts of `other`.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.emails += other.emails;
+        self.phones += other.phones;
+        self.ibans += other.ibans;
+        self.n += other.n;
+    }
+
     /// What the column holds: one e-mail address or bank account is enough; of phone numbers, which other numbers can
     /// look like, it takes a twentieth.
     pub(crate) fn personal(&self) -> Option<Personal> {

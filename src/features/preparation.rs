@@ -76,7 +76,7 @@ impl Preparation {
                 ValueKind::DaysBefore(_) | ValueKind::Cycle(..) => DataType::Timestamp(TimeUnit::Microsecond, None),
                 ValueKind::HoursOfDay => DataType::Time64(TimeUnit::Microsecond),
                 ValueKind::Level(_) | ValueKind::OtherThan(_) => DataType::Utf8,
-                ValueKind::Days | ValueKind::Missing => return None,
+                ValueKind::Days | ValueKind::Missing | ValueKind::Element { .. } => return None,
             };
             Some((feature.column.clone(), data_type))
         };
@@ -103,7 +103,7 @@ pub(super) fn bend(v: f64, clip: Option<[f64; 2]>, log_unit: Option<f64>) -> f64
 
 impl FeaturePreparation {
     /// What the feature is called: its column, and the level where it stands for one (`plan = gold`,
-    /// `plan = (other)`, `plan (missing)`).
+    /// `plan = (other)`, `plan (missing)`), or its place in a list (`embedding[0]`).
     #[must_use]
     pub fn name(&self) -> String {
         let column = &self.column;
@@ -111,6 +111,7 @@ impl FeaturePreparation {
             ValueKind::Level(level) => format!("{column} = {level}"),
             ValueKind::OtherThan(_) => format!("{column} = (other)"),
             ValueKind::Missing => format!("{column} (missing)"),
+            ValueKind::Element { at, .. } => format!("{column}[{at}]"),
             ValueKind::Cycle(cycle, Coordinate::Sine) => format!("{column} ({}, sine)", cycle.name()),
             ValueKind::Cycle(cycle, Coordinate::Cosine) => format!("{column} ({}, cosine)", cycle.name()),
             _ => column.clone(),
@@ -167,6 +168,8 @@ impl FeaturePreparation {
             Some("has a scale that is not positive")
         } else if !in_time(&self.kind) {
             Some("counts days from no point in time")
+        } else if matches!(self.kind, ValueKind::Element { at, of } if at >= of || of as usize > MAX_FEATURES) {
+            Some("stands in no place of a list")
         } else {
             self.ranks.as_ref().and_then(Ranks::problem)
         }

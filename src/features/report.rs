@@ -135,6 +135,7 @@ fn treatment(scale: Scale, made: &Made) -> String {
         ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing | ValueKind::Cycle(..) => {
             return one_hot(made);
         }
+        ValueKind::Element { of, .. } => return embedding(scale, of, made),
     };
     let clip = feature.clip.map_or_else(String::new, |[low, high]| {
         format!("clipped to {} .. {}; ", short(low), short(high))
@@ -154,6 +155,25 @@ fn treatment(scale: Scale, made: &Made) -> String {
         Scale::None => format!("{meaning}{clip}{log}not scaled: centre {centre}{indicator}"),
         _ => format!("{meaning}{clip}{log}{ranks}{scale}: centre {centre}, scale {factor}{indicator}"),
     }
+}
+
+/// Of lists: one scale for all of their numbers.
+fn embedding(scale: Scale, n_numbers: u32, made: &Made) -> String {
+    let mut text = match scale {
+        Scale::None => format!("{n_numbers} numbers, not scaled"),
+        Scale::Minmax => format!(
+            "{n_numbers} numbers; minmax, all by one scale: {}",
+            short(made.features[0].scale)
+        ),
+        _ => format!(
+            "{n_numbers} numbers, as one column; zscore, all by one scale: {}",
+            short(made.features[0].scale)
+        ),
+    };
+    if made.features.len() > n_numbers as usize {
+        text += "; an indicator of missing values";
+    }
+    text
 }
 
 fn one_hot(made: &Made) -> String {

@@ -1,24 +1,24 @@
 //! Rows to grid values: the replay of a preparation, at the fit and at every scoring.
 
-use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::Schema;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Schema};
 use rayon::prelude::*;
 
 use super::columns::FeatureColumn;
-use super::decode::{BadCell, decode};
+use super::decode::{BadCell, ValueKind, decode};
 use super::kept::{Kept, all_pieces};
 use super::preparation::{FeaturePreparation, Preparation};
+use super::rows::SharedRows;
 use super::weights::read_weights;
-use super::{bad_value, find_column, scan, without_repeats};
-use crate::data::BatchSource;
+use super::{bad_value, find_column, scan_slabs, without_repeats};
+use crate::data::{BatchSource, Slab, keys_and_values};
 use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::num::widest::{Kernel, widest};
 use crate::sys::zeros;
 use crate::tiles::{Piece, TileSet};
-
-/// Blocks of rows that a thread writes at a time.
-const PIECE_BLOCKS: usize = 32;
 
 /// A data set ready for a backend.
 #[derive(Debug)]
@@ -90,28 +90,23 @@ pub(crate) fn prepare_kept(
     if !to_read.is_empty() {
         let columns: Vec<FeatureColumn> = to_read.iter().map(|&at| columns[at]).collect();
         let (columns, from_columns) = without_repeats(&columns);
+        let mut features = vec![Vec::new(); columns.len()];
+        { to_read.iter().zip(from_columns) }.for_each(|(&at, column)| features[column].push(at));
         let reading = Reading {
-            features: &to_read,
-            from_columns: &from_columns,
+            features,
             once: &once,
             preparation,
         };
-        scan(source, &columns, |first_row, batch| {
-            let rows = first_row..first_row + batch.num_rows();
-            let pieces = tiles.pieces_mut(rows.clone(), PIECE_BLOCKS);
-            let pieces = with_rows(pieces, &mut share_missing[rows]);
-            let filled = pieces.into_par_iter().map(|(mut piece, n_missing)| {
-                let from = piece.rows().start - first_row;
-                reading.fill(&mut piece, batch.columns(), from, n_missing)
-            });
-            let filled: Vec<std::result::Result<u64, (BadCell, usize)>> = filled.collect();
-            let bad = filled.iter().filter_map(|filled| filled.as_ref().err());
-            if let Some(&(bad, at)) = bad.min_by_key(|(bad, at)| (bad.index, *at)) {
-                return Err(bad_value(source, first_row, &preparation.features[at].column, bad));
+        let rows = SharedRows::new(&mut tiles, &mut share_missing);
+        let read_clipped = AtomicU64::new(0);
+        scan_slabs(source, &columns, &|slab| match reading.fill(slab, &rows) {
+            Ok(n_clipped) => {
+                read_clipped.fetch_add(n_clipped, Ordering::Relaxed);
+                Ok(())
             }
-            n_clipped += filled.into_iter().flatten().sum::<u64>();
-            Ok(())
+            Err((bad, at)) => Err(bad_value(source, slab.first_row, &preparation.features[at].column, bad)),
         })?;
+        n_clipped += read_clipped.into_inner();
     }
     // Where nothing is missing the zeros stay untouched, and take no memory.
     let some_missing = share_missing.iter_mut().filter(|n| **n > 0.0);
@@ -230,45 +225,115 @@ fn place(schema: &Schema, feature: &FeaturePreparation) -> Result<FeatureColumn>
 
 /// How batches of columns become features.
 struct Reading<'r> {
-    features: &'r [usize],
-    /// The place of each feature's column in a batch.
-    from_columns: &'r [usize],
+    /// Of each column that is read.
+    features: Vec<Vec<usize>>,
     once: &'r Once,
     preparation: &'r Preparation,
 }
 
 impl Reading<'_> {
-    /// Writes the rows of a piece, which begin at row `from` of a batch, and adds to the number of columns that had no
-    /// value; gives the number of values beyond the grid, or the first bad row's first bad cell and its feature.
-    fn fill(
-        &self,
-        piece: &mut Piece<'_>,
-        columns: &[ArrayRef],
-        from: usize,
-        n_missing: &mut [f32],
-    ) -> std::result::Result<u64, (BadCell, usize)> {
-        let n_rows = piece.rows().len();
+    /// Writes the features of a slab's columns; gives the number of values beyond the grid, or the first bad row's first
+    /// bad cell and its feature.
+    fn fill(&self, slab: &Slab<'_>, rows: &SharedRows<'_>) -> std::result::Result<u64, (BadCell, usize)> {
         let (mut n_clipped, mut worst) = (0, None::<(BadCell, usize)>);
-        let mut snapped = vec![0.0; n_rows];
-        for (&at, &column) in self.features.iter().zip(self.from_columns) {
-            let feature = &self.preparation.features[at];
-            match decode(&columns[column].slice(from, n_rows), &feature.kind) {
-                Ok(mut values) => {
-                    let n_missing = self.once.counted(at, n_missing);
-                    n_clipped += snap(&mut values, feature, self.preparation.grid, n_missing, &mut snapped);
-                    piece.fill(at, &snapped);
+        let mut snapped = vec![0.0; slab.n_rows];
+        let mut n_missing = vec![0.0; slab.n_rows];
+        let mut counted = false;
+        for (features, array) in self.features[slab.first_column..].iter().zip(slab.arrays) {
+            let dictionary = Dictionary::of(array);
+            for &at in features {
+                let feature = &self.preparation.features[at];
+                let counts = self.once.counted(at, &mut n_missing);
+                counted |= counts.is_some();
+                let known = dictionary
+                    .as_ref()
+                    .and_then(|dictionary| dictionary.snapped(feature, self.preparation.grid));
+                let result = match known {
+                    Some(known) => Ok(known.write(counts, &mut snapped)),
+                    None => decode(array, &feature.kind)
+                        .map(|mut values| snap(&mut values, feature, self.preparation.grid, counts, &mut snapped)),
+                };
+                match result {
+                    Ok(more) => {
+                        n_clipped += more;
+                        rows.fill(at, slab.first_row, &snapped);
+                    }
+                    Err(bad) if worst.is_none_or(|(worst, first)| (bad.index, at) < (worst.index, first)) => {
+                        worst = Some((bad, at));
+                    }
+                    Err(_) => {}
                 }
-                Err(bad) if worst.is_none_or(|(worst, _)| bad.index < worst.index) => worst = Some((bad, at)),
-                Err(_) => {}
             }
         }
-        match worst {
-            None => Ok(n_clipped),
-            Some((bad, at)) => {
-                let index = from + bad.index;
-                Err((BadCell { index, ..bad }, at))
-            }
+        if counted && n_missing.iter().any(|n| *n > 0.0) {
+            rows.add(slab.first_row, &n_missing);
         }
+        worst.map_or(Ok(n_clipped), Err)
+    }
+}
+
+/// A column in a dictionary: what becomes of a value is found out once.
+struct Dictionary {
+    values: ArrayRef,
+    /// Per row the number of its value, or the number of values where it has none.
+    keys: Vec<u32>,
+}
+
+/// What becomes of each value of a dictionary, and of rows without one.
+struct Known<'k> {
+    keys: &'k [u32],
+    snapped: Vec<f32>,
+    missing: Vec<bool>,
+    clipped: Vec<bool>,
+}
+
+impl Dictionary {
+    /// Of a column that is in one, which has fewer values than rows.
+    fn of(array: &ArrayRef) -> Option<Self> {
+        let is_short = |array: &ArrayRef| array.as_any_dictionary().values().len() < array.len();
+        let is_one = matches!(array.data_type(), DataType::Dictionary(..)) && is_short(array);
+        is_one.then(|| {
+            let (values, keys) = keys_and_values(array);
+            Self { values, keys }
+        })
+    }
+
+    /// What becomes of its values; `None` where one, which no row may have, cannot be used.
+    fn snapped(&self, feature: &FeaturePreparation, grid: Grid) -> Option<Known<'_>> {
+        let mut values = decode(&self.values, &feature.kind).ok()?;
+        values.push(if feature.kind == ValueKind::Missing {
+            1.0
+        } else {
+            f64::NAN
+        });
+        let missing = values.iter().map(|v| v.is_nan()).collect();
+        let mut snapped = vec![0.0; values.len()];
+        snap(&mut values, feature, grid, None, &mut snapped);
+        let clipped = values.iter().map(|&v| grid.clips(feature.z(v))).collect();
+        Some(Known {
+            keys: &self.keys,
+            snapped,
+            missing,
+            clipped,
+        })
+    }
+}
+
+impl Known<'_> {
+    /// Writes the values of all rows and counts those that are missing; gives how many lie beyond the grid.
+    fn write(&self, n_missing: Option<&mut [f32]>, out: &mut [f32]) -> u64 {
+        { out.iter_mut().zip(self.keys) }.for_each(|(out, &key)| *out = self.snapped[key as usize]);
+        if let Some(n_missing) = n_missing.filter(|_| self.missing.contains(&true)) {
+            let missing = n_missing
+                .iter_mut()
+                .zip(self.keys)
+                .filter(|(_, key)| self.missing[**key as usize]);
+            missing.for_each(|(n, _)| *n += 1.0);
+        }
+        if !self.clipped.contains(&true) {
+            return 0;
+        }
+        self.keys.iter().filter(|key| self.clipped[**key as usize]).count() as u64
     }
 }
 

@@ -42,8 +42,8 @@ pub fn sweep(
 ) -> Result<SweptTable> {
     with_job(source, backend, options, select, observer, |job| {
         let mut clock = Clock::new(observer);
-        let ready = job.ready(&mut clock)?;
-        let swept = job.sweep(&ready, select, &mut clock)?;
+        let mut ready = job.ready(&mut clock)?;
+        let swept = job.sweep(&mut ready, select, &mut clock)?;
         Ok(SweptTable {
             sweep: swept.sweep.told(options.min_cell),
             n_rows: ready.prepared.tiles.n_rows(),
@@ -73,7 +73,7 @@ pub fn fit_auto(
     with_job(source, backend, options, select, observer, |job| {
         let mut clock = Clock::new(observer);
         let mut ready = job.ready(&mut clock)?;
-        let mut swept = job.sweep(&ready, select, &mut clock)?;
+        let mut swept = job.sweep(&mut ready, select, &mut clock)?;
         let chosen = FitOptions {
             n_clusters: swept.sweep.decision.k,
             ..options.clone()
@@ -120,7 +120,7 @@ fn with_job<R: Send>(
 }
 
 impl Job<'_> {
-    fn sweep(&self, ready: &Ready, select: &SweepOptions, clock: &mut Clock<'_>) -> Result<Swept> {
+    fn sweep(&self, ready: &mut Ready, select: &SweepOptions, clock: &mut Clock<'_>) -> Result<Swept> {
         let Prepared { tiles, weight_step, .. } = &ready.prepared;
         clock.stage("sweep");
         let params = self.options.params(self.init(&ready.learned.preparation)?);
@@ -136,6 +136,11 @@ impl Job<'_> {
             self.observer,
         )?;
         clock.replace_last(&swept.stages);
+        if swept.n_untried > 0 {
+            let (least, most) = (select.k.end() + 1 - swept.n_untried, select.k.end());
+            let warning = format!("time was up: {least} to {most} segments were not tried");
+            ready.learned.warnings.push(warning);
+        }
         Ok(swept)
     }
 }

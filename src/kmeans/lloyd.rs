@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use super::seeding::{SeedRows, Seeding, seed};
+use super::standing::{Book, RunKey};
 use super::{Event, Init, KMeansParams, Observer};
 use crate::backend::lloyd::{LloydEnd, LloydRule, LloydRun, Reached, Verdict, centroid_shift, judge};
 use crate::backend::{Backend, Pass, Session, Sessions, TwoNearest};
@@ -24,6 +25,8 @@ pub enum StopReason {
     Tolerance,
     /// `max_iter` iterations were made.
     MaxIter,
+    /// Time was up: the run is one with as many iterations at most.
+    MaxTime,
 }
 
 /// A finished run.
@@ -79,13 +82,13 @@ pub fn fit(
     let params = std::slice::from_ref(params);
     fit_many(backend, host, data, keys, params, inertia_unit, observer, &mut |fit| {
         found = Some(fit);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     found.ok_or_else(|| Error::Internal("a run gave no fit".into()))
 }
 
 /// As [`fit`], for several sets of parameters (numbers of clusters, seeds): `take` gets what [`fit`] gives for each of
-/// them, in their order. Where the backend can, passes over the rows serve all runs that still go on, as many together
+/// them, in their order, until it asks for no more. Where the backend can, passes over the rows serve all runs that still go on, as many together
 /// as keep no more memory than the data.
 ///
 /// # Errors
@@ -99,7 +102,7 @@ pub fn fit_many(
     params: &[KMeansParams],
     inertia_unit: f64,
     observer: &dyn Observer,
-    take: &mut dyn FnMut(KMeansFit) -> Result<()>,
+    take: &mut dyn FnMut(KMeansFit) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     check(data, params)?;
     let total_sq_norm = data.weighted_sq_norm();
@@ -141,7 +144,9 @@ pub fn fit_many(
             iterate_together(&mut *sessions, &mut begun, &report, observer)?;
             let iterated = started.elapsed() / begun.len() as u32;
             for (index, run) in begun.into_iter().enumerate() {
-                take(run.finish(sessions.session(index), iterated, observer)?)?;
+                if take(run.finish(sessions.session(index), iterated, observer)?)?.is_break() {
+                    return Ok(());
+                }
             }
             continue;
         }
@@ -151,14 +156,16 @@ pub fn fit_many(
             let max_iter = begun.run.job.max_iter;
             let report = |n_iter, inertia, n_moved| report(n_iter, inertia, n_moved, max_iter);
             begun.run.iterate(&mut *session, &report, observer)?;
-            take(begun.finish(&mut *session, started.elapsed(), observer)?)?;
+            if take(begun.finish(&mut *session, started.elapsed(), observer)?)?.is_break() {
+                return Ok(());
+            }
         }
     }
     Ok(())
 }
 
 /// What a run keeps per row, at most: labels, runners-up and bounds.
-const RUN_BYTES: usize = 12;
+pub(crate) const RUN_BYTES: usize = 12;
 
 /// Whether there are rows enough.
 fn check(data: &TileSet, params: &[KMeansParams]) -> Result<()> {
@@ -191,15 +198,44 @@ struct Begun<'l> {
 }
 
 impl<'l> Begun<'l> {
-    /// With the centroids that are given, or those that seeding finds.
+    /// With the centroids where the run stood, those that are given, or those that seeding finds.
     fn new(
         job: Lloyd<'l>,
         host: &dyn Backend,
         params: &KMeansParams,
         drawn: &mut Option<SeedRows>,
-        observer: &dyn Observer,
+        observer: &'l dyn Observer,
     ) -> Result<Self> {
         let started = Instant::now();
+        let run = RunKey {
+            n_clusters: params.n_clusters,
+            n_features: job.data.n_features(),
+            total_sq_norm: job.total_sq_norm,
+            is_given: matches!(params.init, Init::Centroids(_)),
+            max_iter: params.max_iter,
+        };
+        let standings = observer.standings();
+        let stood = standings
+            .map(|standings| standings.standing(&run))
+            .transpose()?
+            .flatten();
+        let book = |seeding: &Option<Seeding>| {
+            standings.map(|standings| Book {
+                standings,
+                run,
+                seeding: seeding.clone(),
+            })
+        };
+        if let Some(stood) = stood {
+            let mut run = Run::new(job, stood.centroids, book(&stood.seeding));
+            run.n_iter = stood.n_iter;
+            [run.n_passes, run.n_doubtful, run.n_read] = stood.work;
+            return Ok(Self {
+                run,
+                seeding: stood.seeding,
+                seeded: started.elapsed(),
+            });
+        }
         let (start, seeding) = match &params.init {
             Init::Centroids(centroids) => (centroids.clone(), None),
             _ => {
@@ -208,8 +244,10 @@ impl<'l> Begun<'l> {
                 (centroids, Some(seeding))
             }
         };
+        let run = Run::new(job, start, book(&seeding));
+        run.keep(&run.centroids)?;
         Ok(Self {
-            run: Run::new(job, start),
+            run,
             seeding,
             seeded: started.elapsed(),
         })
@@ -352,12 +390,15 @@ struct Run<'l> {
     /// Of the last pass.
     inertia: u128,
     is_hopeless: bool,
+    time_is_up: bool,
+    book: Option<Book<'l>>,
 }
 
 impl<'l> Run<'l> {
-    fn new(job: Lloyd<'l>, start: Centroids) -> Self {
+    fn new(job: Lloyd<'l>, start: Centroids, book: Option<Book<'l>>) -> Self {
         Self {
             job,
+            book,
             centroids: start,
             stage: Stage::Iterate,
             n_iter: 0,
@@ -366,7 +407,15 @@ impl<'l> Run<'l> {
             n_read: 0,
             inertia: 0,
             is_hopeless: false,
+            time_is_up: false,
         }
+    }
+
+    /// Keeps where it stands before a pass under `centroids`.
+    fn keep(&self, centroids: &Centroids) -> Result<()> {
+        let work = [self.n_passes, self.n_doubtful, self.n_read];
+        let book = self.book.as_ref();
+        book.map_or(Ok(()), |book| book.keep(self.n_iter, centroids, work))
     }
 
     fn iterates(&self) -> bool {
@@ -388,11 +437,12 @@ impl<'l> Run<'l> {
             };
             let start = self.centroids.clone();
             let mut each = |centroids: &Centroids, pass: &Pass| {
-                self.hear_of(centroids, pass);
+                self.hear_of(centroids, pass)?;
                 report(self.n_iter, self.inertia, rule.count_moved.then_some(pass.n_moved));
                 if observer.interrupted() {
                     return Err(Error::Interrupted);
                 }
+                self.time_is_up = observer.time_is_up();
                 Ok(self.flow())
             };
             let ended = session.lloyd(&start, &rule, &mut each)?;
@@ -405,7 +455,7 @@ impl<'l> Run<'l> {
     fn take(&mut self, pass: Pass, session: &mut dyn Session, report: &Report<'_>) -> Result<()> {
         let job = self.job;
         let centroids = self.centroids.clone();
-        self.hear_of(&centroids, &pass);
+        self.hear_of(&centroids, &pass)?;
         report(self.n_iter, self.inertia, Some(pass.n_moved));
         let rule = LloydRule {
             max_iter: job.max_iter,
@@ -425,11 +475,13 @@ impl<'l> Run<'l> {
         Ok(())
     }
 
-    fn hear_of(&mut self, centroids: &Centroids, pass: &Pass) {
+    fn hear_of(&mut self, centroids: &Centroids, pass: &Pass) -> Result<()> {
+        self.keep(centroids)?;
         let before = (self.n_iter > 0).then_some(self.inertia);
         self.n_iter += 1;
         self.count(centroids, pass);
         self.is_hopeless = self.job.is_hopeless(self.n_iter, before, self.inertia);
+        Ok(())
     }
 
     fn count(&mut self, centroids: &Centroids, pass: &Pass) {
@@ -440,7 +492,7 @@ impl<'l> Run<'l> {
     }
 
     fn flow(&self) -> ControlFlow<()> {
-        if self.is_hopeless {
+        if self.is_hopeless || self.time_is_up {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -453,6 +505,17 @@ impl<'l> Run<'l> {
         self.centroids = run.moved.unwrap_or(run.centroids);
         self.stage = match run.end {
             LloydEnd::Converged => Stage::Done(StopReason::Converged, partial),
+            LloydEnd::Stopped if self.time_is_up => {
+                let next = partial.centroids(&self.centroids);
+                let shift = centroid_shift(&self.centroids, &next) as f64;
+                self.centroids = next;
+                // What would have ended the run anyway is what ended it.
+                Stage::Label(if shift <= self.job.shift_limit(&partial) {
+                    StopReason::Tolerance
+                } else {
+                    StopReason::MaxTime
+                })
+            }
             LloydEnd::Stopped => Stage::Done(StopReason::MaxIter, partial),
             LloydEnd::Rests => Stage::Label(StopReason::Tolerance),
             LloydEnd::MaxIter => Stage::Label(StopReason::MaxIter),
@@ -477,6 +540,8 @@ impl<'l> Run<'l> {
             Stage::Label(StopReason::Tolerance)
         } else if self.n_iter == self.job.max_iter {
             Stage::Label(StopReason::MaxIter)
+        } else if self.time_is_up {
+            Stage::Label(StopReason::MaxTime)
         } else {
             Stage::Iterate
         })
@@ -515,7 +580,7 @@ pub(super) fn run(
     report: &Report<'_>,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
-    let mut run = Run::new(*job, start);
+    let mut run = Run::new(*job, start, None);
     run.iterate(session, report, observer)?;
     run.end(|centroids| session.assign(centroids))
 }

@@ -5,12 +5,16 @@ mod outlook;
 mod params;
 mod potential;
 mod seeding;
+mod standing;
 mod swap;
 mod trim;
 
+pub(crate) use lloyd::RUN_BYTES;
 pub use lloyd::{KMeansFit, StopReason, fit, fit_many};
 pub use params::{Init, KMeansParams, MAX_CLUSTERS};
+pub(crate) use seeding::sample_rows;
 pub use seeding::{SAMPLE_ROWS, Seeding};
+pub use standing::{RunKey, Standing, Standings};
 pub use trim::{Trim, fit_trimmed};
 
 /// Something that happened in a long job, for a progress display.
@@ -77,6 +81,16 @@ pub trait Observer: Sync {
     /// Whether the job should end with [`crate::Error::Interrupted`] at the next safe point.
     fn interrupted(&self) -> bool {
         false
+    }
+
+    /// Whether iterations over all rows should end with the one that was just made, as if no more had been asked for.
+    fn time_is_up(&self) -> bool {
+        false
+    }
+
+    /// Who keeps where runs over all rows stand, and knows where they are to go on.
+    fn standings(&self) -> Option<&dyn Standings> {
+        None
     }
 }
 

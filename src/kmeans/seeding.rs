@@ -26,6 +26,16 @@ pub struct Seeding {
     pub best: usize,
 }
 
+/// Rows of the seeding sample for so many clusters, where there are as many.
+pub(crate) fn sample_rows(n_clusters: usize) -> usize {
+    at_least(SAMPLE_ROWS, n_clusters)
+}
+
+/// So many rows, or 64 per cluster if that is more.
+fn at_least(rows: usize, n_clusters: usize) -> usize {
+    rows.max(64 * n_clusters)
+}
+
 /// Rows on which restarts are made and compared and most moves are tried, unless 64 per cluster are more: enough to see
 /// where centroids belong. What is found there is refined on the whole sample.
 const SCOUT_ROWS: usize = 1 << 14;
@@ -45,7 +55,7 @@ pub(super) struct SeedRows {
 
 impl SeedRows {
     fn wanted(params: &KMeansParams) -> [usize; 2] {
-        [SAMPLE_ROWS, SCOUT_ROWS].map(|rows| rows.max(64 * params.n_clusters))
+        [SAMPLE_ROWS, SCOUT_ROWS].map(|rows| at_least(rows, params.n_clusters))
     }
 
     fn serves(&self, params: &KMeansParams) -> bool {

@@ -40,6 +40,21 @@ impl Distinct {
         }
     }
 
+    /// Adds the values of `other`.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let both = self.registers.iter_mut().zip(&other.registers);
+        both.for_each(|(own, other)| *own = (*own).max(*other));
+        match (&mut self.few, &other.few) {
+            (Some(few), Some(others)) => {
+                few.extend(others);
+                if few.len() > FEW {
+                    self.few = None;
+                }
+            }
+            (few, _) => *few = None,
+        }
+    }
+
     /// The number of different values.
     pub(crate) fn estimate(&self) -> f64 {
         if let Some(few) = &self.few {

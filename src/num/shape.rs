@@ -11,16 +11,26 @@ const PAGE: usize = 16;
 const SHIFT: u32 = 48;
 /// Signs times exponents.
 const PAGES: usize = 1 << 12;
+/// Counters of one sign.
+const SIGN: usize = PAGE * PAGES / 2;
+/// The first counter of magnitudes that most values have: from `2^-32` to below `2^32`.
+const NEAR_START: usize = (1023 - 32) * PAGE;
+/// Counters of those magnitudes.
+const NEAR: usize = 64 * PAGE;
 
 /// Counts of values by magnitude. Takes some kilobytes, whatever the number of values.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shape {
+    /// Those of magnitudes near 1, of positive values and then of negative ones.
+    near: Vec<u64>,
+    /// All others.
     pages: Vec<Option<Box<[u64; PAGE]>>>,
 }
 
 impl Default for Shape {
     fn default() -> Self {
         Self {
+            near: vec![0; 2 * NEAR],
             pages: vec![None; PAGES],
         }
     }
@@ -29,31 +39,56 @@ impl Default for Shape {
 impl Shape {
     /// Adds values, which must be finite and not -0.
     pub(crate) fn add_all(&mut self, values: &[f64]) {
+        let near: &mut [u64; 2 * NEAR] = (&mut self.near[..]).try_into().expect("the counters near 1");
         for v in values {
             let at = (v.to_bits() >> SHIFT) as usize;
+            let place = (at % SIGN).wrapping_sub(NEAR_START);
+            if place < NEAR {
+                near[at / SIGN % 2 * NEAR + place] += 1;
+                continue;
+            }
             let page = self.pages[at / PAGE].get_or_insert_with(|| Box::new([0; PAGE]));
             page[at % PAGE] += 1;
         }
     }
 
-    /// Representative values with their counts, rising.
-    fn bins(&self) -> Vec<(f64, u64)> {
-        let mut bins = Vec::new();
-        for (number, page) in self.pages.iter().enumerate() {
-            for (at, &count) in page.iter().flat_map(|page| page.iter().enumerate()) {
-                if count > 0 {
-                    let low = f64::from_bits(((number * PAGE + at) as u64) << SHIFT);
-                    let next = f64::from_bits(((number * PAGE + at + 1) as u64) << SHIFT);
-                    // Integers up to 16 and 0 stand for themselves; others for the middle of their bin.
-                    let value = if low.abs() <= 16.0 && low.fract() == 0.0 {
-                        low
-                    } else {
-                        f64::midpoint(low, next)
-                    };
-                    bins.push((value, count));
-                }
+    /// Adds the values of `other`.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.near
+            .iter_mut()
+            .zip(&other.near)
+            .for_each(|(own, other)| *own += other);
+        for (own, other) in self.pages.iter_mut().zip(&other.pages) {
+            if let Some(other) = other {
+                let own = own.get_or_insert_with(|| Box::new([0; PAGE]));
+                own.iter_mut().zip(&**other).for_each(|(own, other)| *own += other);
             }
         }
+    }
+
+    /// Representative values with their counts, rising.
+    fn bins(&self) -> Vec<(f64, u64)> {
+        let near = self.near.iter().enumerate();
+        let near = near.map(|(at, &count)| (at / NEAR * SIGN + NEAR_START + at % NEAR, count));
+        let pages = self.pages.iter().enumerate();
+        let far = pages.flat_map(|(number, page)| {
+            let counts = page.iter().flat_map(|page| page.iter().enumerate());
+            counts.map(move |(at, &count)| (number * PAGE + at, count))
+        });
+        let with_value = near.chain(far).filter(|(_, count)| *count > 0).map(|(at, count)| {
+            let [low, next] = [at, at + 1].map(|at| f64::from_bits((at as u64) << SHIFT));
+            // Integers up to 16 and 0 stand for themselves; others for the middle of their bin.
+            let stands_for_itself = low.abs() <= 16.0 && low.fract() == 0.0;
+            (
+                if stands_for_itself {
+                    low
+                } else {
+                    f64::midpoint(low, next)
+                },
+                count,
+            )
+        });
+        let mut bins: Vec<(f64, u64)> = with_value.collect();
         bins.sort_by(|a, b| a.0.total_cmp(&b.0));
         bins
     }
@@ -153,6 +188,22 @@ mod tests {
         }
         assert_eq!(Shape::default().quantile(0.5), None);
         assert!((shape.share_outside(0.0, 1e9) - 0.2).abs() < 1e-3 && shape.share_outside(-1e9, 1e9) == 0.0);
+    }
+
+    #[test]
+    fn values_near_1_and_far_from_it_are_counted_alike() {
+        let powers = [-1000, -33, -32, -31, 0, 31, 32, 500].map(|power| 2f64.powi(power));
+        let values: Vec<f64> = powers.iter().flat_map(|&v| [v, -v, v * 1.03]).chain([0.0]).collect();
+        let all = shape(values.iter().copied());
+        assert_eq!(all.bins().iter().map(|bin| bin.1).sum::<u64>(), 25);
+        for (value, _) in all.bins() {
+            assert!(values.iter().any(|v| (v - value).abs() <= v.abs() / 16.0), "{value}");
+        }
+        let (one, other) = values.split_at(9);
+        let mut union = shape(one.iter().copied());
+        union.merge(&shape(other.iter().copied()));
+        assert_eq!(union, all);
+        assert_ne!(union, shape(one.iter().copied()));
     }
 
     #[test]

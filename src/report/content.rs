@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{MOST_BOUNDARIES, MOST_DIFFERENCES, MOST_SEGMENTS, n_told_columns};
 use crate::artifact::{Boundary, Neighbour, ProfileRecord};
 use crate::cells::{Count, MinCell};
-use crate::features::{FeaturePreparation, Preparation};
+use crate::features::{FeaturePreparation, Preparation, ValueKind};
 use crate::fit::Fit;
 use crate::model::Model;
 use crate::segments::{MIN_CELL, Profile, SegmentMap, SegmentProfile, segment_map, set_apart};
@@ -28,6 +28,9 @@ pub fn profile_record(fit: &Fit, min_cell: MinCell) -> ProfileRecord {
         ..fit.profile.clone()
     };
     let mut map = segment_map(preparation, centroids, segment_counts);
+    for axis in map.iter_mut().flat_map(|map| &mut map.axes) {
+        axis.retain(|(feature, _)| !is_of_list(&preparation.features[*feature]));
+    }
     let mut boundaries = boundaries(fit, min_cell);
     let told = told_features(preparation, &profile, map.as_ref(), &boundaries);
     // Features have other places among those that are told.
@@ -80,7 +83,8 @@ pub(super) fn by_strength(preparation: &Preparation, segments: &[SegmentProfile]
         let differences = large.flat_map(|segment| places.iter().map(|&at| segment.features[at].difference_sd));
         differences.flatten().map(f64::abs).fold(0.0, f64::max)
     };
-    let mut columns: Vec<Vec<usize>> = columns(preparation).collect();
+    let says = |places: &Vec<usize>| !is_of_list(&preparation.features[places[0]]);
+    let mut columns: Vec<Vec<usize>> = columns(preparation).filter(says).collect();
     columns.sort_by(|a, b| strength(b).total_cmp(&strength(a)));
     columns
 }
@@ -164,16 +168,25 @@ fn apart(model: &Model, a: usize, b: usize) -> Vec<(usize, f64)> {
     let column = |at: usize| &model.preparation.features[at].column;
     let mut told: Vec<(usize, f64)> = Vec::new();
     for (at, part) in parts {
-        if told.len() < MOST_APART && part >= LEAST_PART && !told.iter().any(|other| column(other.0) == column(at)) {
+        let says = !is_of_list(&model.preparation.features[at]);
+        if says
+            && told.len() < MOST_APART
+            && part >= LEAST_PART
+            && !told.iter().any(|other| column(other.0) == column(at))
+        {
             told.push((at, part));
         }
     }
     told
 }
 
+/// Whether a feature is a number of a list, which says nothing alone.
+fn is_of_list(feature: &FeaturePreparation) -> bool {
+    matches!(feature.kind, ValueKind::Element { .. })
+}
+
 /// The level of a text, or of what is missing, that a feature stands for.
 pub(super) fn level_name(feature: &FeaturePreparation) -> Option<String> {
-    use crate::features::ValueKind;
     match &feature.kind {
         ValueKind::Level(level) => Some(level.clone()),
         ValueKind::OtherThan(_) => Some("(other)".into()),

@@ -226,10 +226,8 @@ impl<'m> Explainer<'m> {
 
     /// Whether a feature is a column's value itself, no flag of a level or of missing values.
     fn is_amount(&self, feature: usize) -> bool {
-        !matches!(
-            self.preparation.features[feature].kind,
-            ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing | ValueKind::Cycle(..)
-        )
+        let kind = &self.preparation.features[feature].kind;
+        !kind.is_coordinate() && !matches!(kind, ValueKind::Level(_) | ValueKind::OtherThan(_) | ValueKind::Missing)
     }
 
     /// Whether months or weekdays of a column take part.
@@ -244,6 +242,7 @@ impl<'m> Explainer<'m> {
             _ if self.is_amount(at) => amount(&self.preparation.features[at], raw[at]),
             ValueKind::Level(level) if raw[at] == 1.0 => Value::Text(level.clone()),
             ValueKind::Missing => Value::Missing,
+            ValueKind::Element { of, .. } if raw[column.clone()].iter().any(|v| !v.is_nan()) => numbers(*of),
             _ if raw[at].is_nan() => Value::Missing,
             // A rare level, or one that the fit never saw.
             _ => Value::Text("(other)".into()),
@@ -269,6 +268,7 @@ impl<'m> Explainer<'m> {
                 );
             }
             kind if self.is_amount(at) && *kind != ValueKind::Bool => return amount(feature, centre),
+            ValueKind::Element { of, .. } => return numbers(*of),
             _ => {}
         }
         Value::Share(match raw[at] {
@@ -289,6 +289,8 @@ impl<'m> Explainer<'m> {
                     _ if self.is_amount(at) && raw[at].is_nan() => Vec::new(),
                     // Another date is in another month as well: no step of one feature.
                     _ if self.has_cycles(column) => Vec::new(),
+                    // Nobody changes one number of an embedding.
+                    ValueKind::Element { .. } => Vec::new(),
                     ValueKind::Bool => self.replay(placed, at, 1.0 - raw[at]).into_iter().collect(),
                     _ if self.is_amount(at) => self.changes_of_amount(placed, at, raw[at]),
                     _ => self.changes_of_level(placed, column, raw),
@@ -395,6 +397,11 @@ fn nearest(sq_dists: impl Iterator<Item = i128>) -> usize {
 fn second(sq_dists: &[i128], nearest: usize) -> Option<usize> {
     let others = (0..sq_dists.len()).filter(|&cluster| cluster != nearest);
     others.min_by_key(|&cluster| (sq_dists[cluster], cluster))
+}
+
+/// A list, of whose numbers none says anything alone.
+fn numbers(n: u32) -> Value {
+    Value::Text(format!("({n} numbers)"))
 }
 
 /// A value of an amount, as people read it.

@@ -72,8 +72,8 @@ pub fn set_apart(preparation: &Preparation, profile: &Profile, segment: i32, mos
         .zip(segment.features.iter().zip(&profile.overall))
         .enumerate();
     let mut all: Vec<Difference> = both
-        // A coordinate on a circle means nothing to people.
-        .filter(|(_, (feature, _))| !matches!(feature.kind, ValueKind::Cycle(..)))
+        // A coordinate means nothing to people.
+        .filter(|(_, (feature, _))| !feature.kind.is_coordinate())
         .filter_map(|(at, (feature, (own, all)))| {
             let is_share = is_share(&feature.kind) || profile.is_flag(at);
             difference(at, is_share, own, all)
@@ -188,6 +188,7 @@ fn words(preparation: &Preparation, difference: &Difference) -> String {
         ValueKind::OtherThan(_) => by_share(&format!("other {column}")),
         ValueKind::DaysBefore(_) => format!("{} {column}", if is_more { "early" } else { "late" }),
         ValueKind::Cycle(cycle, _) => format!("other {} of {column}", cycle.name()),
+        ValueKind::Element { .. } => format!("other {column}"),
         ValueKind::HoursOfDay => format!("{} {column}", if is_more { "late" } else { "early" }),
         ValueKind::Number | ValueKind::Days => format!("{} {column}", if is_more { "high" } else { "low" }),
     }

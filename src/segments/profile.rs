@@ -10,9 +10,7 @@ use super::told::{self, FeatureFigures, Figures};
 use crate::cells::{Count, MIN_CELL, MinCell};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::features::{
-    BadCell, FeatureColumn, FeaturePreparation, Preparation, ValueKind, decode, fits_f32, without_repeats,
-};
+use crate::features::{BadCell, FeatureColumn, FeaturePreparation, Preparation, decode, fits_f32, without_repeats};
 use crate::num::Moments;
 use crate::num::quantile::{Buckets, Cell, Deciles, Histogram, Selection, median};
 use crate::sys::{Plain, zeros};
@@ -512,14 +510,14 @@ impl<V: Cell + Plain> Grouped<V> {
         let of_all = everyone.deciles();
         deciles.push(of_all);
         let all = Counted::without_histogram(&first_look.moments);
-        // A coordinate on a circle has no distribution that says something to people.
-        let is_circle = matches!(feature.kind, ValueKind::Cycle(..));
-        let is_flag = !is_circle
+        // A coordinate has no distribution that says something to people.
+        let is_coordinate = feature.kind.is_coordinate();
+        let is_flag = !is_coordinate
             && segments
                 .par_iter()
                 .all(|values| values.iter().all(|v| [0.0, 1.0].contains(&v.value())));
         let edges = match of_all.zip(all.group) {
-            _ if is_circle => Vec::new(),
+            _ if is_coordinate => Vec::new(),
             _ if is_flag => vec![0.5],
             Some((deciles, group)) if counts.len() <= MOST_WITH_HISTOGRAMS => {
                 let Deciles { p01, p99, .. } = deciles;

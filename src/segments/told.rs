@@ -134,8 +134,10 @@ impl Column<'_> {
                     let (count, yes) = (told.size.minus(missing), told.cells[place]);
                     (count, vec![count.minus(yes), yes])
                 }
-                // What few rows stand behind is decided by the column's ages alone.
-                ValueKind::Cycle(..) => (told.size.minus(missing), Vec::new()),
+                // What few rows stand behind is decided by the column's ages, or numbers of rows, alone.
+                kind if kind.is_coordinate() => (told.size.minus(missing), Vec::new()),
+                // In very many segments there are no bins, and one category of all that have a value.
+                _ if figures.edges.is_empty() => (told.size.minus(missing), Vec::new()),
                 _ => (told.size.minus(missing), told.cells[..told.cells.len() - 1].to_vec()),
             };
             let profile = FeatureProfile {

@@ -19,6 +19,7 @@ use crate::cells::{Count, MinCell};
 use crate::error::Result;
 use crate::kmeans::Observer;
 use crate::segments::{Assignment, BoundaryDecile, BoundaryReport, Confidence, ConfidenceCounts};
+use crate::sys::{LARGE_PAGE, about_to_read};
 use crate::tiles::{Centroids, RowKeys, TileSet};
 
 /// From this share of draws that move it on, a row sits on a boundary.
@@ -72,7 +73,10 @@ impl Flips {
         };
         let mut n_flipped = vec![0; resampler.n_rows()];
         for refined in &drawn {
-            let own = resampler.rows().iter().map(|&row| labels[row]);
+            let own = resampler.rows().iter().map(|&row| {
+                about_to_read(LARGE_PAGE);
+                labels[row]
+            });
             let both = n_flipped.iter_mut().zip(own.zip(refined));
             both.for_each(|(n, (own, &refined))| *n += u64::from(own != refined));
         }
@@ -151,7 +155,11 @@ impl Flips {
     /// Margin and flips of the sample's rows, by margin, then flips.
     fn by_margin(&self, assignment: &Assignment) -> Vec<(f64, u64)> {
         let both = self.rows.iter().zip(&self.n_flipped);
-        let margin = |row: usize| assignment.margin(row).expect("a runner-up");
+        let margin = |row: usize| {
+            // The runner-up and two distances.
+            about_to_read(3 * LARGE_PAGE);
+            assignment.margin(row).expect("a runner-up")
+        };
         let mut sorted: Vec<(f64, u64)> = both.map(|(&row, &flipped)| (margin(row), flipped)).collect();
         sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         sorted

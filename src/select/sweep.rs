@@ -1,6 +1,6 @@
 //! One fit for each k of a range, on the same prepared data, judged over all rows.
 
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use super::stability::{N_RESAMPLES, Resampler, Stability};
 use crate::backend::{Backend, TwoNearest};
 use crate::cells::{Count, MinCell};
 use crate::error::{Error, Result};
-use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, MAX_CLUSTERS, Observer};
+use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, MAX_CLUSTERS, Observer, Standings};
 use crate::metrics::{Contingency, quality};
 use crate::segments::labels_hash;
 use crate::tiles::{RowKeys, TileSet};
@@ -191,6 +191,8 @@ pub struct Swept {
     pub fits: Vec<KMeansFit>,
     /// Seconds per stage, over all candidates.
     pub stages: Vec<(&'static str, f64)>,
+    /// Numbers of clusters that were not tried, since time was up.
+    pub n_untried: usize,
 }
 
 /// The stages of a sweep: three of each fit, the figures over all rows, and those on the sample.
@@ -265,7 +267,7 @@ pub fn sweep(
         flows: Vec::new(),
         fits: Vec::new(),
         before: None,
-        ended: false,
+        n_untried: 0,
         elapsed_s: [0.0; STAGES.len()],
     };
     let quiet = Notices(observer);
@@ -277,6 +279,7 @@ pub fn sweep(
         candidates,
         flows,
         fits,
+        n_untried,
         elapsed_s,
         ..
     } = sweeper;
@@ -290,6 +293,7 @@ pub fn sweep(
         },
         fits,
         stages: STAGES.into_iter().zip(elapsed_s).collect(),
+        n_untried,
     })
 }
 
@@ -304,8 +308,8 @@ struct Sweeper<'s> {
     fits: Vec<KMeansFit>,
     /// Labels of the last fit.
     before: Option<TwoNearest>,
-    /// The data has no more distinct rows.
-    ended: bool,
+    /// Numbers of clusters that are left out, since time was up.
+    n_untried: usize,
     elapsed_s: [f64; STAGES.len()],
 }
 
@@ -320,11 +324,11 @@ impl Sweeper<'_> {
         });
     }
 
-    fn take(&mut self, mut fit: KMeansFit) -> Result<()> {
-        let params = &self.params[self.candidates.len().min(self.params.len() - 1)];
-        self.ended |= fit.centroids.n_clusters() < params.n_clusters && !self.fits.is_empty();
-        if self.ended {
-            return Ok(());
+    /// Ends the sweep where the data has no more distinct rows, and where time is up.
+    fn take(&mut self, mut fit: KMeansFit) -> Result<ControlFlow<()>> {
+        let params = &self.params[self.candidates.len()];
+        if fit.centroids.n_clusters() < params.n_clusters && !self.fits.is_empty() {
+            return Ok(ControlFlow::Break(()));
         }
         self.tell(self.candidates.len());
         let (candidate, judged_s) = self.judge.candidate(&fit, params, self.observer)?;
@@ -345,7 +349,12 @@ impl Sweeper<'_> {
         };
         self.before = Some(std::mem::replace(&mut fit.nearest, without));
         self.fits.push(fit);
-        Ok(())
+        let left = self.params.len() - self.candidates.len();
+        if left > 0 && self.observer.time_is_up() {
+            self.n_untried = left;
+            return Ok(ControlFlow::Break(()));
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
@@ -407,7 +416,8 @@ fn flow(before: &TwoNearest, from_k: usize, fit: &KMeansFit) -> Flow {
     }
 }
 
-/// Passes on the wish to stop and what the user should know; iterations and restarts of one fit of many are no news.
+/// Passes on the wish to stop, what the user should know, and where fits stand; iterations and restarts of one fit of many
+/// are no news. Fits that were begun are finished when time is up, so that each is the one of its number of clusters.
 struct Notices<'n>(&'n dyn Observer);
 
 impl Observer for Notices<'_> {
@@ -419,5 +429,9 @@ impl Observer for Notices<'_> {
 
     fn interrupted(&self) -> bool {
         self.0.interrupted()
+    }
+
+    fn standings(&self) -> Option<&dyn Standings> {
+        self.0.standings()
     }
 }

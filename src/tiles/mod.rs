@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::grid::MAX_FEATURES;
 use crate::num::widest::{Kernel, widest};
+use crate::sys::LARGE_PAGE;
 
 /// Rows in a block.
 pub const BLOCK: usize = 64;
@@ -72,6 +73,7 @@ impl Chunk {
     #[must_use]
     pub fn block(&self, block: usize) -> &[f32] {
         let len = self.n_features * BLOCK;
+        crate::sys::about_to_read(len * size_of::<f32>());
         &self.values[block * len..(block + 1) * len]
     }
 
@@ -389,8 +391,14 @@ impl TileSet {
             .values
             .par_chunks_mut(self.n_features * BLOCK)
             .zip(rows.par_chunks(BLOCK));
+        let page_rows = (LARGE_PAGE / (self.n_features * size_of::<f32>())).max(1);
         blocks.with_min_len(16).for_each(|(block, rows)| {
+            let mut page = usize::MAX;
             for (lane, &row) in rows.iter().enumerate() {
+                if row / page_rows != page {
+                    page = row / page_rows;
+                    crate::sys::about_to_read(LARGE_PAGE);
+                }
                 let (from, row) = self.locate(row);
                 let values = &self.chunks[from].values[tile_index(row, 0, self.n_features)..];
                 let places = block[lane..].iter_mut().step_by(BLOCK);
@@ -485,9 +493,19 @@ impl Piece<'_> {
     /// If there is not one value per row.
     pub(crate) fn fill(&mut self, feature: usize, values: &[f32]) {
         assert_eq!(values.len(), self.rows.len(), "one value per row");
+        self.fill_rows(feature, self.rows.start, values);
+    }
+
+    /// Writes the grid values of one feature in the rows from `first_row`, counted in the whole data.
+    ///
+    /// # Panics
+    /// If the piece holds no such rows.
+    pub(crate) fn fill_rows(&mut self, feature: usize, first_row: usize, values: &[f32]) {
+        let inside = self.rows.start <= first_row && first_row + values.len() <= self.rows.end;
+        assert!(inside, "rows of another piece");
         let mut done = 0;
         while done < values.len() {
-            let row = self.skip + done;
+            let row = self.skip + (first_row - self.rows.start) + done;
             let run = (BLOCK - row % BLOCK).min(values.len() - done);
             let at = tile_index(row, feature, self.n_features);
             self.values[at..at + run].copy_from_slice(&values[done..done + run]);

@@ -86,7 +86,10 @@ fn the_answer_does_not_depend_on_threads_and_is_that_of_a_fit() {
     let hash = |threads| {
         let args = format!("bench customers.parquet -k 3 {start} {threads} --iters 300 --rounds 1 --no-ceilings");
         let report = report(&sandbox, &args, "report.json");
-        assert_eq!(stages(&report["cases"][0]), ["decode", "learn", "prepare", "write"]);
+        assert_eq!(
+            stages(&report["cases"][0]),
+            ["ingest", "decode", "learn", "prepare", "write"]
+        );
         let device = &report["cases"][0]["devices"][0];
         assert_eq!(device["stop_reason"], "converged");
         (device["labels_hash"].clone(), device["inertia"].clone())

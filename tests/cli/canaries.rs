@@ -124,6 +124,7 @@ fn no_output_holds_a_canary() {
         "score run people.parquet --device cpu --out scored.parquet -v",
         0,
     );
+    everything += &said(&sandbox, &format!("{fit} --overwrite --dry-run --json"), 0);
     everything += &said(&sandbox, "verify run --json", 0);
     everything += &said(&sandbox, "inspect people.parquet --id customer --carry branch", 0);
     everything += &said(

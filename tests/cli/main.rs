@@ -4,10 +4,12 @@
 
 mod bench;
 mod canaries;
+mod checkpoint;
 mod commands;
 mod completions;
 mod config;
 mod demo;
+mod embeddings;
 mod errors;
 mod exit_codes;
 mod explain;
@@ -16,7 +18,9 @@ mod failing;
 mod generate;
 mod if_changed;
 mod interrupt;
+mod isolate;
 mod lock;
+mod memory;
 mod preparation;
 mod reading;
 mod rename;

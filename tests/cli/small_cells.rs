@@ -10,7 +10,7 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, customers};
 
 const ROWS: i64 = 1000;
 /// Rows of the third group, which becomes a segment; of a level within the first; without an age; that churned.
@@ -230,5 +230,21 @@ fn the_least_number_of_rows_changes_no_segment() {
     assert_eq!(
         sandbox.output("fit customers.parquet -k 3 --min-cell 0").status.code(),
         Some(2)
+    );
+}
+
+#[test]
+fn more_segments_than_have_histograms_make_a_run() {
+    let sandbox = Sandbox::new();
+    sandbox.write("many.parquet", &customers(0..300));
+    sandbox.ok("fit many.parquet -k 270 --device cpu --out many");
+    let profile = std::fs::read_to_string(sandbox.path("many/profile.json")).unwrap();
+    let profile: serde_json::Value = serde_json::from_str(&profile).unwrap();
+    let overall = profile["profile"]["overall"].as_array().unwrap();
+    // Numbers have none there, flags still do.
+    assert!(
+        overall
+            .iter()
+            .any(|feature| feature["histogram"] == serde_json::json!([]))
     );
 }

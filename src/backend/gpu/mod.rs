@@ -125,6 +125,10 @@ impl Backend for GpuBackend {
         self.description.clone()
     }
 
+    fn memory_budget(&self) -> Option<u64> {
+        Some(self.budget)
+    }
+
     fn take_device_time(&self) -> Option<DeviceTime> {
         Some(self.device.take_time()).filter(|time| time.n_iter > 0)
     }

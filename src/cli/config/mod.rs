@@ -7,6 +7,8 @@ mod args;
 mod catalog;
 mod excerpt;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod layers;
 mod show;
 #[cfg(test)]
@@ -31,6 +33,8 @@ use layers::{Below, Origin, Setting, inject, resolve};
 
 pub(crate) use args::{ConfigArgs, ConfigCommand, SourceArgs};
 pub(crate) use file::{MAX_BYTES, NAME};
+#[cfg(feature = "fuzzing")]
+pub(crate) use fuzz::fuzz;
 pub(crate) use show::run;
 pub(crate) use write::{key, quoted};
 

@@ -17,7 +17,7 @@ use self::guess::Guess;
 use self::records::{Problem, Records, Step, delimiter_of, unescaped};
 use super::decode::{BATCH_BYTES, MAX_BATCH_ROWS};
 use super::file::{FileBytes, Input, refused};
-use super::guard::guarded;
+use super::guard::guarded_read;
 use super::options::SourceOptions;
 use super::part::{Part, Take};
 use super::schema::type_name;
@@ -98,10 +98,12 @@ impl CsvFile {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(piece) = file.pieces.get(at) else { break };
                 let seen = options.check_stop().and_then(|()| {
-                    file.each_record(source, piece, &mut |record| {
-                        let cells = guesses.iter_mut().zip(&record.records.fields);
-                        cells.for_each(|(guess, field)| guess.see(field.raw(record.text.as_bytes())));
-                        Ok(())
+                    guarded_read(&file.input.path, || {
+                        file.each_record(source, piece, &mut |record| {
+                            let cells = guesses.iter_mut().zip(&record.records.fields);
+                            cells.for_each(|(guess, field)| guess.see(field.raw(record.text.as_bytes())));
+                            Ok(())
+                        })
                     })
                 });
                 if let Err(error) = seen {
@@ -489,11 +491,8 @@ impl Part for CsvPart {
     fn read(&self, piece: usize, columns: &[usize], _room: u64, take: &mut Take<'_>) -> Result<()> {
         let piece = &self.file.pieces[piece];
         // Nothing there is known to panic; a defect would be an error of the file, not the end of the run.
-        let outcome = guarded(|| Ok::<_, String>(self.decode(piece, columns, take)));
-        match outcome {
-            Ok(result) => result.or_else(|error| self.file.input.unchanged().and(Err(error))),
-            Err(_) => Err(Error::Internal("a CSV file could not be decoded".into())),
-        }
+        let read = guarded_read(&self.file.input.path, || self.decode(piece, columns, take));
+        read.or_else(|error| self.file.input.unchanged().and(Err(error)))
     }
 }
 

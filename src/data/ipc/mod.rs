@@ -16,6 +16,7 @@ use super::file::{FileBytes, Input, path_text, refused};
 use super::gate::check_rows;
 use super::guard::guarded;
 use super::limits::available_memory;
+use super::lists::item_type;
 use super::part::{Part, Take};
 use crate::error::{Error, Result, escape};
 
@@ -248,12 +249,12 @@ fn piece_starts(batches: &[BatchFrame]) -> Vec<usize> {
     starts
 }
 
-/// Whether values of a type are read: not nested.
+/// Whether values of a type are read: not nested, but for lists of numbers.
 fn is_flat(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, values) => is_flat(values),
         DataType::RunEndEncoded(_, values) => is_flat(values.data_type()),
-        other => !other.is_nested(),
+        other => !other.is_nested() || item_type(other).is_some(),
     }
 }
 
@@ -406,8 +407,8 @@ mod tests {
         let twice = read(&stream(&batches(300)), &[3, 0, 3]).unwrap();
         assert_eq!(twice[0].column(0), twice[0].column(2));
         assert_eq!(twice[0].column(1).as_primitive::<Int64Type>().value(7), 7);
-        let nested = read(&file(&one, None), &[2]);
-        assert!(matches!(nested, Err(Error::ColumnUnusable { .. })), "{nested:?}");
+        let lists = read(&file(&one, None), &[2]).unwrap();
+        assert_eq!(lists[0].column(0), one[0].column(2));
         let large = [rows(0, 40_000)];
         let found = read(&file(&large, None), &[0, 1]).unwrap();
         assert_eq!(found.len(), 3);

@@ -55,6 +55,7 @@ pub(super) fn section(report: &Report) -> String {
         StopReason::Converged => "converged: no centroid moved any more",
         StopReason::Tolerance => "centroids moved less than the tolerance",
         StopReason::MaxIter => "stopped at the most iterations allowed",
+        StopReason::MaxTime => "stopped when the time allowed was up",
     };
     let seeding = record.seeding.as_ref().map_or_else(
         || "first centroids as given".to_owned(),

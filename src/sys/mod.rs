@@ -1,5 +1,16 @@
 //! Layer 0: what the operating system says about this process, and the memory it is asked for.
 
+mod limit;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod spill;
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+#[path = "spill_unsupported.rs"]
+mod spill;
+
+pub use limit::{free_disk_bytes, free_memory_bytes};
+pub(crate) use spill::about_to_read;
+pub use spill::{MIN_LIMIT, SpillingAllocator, keep_within, most_spilled_bytes, resident_budget, spilling_was_refused};
+
 /// Numbers whose bytes may all be 0, which is the number 0.
 pub(crate) trait Plain: Copy + private::Sealed {}
 
@@ -24,17 +35,21 @@ pub(crate) fn zeros<T: Plain>(len: usize) -> Option<Vec<T>> {
     if start.is_null() {
         return None;
     }
-    prefer_large_pages(start.cast(), layout.size());
+    if !spill::is_spilled(start.cast()) {
+        prefer_large_pages(start.cast(), layout.size());
+    }
     // SAFETY: `start` comes from the global allocator with the layout of `len` values, all of which are 0.
     Some(unsafe { Vec::from_raw_parts(start, len, len) })
 }
+
+/// A large page, and the most that a fault maps of a file.
+pub(crate) const LARGE_PAGE: usize = 2 << 20;
 
 /// Asks for pages of 2 MiB in place of 4 KiB, where the system has them on request: what is read from one end to the
 /// other is fetched across the borders of small pages only when it is asked for, and each costs a fault when it is
 /// first written to.
 #[cfg(target_os = "linux")]
 fn prefer_large_pages(start: *mut u8, bytes: usize) {
-    const LARGE_PAGE: usize = 2 << 20;
     let skipped = start.addr().next_multiple_of(LARGE_PAGE) - start.addr();
     let whole = bytes.saturating_sub(skipped) / LARGE_PAGE * LARGE_PAGE;
     if whole > 0 {

@@ -1,0 +1,118 @@
+//! All rows of a data set, for several threads to write to at a time.
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use super::locked;
+use crate::tiles::{Piece, TileSet};
+
+/// Blocks of rows behind one lock.
+const PIECE_BLOCKS: usize = 64;
+
+/// Rows in pieces, each behind a lock of its own, with a number per row beside them.
+pub(super) struct SharedRows<'t> {
+    /// The first row of each piece.
+    starts: Vec<usize>,
+    pieces: Vec<Mutex<(Piece<'t>, &'t mut [f32])>>,
+}
+
+impl<'t> SharedRows<'t> {
+    /// All rows of `tiles`; `beside` has a number for each of them, or none.
+    pub(super) fn new(tiles: &'t mut TileSet, mut beside: &'t mut [f32]) -> Self {
+        let n_rows = tiles.n_rows();
+        let pieces = tiles.pieces_mut(0..n_rows, PIECE_BLOCKS);
+        let starts = pieces.iter().map(|piece| piece.rows().start).collect();
+        let with_own = pieces.into_iter().map(|piece| {
+            let len = piece.rows().len().min(beside.len());
+            let (own, rest) = std::mem::take(&mut beside).split_at_mut(len);
+            beside = rest;
+            Mutex::new((piece, own))
+        });
+        Self {
+            pieces: with_own.collect(),
+            starts,
+        }
+    }
+
+    /// Writes the values of one feature in the rows from `first_row`.
+    pub(super) fn fill(&self, feature: usize, first_row: usize, values: &[f32]) {
+        self.each(first_row..first_row + values.len(), |(piece, _), rows| {
+            piece.fill_rows(
+                feature,
+                rows.start,
+                &values[rows.start - first_row..rows.end - first_row],
+            );
+        });
+    }
+
+    /// Adds to the numbers beside the rows from `first_row`.
+    pub(super) fn add(&self, first_row: usize, more: &[f32]) {
+        self.each(first_row..first_row + more.len(), |(piece, beside), rows| {
+            let start = piece.rows().start;
+            let beside = &mut beside[rows.start - start..rows.end - start];
+            let more = &more[rows.start - first_row..rows.end - first_row];
+            beside.iter_mut().zip(more).for_each(|(n, more)| *n += more);
+        });
+    }
+
+    /// Hands the pieces of some rows to `write`, with those of the rows that lie in each.
+    fn each(&self, rows: Range<usize>, mut write: impl FnMut(&mut (Piece<'t>, &'t mut [f32]), Range<usize>)) {
+        let first = self
+            .starts
+            .partition_point(|&start| start <= rows.start)
+            .saturating_sub(1);
+        for piece in &self.pieces[first..] {
+            let mut piece = locked(piece);
+            let own = piece.0.rows();
+            if own.start >= rows.end {
+                break;
+            }
+            write(&mut piece, own.start.max(rows.start)..own.end.min(rows.end));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_the_same_whichever_way_they_are_written() {
+        let (n, d) = (9000, 3);
+        let value = |row: usize, feature: usize| (row * d + feature) as f32;
+        let all: Vec<f32> = (0..n * d).map(|at| at as f32).collect();
+        let count = |row: usize| (row % 5) as f32;
+        for (step, chunk_bytes) in [(1000, usize::MAX), (4097, 64 * d * 4), (n, 70_000)] {
+            let expected = TileSet::from_rows(&all, d, None, chunk_bytes);
+            let mut tiles = TileSet::zeros(n, d, false, chunk_bytes);
+            let mut beside = vec![1.0; n];
+            let rows = SharedRows::new(&mut tiles, &mut beside);
+            std::thread::scope(|scope| {
+                for feature in 0..d {
+                    let rows = &rows;
+                    scope.spawn(move || {
+                        for first in (0..n).step_by(step) {
+                            let own = first..(first + step).min(n);
+                            let values: Vec<f32> = own.clone().map(|row| value(row, feature)).collect();
+                            rows.fill(feature, first, &values);
+                            rows.add(first, &own.map(count).collect::<Vec<_>>());
+                        }
+                    });
+                }
+            });
+            drop(rows);
+            assert_eq!(tiles, expected);
+            assert!(
+                beside
+                    .iter()
+                    .enumerate()
+                    .all(|(row, &n)| n == 1.0 + d as f32 * count(row))
+            );
+        }
+        let mut tiles = TileSet::zeros(n, d, false, usize::MAX);
+        SharedRows::new(&mut tiles, &mut []).fill(1, 8999, &[5.0]);
+        let mut row = [0; 3];
+        tiles.read_row(8999, &mut row);
+        assert_eq!(row, [0, 5, 0]);
+    }
+}

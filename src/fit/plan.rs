@@ -1,0 +1,259 @@
+//! What a fit or a sweep will take, from what the input declares: known before a value is read.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::FitOptions;
+use crate::backend::Backend;
+use crate::data::BatchSource;
+use crate::error::{Error, Result};
+use crate::features::feature_range;
+use crate::kmeans::{RUN_BYTES, sample_rows};
+use crate::sys;
+use crate::tiles::BLOCK;
+
+/// What the program, its threads' buffers and the decoders' pages take, about.
+const PROGRAM_BYTES: u64 = 96 << 20;
+/// Memory for decoded columns while segments are profiled, at most: see [`crate::segments::profile`].
+const PROFILE_BYTES: u64 = 256 << 20;
+
+/// The plan of a job.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FitPlan {
+    /// Rows.
+    pub n_rows: usize,
+    /// Features, least and most: texts become as many as they have common levels.
+    pub n_features: [usize; 2],
+    /// Tiles of 64 rows that the prepared values stand in.
+    pub n_tiles: usize,
+    /// Clusters at most.
+    pub n_clusters: usize,
+    /// Rows that the first centroids are looked for on; 0 where they are given.
+    pub n_sample: usize,
+    /// Bytes of the input files.
+    pub input_bytes: u64,
+    /// What is held in memory together when it is most, for the most features.
+    pub parts: Vec<PlanPart>,
+    /// All of it.
+    pub peak_bytes: u64,
+    /// What the process keeps within; none where that is not known.
+    pub memory_limit_bytes: Option<u64>,
+    /// What stands in files, to keep that limit.
+    pub spilled_bytes: u64,
+    /// Room on their disk; none where that is not known.
+    pub free_disk_bytes: Option<u64>,
+    /// What the passes run on.
+    pub device: DevicePlan,
+}
+
+/// Something that takes memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanPart {
+    /// What it is.
+    pub what: &'static str,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What the passes run on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DevicePlan {
+    /// `cpu` or `gpu`.
+    pub backend: &'static str,
+    /// What a device with memory of its own may take of it.
+    pub memory_bytes: Option<u64>,
+    /// Values that stay there, or in the host's memory where there is no such device.
+    pub resident_bytes: u64,
+    /// Values that stream to the device in each pass.
+    pub streamed_bytes: u64,
+}
+
+impl FitPlan {
+    /// The plan of a fit; of a sweep where `n_numbers` of clusters are tried. `input_bytes` is the size of the files,
+    /// `limit` and `folder` are those of [`sys::keep_within`].
+    ///
+    /// # Errors
+    /// Columns that cannot play their parts.
+    pub fn new(
+        source: &dyn BatchSource,
+        input_bytes: u64,
+        options: &FitOptions,
+        n_numbers: usize,
+        backend: &dyn Backend,
+        limit: Option<u64>,
+        folder: &Path,
+    ) -> Result<Self> {
+        let n_rows = source.n_rows();
+        let n_features = feature_range(source.schema(), &options.features)?;
+        let has_ids = !options.features.id.is_empty();
+        let weighted = options.features.weight.is_some() || options.trim > 0.0;
+        let values_bytes = (n_rows.div_ceil(BLOCK) * BLOCK * n_features[1] * size_of::<f32>()) as u64;
+        let mut parts = parts(
+            n_rows as u64,
+            n_features[1] as u64,
+            values_bytes,
+            weighted,
+            has_ids,
+            n_numbers as u64,
+        );
+        parts.retain(|part| part.bytes > 0);
+        let rows_bytes: u64 = parts.iter().map(|part| part.bytes).sum();
+        let spilled_bytes = limit.map_or(0, |limit| rows_bytes.saturating_sub(sys::resident_budget(limit)));
+        let memory_bytes = backend.memory_budget();
+        let resident_bytes = memory_bytes.map_or(values_bytes, |budget| budget.min(values_bytes));
+        parts.push(PlanPart {
+            what: "the program and its buffers",
+            bytes: PROGRAM_BYTES,
+        });
+        Ok(Self {
+            n_rows,
+            n_features,
+            n_tiles: n_rows.div_ceil(BLOCK),
+            n_clusters: options.n_clusters,
+            n_sample: match options.init {
+                super::InitChoice::Centroids(_) => 0,
+                _ => sample_rows(options.n_clusters).min(n_rows),
+            },
+            input_bytes,
+            peak_bytes: parts.iter().map(|part| part.bytes).sum(),
+            parts,
+            memory_limit_bytes: limit,
+            spilled_bytes,
+            free_disk_bytes: sys::free_disk_bytes(folder),
+            device: DevicePlan {
+                backend: backend.name(),
+                memory_bytes,
+                resident_bytes,
+                streamed_bytes: values_bytes - resident_bytes,
+            },
+        })
+    }
+
+    /// What the process is expected to hold in memory at most.
+    #[must_use]
+    pub fn expected_bytes(&self) -> u64 {
+        self.memory_limit_bytes
+            .map_or(self.peak_bytes, |limit| limit.min(self.peak_bytes))
+    }
+
+    /// Whether there is room for what has to go to disk. Least features are counted: what texts become is not known yet.
+    ///
+    /// # Errors
+    /// [`Error::NoRoomToSpill`].
+    pub fn check(&self, folder: &Path) -> Result<()> {
+        let unsure = (self.n_features[1] - self.n_features[0]) as u64 * 4 * self.n_rows as u64;
+        let needed = self.spilled_bytes.saturating_sub(unsure);
+        match self.free_disk_bytes {
+            Some(free) if needed > free => Err(Error::NoRoomToSpill {
+                folder: folder.to_owned(),
+                needed,
+                free,
+                limit: self.memory_limit_bytes.unwrap_or_default(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What grows with the rows, in the stage that takes most: the iterations, or the figures of the finished segments.
+fn parts(
+    n_rows: u64,
+    n_features: u64,
+    values_bytes: u64,
+    weighted: bool,
+    has_ids: bool,
+    n_numbers: u64,
+) -> Vec<PlanPart> {
+    let part = |what, bytes| PlanPart { what, bytes };
+    let always = [
+        part("keys of the ids", 16 * n_rows * u64::from(has_ids)),
+        part("labels and runners-up", 8 * n_rows),
+        part("shares of missing values", 4 * n_rows),
+    ];
+    let sharing = if n_numbers > 1 {
+        RUN_BYTES as u64 * n_rows * n_numbers
+    } else {
+        0
+    };
+    let iterating = [
+        part("prepared values", values_bytes),
+        part("weights", 4 * n_rows * u64::from(weighted)),
+        part("fits that share their passes", sharing.min(values_bytes)),
+    ];
+    // Distances take the place of the values.
+    let finishing = [
+        part("distances, and segments as they are told", 20 * n_rows),
+        part(
+            "columns that are profiled",
+            (8 * n_rows * n_features).min(PROFILE_BYTES.max(8 * n_rows)),
+        ),
+    ];
+    let total = |parts: &[PlanPart]| parts.iter().map(|part| part.bytes).sum::<u64>();
+    let most = if total(&finishing) > total(&iterating) {
+        &finishing[..]
+    } else {
+        &iterating
+    };
+    most.iter().chain(&always).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::scalar::ScalarBackend;
+    use crate::data::MemorySource;
+
+    fn plan(n_features: usize, limit: Option<u64>) -> FitPlan {
+        let table = ndarray::Array2::zeros((1000, n_features));
+        let names: Vec<String> = (0..n_features).map(|n| format!("f{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let source = MemorySource::from_array(table.view(), &names).unwrap();
+        FitPlan::new(&source, 5, &FitOptions::new(3), 1, &ScalarBackend, limit, Path::new("")).unwrap()
+    }
+
+    #[test]
+    fn the_largest_stage_is_told_of() {
+        let n_rows = 100_000_000;
+        let bytes = |parts: &[PlanPart], what: &str| parts.iter().find(|part| part.what == what).map(|part| part.bytes);
+        let wide = parts(n_rows, 40, n_rows * 160, true, true, 1);
+        assert_eq!(bytes(&wide, "prepared values"), Some(n_rows * 160));
+        assert_eq!(bytes(&wide, "weights"), Some(n_rows * 4));
+        assert_eq!(bytes(&wide, "labels and runners-up"), Some(n_rows * 8));
+        assert_eq!(bytes(&wide, "keys of the ids"), Some(n_rows * 16));
+        let narrow = parts(n_rows, 3, n_rows * 12, false, false, 1);
+        assert_eq!(bytes(&narrow, "prepared values"), None);
+        assert_eq!(
+            bytes(&narrow, "distances, and segments as they are told"),
+            Some(n_rows * 20)
+        );
+        let swept = parts(n_rows, 40, n_rows * 160, false, false, 11);
+        assert_eq!(bytes(&swept, "fits that share their passes"), Some(n_rows * 12 * 11));
+    }
+
+    #[test]
+    fn a_plan_adds_up() {
+        let plan = plan(40, None);
+        assert_eq!((plan.spilled_bytes, plan.n_sample, plan.n_tiles), (0, 1000, 16));
+        assert_eq!(plan.peak_bytes, plan.parts.iter().map(|part| part.bytes).sum::<u64>());
+        assert_eq!(plan.expected_bytes(), plan.peak_bytes);
+        assert_eq!(
+            (plan.device.resident_bytes, plan.device.streamed_bytes),
+            (1024 * 40 * 4, 0)
+        );
+    }
+
+    #[test]
+    fn a_limit_sends_the_rest_to_disk_if_there_is_room() {
+        let mut held = plan(400, Some(1 << 20));
+        assert_eq!(held.expected_bytes(), 1 << 20);
+        let beyond = held.peak_bytes - PROGRAM_BYTES - sys::resident_budget(1 << 20);
+        assert_eq!(held.spilled_bytes, beyond);
+        held.free_disk_bytes = Some(beyond);
+        assert!(held.check(Path::new("x")).is_ok());
+        held.free_disk_bytes = Some(beyond - 1);
+        assert!(matches!(held.check(Path::new("x")), Err(Error::NoRoomToSpill { .. })));
+        held.n_features[0] -= 1;
+        assert!(held.check(Path::new("x")).is_ok(), "a feature less, and it fits");
+    }
+}
