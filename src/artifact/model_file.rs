@@ -139,7 +139,7 @@ pub fn write(out: &mut OutFile, model: &Model) -> Result<()> {
 /// version of the program are in them.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn hash(model: &Model) -> Result<String> {
     let mut file = file_of(model)?;
     file.kohort_version.clear();

@@ -53,18 +53,18 @@ pub(super) trait Spread {
 pub(super) struct ByFile<'p> {
     dir: &'p RunDir,
     layout: Layout<'p>,
-    files: std::vec::IntoIter<(String, usize)>,
+    files: std::slice::Iter<'p, (String, usize)>,
     /// Its name is the last in `written`.
     open: Option<(RowsOut<OutFile>, usize)>,
     written: PartsWritten,
 }
 
 impl<'p> ByFile<'p> {
-    pub(super) fn new(dir: &'p RunDir, layout: Layout<'p>, files: &[(String, usize)]) -> Self {
+    pub(super) fn new(dir: &'p RunDir, layout: Layout<'p>, files: &'p [(String, usize)]) -> Self {
         Self {
             dir,
             layout,
-            files: Vec::from(files).into_iter(),
+            files: files.iter(),
             open: None,
             written: PartsWritten::default(),
         }
@@ -84,7 +84,7 @@ impl<'p> ByFile<'p> {
                 }
                 None => {}
             }
-            let Some((name, n_rows)) = self.files.next() else {
+            let Some((name, n_rows)) = self.files.next().cloned() else {
                 return Ok(false);
             };
             let rows = RowsOut::new(self.dir.begin(&name)?, &self.layout)?;
