@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use crate::features::Preparation;
+use crate::features::{Preparation, ValueKind};
 use crate::grid::CENTROID_SCALE;
 use crate::partial::ClusterPartial;
 
@@ -326,7 +326,11 @@ pub fn told_apart(preparation: &Preparation, sums: &ClusterPartial, groups: [&[u
         let is_list = matches!(prepared.kind, ValueKind::Element { .. });
         Told {
             feature,
-            name: if is_list { prepared.column.clone() } else { prepared.name() },
+            name: if is_list {
+                prepared.column.clone()
+            } else {
+                prepared.name()
+            },
             is_list,
             part: sum as f64 / all as f64,
             means: [original(0), original(1)],
