@@ -7,6 +7,7 @@ mod spill;
 #[path = "spill_unsupported.rs"]
 mod spill;
 
+pub(crate) use limit::mapped_bytes;
 pub use limit::{free_disk_bytes, free_memory_bytes};
 pub(crate) use spill::about_to_read;
 pub use spill::{MIN_LIMIT, SpillingAllocator, keep_within, most_spilled_bytes, resident_budget, spilling_was_refused};
