@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::file::Input;
 use super::limits::restrain;
 use super::{BatchSource, FileSource, SourceOptions};
 use crate::error::Result;
@@ -21,7 +22,7 @@ const THREADS: usize = 2;
 /// # Errors
 /// Those of [`FileSource::open_with`] and of reading.
 pub fn check_apart(path: PathBuf, options: SourceOptions) -> Result<()> {
-    let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    let bytes = Input::open(&path)?.0.bytes;
     restrain(CPU_SECONDS.saturating_add((bytes >> 20).saturating_mul(CPU_SECONDS_PER_MIB)));
     let source = FileSource::open_with(&[path], THREADS, options)?;
     source.scan(&source.readable_columns(), &mut |_, _| Ok(()))
