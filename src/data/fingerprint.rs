@@ -161,12 +161,14 @@ mod tests {
             (found.xxh3_128.as_deref(), found.bytes),
             (Some(whole.as_str()), bytes.len() as u64)
         );
-        let known = |bytes, hash| Known {
-            path: "a",
-            bytes,
-            xxh3_128: Some(hash),
-            etag: None,
-        };
+        fn known(bytes: u64, hash: &str) -> Known<'_> {
+            Known {
+                path: "a",
+                bytes,
+                xxh3_128: Some(hash),
+                etag: None,
+            }
+        }
         let is_of = |bytes: u64, hash: &str| is_of_bytes(file.path(), &known(bytes, hash), None).unwrap();
         assert!(is_of(found.bytes, &whole));
         assert!(!is_of(found.bytes - 1, &whole) && !is_of(found.bytes, &"0".repeat(32)));

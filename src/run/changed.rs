@@ -328,18 +328,21 @@ mod tests {
         }
         std::fs::write(path("other/b.csv"), "a\n2\n").unwrap();
         let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(b"a\n1\n"));
+        fn known_by<'k>(path: &'k str, hash: &'k str) -> Known<'k> {
+            Known {
+                path,
+                bytes: 4,
+                xxh3_128: Some(hash),
+                etag: None,
+            }
+        }
         let difference = |then_path: &str, source: SourceRecord, now_path: &str, options: &SourceOptions| {
             let path_then = path(then_path);
             let then = Then {
                 version: env!("CARGO_PKG_VERSION"),
                 source: &source,
                 ids: &[],
-                files: vec![Known {
-                    path: path_then.to_str().unwrap(),
-                    bytes: 4,
-                    xxh3_128: Some(&hash),
-                    etag: None,
-                }],
+                files: vec![known_by(path_then.to_str().unwrap(), &hash)],
             };
             let now = Reading {
                 files: &[path(now_path)],
@@ -379,7 +382,7 @@ mod tests {
         let found = difference("x", filter("a = ?"), "other/a.csv", &asked);
         assert_eq!(found, Some(Difference::FilterUntold));
         assert!(matches!(
-            is_of_bytes(&path("gone"), 4, &hash, None),
+            is_of_bytes(&path("gone"), &known_by("gone", &hash), None),
             Err(Error::NotFound { .. })
         ));
     }

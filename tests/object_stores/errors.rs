@@ -8,7 +8,7 @@ use crate::proxy::Proxy;
 use crate::stores::{azure, s3, s3_endpoint, s3_variables};
 use crate::tables::{data_set, parquet, small_parquet, wide};
 
-fn fit<'a>(url: &'a str) -> [&'a str; 8] {
+fn fit(url: &str) -> [&str; 8] {
     ["fit", url, "-k", "3", "--device", "cpu", "--out", "run"]
 }
 

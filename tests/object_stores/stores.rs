@@ -24,6 +24,7 @@ pub(crate) struct Store {
 }
 
 /// Where a server is; `None`, and said so, where it was not started.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn server(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok();
     if found.is_none() {

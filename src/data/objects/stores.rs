@@ -167,12 +167,15 @@ fn chain_has(error: &(dyn std::error::Error + 'static), text: &str) -> bool {
     error.to_string().contains(text) || error.source().is_some_and(|source| chain_has(source, text))
 }
 
+/// Clients by root and query.
+type Stores = HashMap<(String, Option<String>), Arc<dyn ObjectStore>>;
+
 /// The client of the store that an address is in; one for each bucket, or host.
 ///
 /// # Errors
 /// [`Error::ObjectUnread`] where the environment says nothing usable about it.
 pub(super) fn store_of(address: &Address) -> Result<Arc<dyn ObjectStore>> {
-    static STORES: Mutex<Option<HashMap<(String, Option<String>), Arc<dyn ObjectStore>>>> = Mutex::new(None);
+    static STORES: Mutex<Option<Stores>> = Mutex::new(None);
     let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
     let stores = stores.get_or_insert_default();
     let key = (address.root.clone(), address.query.clone());
