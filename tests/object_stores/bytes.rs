@@ -86,3 +86,33 @@ fn row_groups_that_hold_no_wanted_row_are_not_fetched() {
     let (few, all) = (fetched("row < 20000", "few"), fetched("row >= 0", "all"));
     assert!(2 * few < all, "{few} and {all} of {whole} bytes");
 }
+
+/// A row group that is larger than what one reader holds is fetched piece by piece.
+#[test]
+fn a_large_row_group_is_never_in_memory_as_a_whole() {
+    const N_ROWS: usize = 1_200_000;
+    let (batch, properties) = wide(N_ROWS, 8, N_ROWS);
+    let bytes = parquet(&batch, properties);
+    let whole = bytes.len();
+    assert!(whole > 70 << 20, "more than a reader holds");
+    let program = Program::new(&[]);
+    std::fs::write(program.path("local.parquet"), &bytes).unwrap();
+    let server = Server::new(&[("large.parquet", bytes)], Ways::default());
+    let few = ["--n-init", "1", "--max-iter", "3"];
+    // One reader of all columns, and several of a few each, which hold theirs as a whole.
+    let expected = program.fit(&["local.parquet"], &few, "local");
+    for threads in ["1", "4"] {
+        let more = [&few[..], &["--threads", threads]].concat();
+        assert_eq!(program.fit(&[&server.url("large.parquet")], &more, threads), expected);
+        let answered = server.answered();
+        let sizes = || answered.iter().map(|answered| answered.bytes);
+        assert!(sizes().max().unwrap() <= 8 << 20, "{:?}", sizes().max());
+        // In few requests: each of some megabytes, and none twice in a pass.
+        let passes = sizes().sum::<usize>().div_ceil(whole);
+        assert!(
+            passes <= 4 && answered.len() < passes * (whole >> 21),
+            "{} requests, {passes} passes",
+            answered.len()
+        );
+    }
+}

@@ -171,31 +171,3 @@ impl Span {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_lies_close_together_is_one_request() {
-        let (ranges, step) = plan(vec![
-            900_000..1_000_000,
-            10..20,
-            20..30,
-            5..5,
-            30 + GAP_BYTES..600_000,
-            12..25,
-        ]);
-        assert_eq!((ranges, step), (vec![10..600_000, 900_000..1_000_000], MAX_PIECE));
-    }
-
-    #[test]
-    fn what_does_not_fit_comes_in_small_pieces() {
-        let chunk = |i: u64| i * HELD_BYTES / 2..(i + 1) * HELD_BYTES / 2;
-        let (ranges, step) = plan((0..4).rev().map(chunk).collect());
-        assert_eq!(ranges, [0, 1, 2, 3].map(chunk));
-        assert_eq!(step, HELD_BYTES / 8);
-        let (_, step) = plan((0..4000).map(|i| i << 20..(i + 1) << 20).collect());
-        assert_eq!(step, MIN_PIECE);
-    }
-}
