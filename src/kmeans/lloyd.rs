@@ -109,18 +109,25 @@ pub fn fit_many(
     let together = (data.bytes() / (RUN_BYTES * data.n_rows())).max(1);
     let mut drawn = None;
     let mut groups = params.chunks(together);
+    let job = |params: &KMeansParams| Lloyd {
+        data,
+        keys,
+        total_sq_norm,
+        max_iter: params.max_iter,
+        tol: params.tol,
+        target: None,
+    };
     while let Some(group) = groups.next() {
         let mut begun = Vec::new();
         for params in group {
-            let job = Lloyd {
-                data,
-                keys,
-                total_sq_norm,
-                max_iter: params.max_iter,
-                tol: params.tol,
-                target: None,
-            };
-            begun.push(Begun::new(job, host, params, &mut drawn, observer)?);
+            begun.push(Begun::new(
+                job(params),
+                host,
+                params,
+                &mut drawn,
+                observer,
+                Beginning::Standing,
+            )?);
         }
         if groups.len() == 0 {
             drawn = None;
@@ -150,13 +157,28 @@ pub fn fit_many(
             }
             continue;
         }
-        for mut begun in begun {
+        let alone = |mut begun: Begun<'_>| {
             let started = Instant::now();
             let mut session = backend.open(data, begun.run.centroids.n_clusters())?;
             let max_iter = begun.run.job.max_iter;
             let report = |n_iter, inertia, n_moved| report(n_iter, inertia, n_moved, max_iter);
             begun.run.iterate(&mut *session, &report, observer)?;
-            if take(begun.finish(&mut *session, started.elapsed(), observer)?)?.is_break() {
+            begun.finish(&mut *session, started.elapsed(), observer)
+        };
+        for (begun, params) in begun.into_iter().zip(group) {
+            let fit = match alone(begun) {
+                // The backend has put the device out of use. Where the run stands came of it.
+                Err(Error::DeviceWrong { .. }) => alone(Begun::new(
+                    job(params),
+                    host,
+                    params,
+                    &mut drawn,
+                    observer,
+                    Beginning::Start,
+                )?)?,
+                done => done?,
+            };
+            if take(fit)?.is_break() {
                 return Ok(());
             }
         }
@@ -190,6 +212,15 @@ fn check(data: &TileSet, params: &[KMeansParams]) -> Result<()> {
     Ok(())
 }
 
+/// Where a run begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Beginning {
+    /// Where it stood, if it did.
+    Standing,
+    /// At its first centroids.
+    Start,
+}
+
 /// A run that has its first centroids.
 struct Begun<'l> {
     run: Run<'l>,
@@ -205,6 +236,7 @@ impl<'l> Begun<'l> {
         params: &KMeansParams,
         drawn: &mut Option<SeedRows>,
         observer: &'l dyn Observer,
+        at: Beginning,
     ) -> Result<Self> {
         let started = Instant::now();
         let run = RunKey {
@@ -216,6 +248,7 @@ impl<'l> Begun<'l> {
         };
         let standings = observer.standings();
         let stood = standings
+            .filter(|_| at == Beginning::Standing)
             .map(|standings| standings.standing(&run))
             .transpose()?
             .flatten();
