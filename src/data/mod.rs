@@ -31,7 +31,7 @@ mod stdin;
 mod thrift;
 mod values;
 
-pub use self::apart::check_apart;
+pub use self::apart::{DecodedFile, check_apart};
 pub use self::file::read_small;
 pub use self::files::{FileSource, RowsKept};
 pub use self::filter::{ComparedValue, Filter};

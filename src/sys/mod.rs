@@ -10,7 +10,9 @@ mod spill;
 pub(crate) use limit::mapped_bytes;
 pub use limit::{free_disk_bytes, free_memory_bytes};
 pub(crate) use spill::about_to_read;
-pub use spill::{MIN_LIMIT, SpillingAllocator, keep_within, most_spilled_bytes, resident_budget, spilling_was_refused};
+pub use spill::{
+    MIN_LIMIT, SpillingAllocator, keep_within, kept_limit, most_spilled_bytes, resident_budget, spilling_was_refused,
+};
 
 /// Numbers whose bytes may all be 0, which is the number 0.
 pub(crate) trait Plain: Copy + private::Sealed {}
