@@ -1,5 +1,5 @@
-//! A backend that goes on with another one when its device fails, from the same centroids and with the same results, or
-//! computes wrongly, from the start.
+//! A backend that opens its device again when that fails, then goes on with another backend, from the same centroids and
+//! with the same results; where the device computes wrongly, from the start.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,8 @@ use super::{Backend, Pass, Session, TwoNearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tiles::{Centroids, TileSet};
 
-/// Runs on `primary` for as long as that works, then on `fallback`, and says so in [`Session::notices`].
+/// Runs on `primary` for as long as that works, opens it again, once, where its device was lost, then runs on `fallback`,
+/// and says so in [`Session::notices`].
 ///
 /// Only failures of the kind [`ErrorKind::Device`] are taken over; other errors pass through. What `primary` gives is
 /// held against the host ([`super::audit`]). Once it has computed wrongly it is not used any more, in no session. The
@@ -75,6 +76,7 @@ impl Backend for FallbackBackend {
         Ok(Box::new(FallbackSession {
             session,
             fallback,
+            is_second: false,
             data,
             max_clusters,
             last: None,
@@ -120,6 +122,8 @@ struct FallbackSession<'d> {
     session: Box<dyn Session + 'd>,
     /// Where the fallback comes from, until it is in use.
     fallback: Option<&'d FallbackBackend>,
+    /// Whether the primary's device was lost before, and opened again.
+    is_second: bool,
     data: &'d TileSet,
     max_clusters: usize,
     /// Centroids of the last pass that was done.
@@ -132,19 +136,26 @@ struct FallbackSession<'d> {
 impl FallbackSession<'_> {
     /// Makes a call, again on the fallback where the primary's device fails.
     fn run<T>(&mut self, call: impl Fn(&mut dyn Session) -> Result<T>) -> Result<T> {
-        match call(self.session.as_mut()) {
-            Err(error) => self.take_over(error)?,
-            done => return done,
+        loop {
+            match call(self.session.as_mut()) {
+                Err(error) => self.take_over(error)?,
+                done => return done,
+            }
         }
-        call(self.session.as_mut())
     }
 
-    /// Goes on with the fallback, or fails: where it is in use already, where no device has failed, and where one has
-    /// computed wrongly and someone has what it gave.
+    /// Goes on with a new session: on the primary, once, where its device was lost, else on the fallback. Fails where that
+    /// is in use already, where no device has failed, and where one has computed wrongly and someone has what it gave.
     fn take_over(&mut self, error: Error) -> Result<()> {
         let is_wrong = matches!(error, Error::DeviceWrong { .. });
         if !is_wrong && error.kind() != ErrorKind::Device {
             return Err(error);
+        }
+        if matches!(error, Error::DeviceLost { .. }) && self.opens_again(&error) {
+            return match self.replay() {
+                Err(error) => self.take_over(error),
+                done => done,
+            };
         }
         let Some(backend) = self.fallback.take() else {
             return Err(error);
@@ -158,11 +169,32 @@ impl FallbackSession<'_> {
         self.notices.append(&mut self.session.notices());
         self.notices.extend(backend.notice_of(&error));
         self.session = backend.fallback.open(self.data, self.max_clusters)?;
-        // The pass before gives the labels back, from which the next one counts the rows that moved.
-        if let Some(centroids) = &self.last {
-            self.session.assign(centroids)?;
+        self.replay()
+    }
+
+    /// Opens the primary again after its device was lost for the first time; whether there is one again.
+    fn opens_again(&mut self, error: &Error) -> bool {
+        let Some(backend) = self.fallback.filter(|_| !self.is_second) else {
+            return false;
+        };
+        self.is_second = true;
+        let (data, max_clusters) = (self.data, self.max_clusters);
+        let Ok(session) = AuditedSession::open(data, || backend.primary.open(data, max_clusters)) else {
+            return false;
+        };
+        self.notices.append(&mut self.session.notices());
+        self.notices
+            .push(format!("{error}; opened {} again, and went on", backend.description()));
+        self.session = session;
+        true
+    }
+
+    /// Makes the pass before again: it gives the labels back, from which the next one counts the rows that moved.
+    fn replay(&mut self) -> Result<()> {
+        match &self.last {
+            Some(centroids) => self.session.assign(centroids).map(drop),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -190,30 +222,36 @@ impl Session for FallbackSession<'_> {
     }
 
     fn lloyd(&mut self, start: &Centroids, rule: &LloydRule<'_>, each: &mut EachIteration<'_>) -> Result<LloydRun> {
-        let mut reached = None;
-        let mut n_iter = 0;
-        let mut note = |centroids: &Centroids, pass: &Pass| {
-            let flow = each(centroids, pass)?;
-            n_iter += 1;
-            reached = Some(Reached {
-                n_iter,
-                centroids: centroids.clone(),
-                pass: pass.clone(),
-                flow,
-            });
-            Ok(flow)
-        };
-        let run = match self.session.lloyd(start, rule, &mut note) {
-            Err(error) => {
-                if let Some(reached) = &reached {
-                    self.last = Some(reached.centroids.clone());
-                    self.has_given = true;
+        let mut reached: Option<Reached> = None;
+        let run = loop {
+            let from = reached.clone();
+            let mut n_iter = from.as_ref().map_or(0, |from| from.n_iter);
+            let mut note = |centroids: &Centroids, pass: &Pass| {
+                let flow = each(centroids, pass)?;
+                n_iter += 1;
+                reached = Some(Reached {
+                    n_iter,
+                    centroids: centroids.clone(),
+                    pass: pass.clone(),
+                    flow,
+                });
+                Ok(flow)
+            };
+            let session = &mut self.session;
+            let run = match from {
+                None => session.lloyd(start, rule, &mut note),
+                from => lloyd::by_passes(&mut |centroids| session.assign(centroids), start, from, rule, &mut note),
+            };
+            match run {
+                Ok(run) => break run,
+                Err(error) => {
+                    if let Some(reached) = &reached {
+                        self.last = Some(reached.centroids.clone());
+                        self.has_given = true;
+                    }
+                    self.take_over(error)?;
                 }
-                self.take_over(error)?;
-                let session = &mut self.session;
-                lloyd::by_passes(&mut |centroids| session.assign(centroids), start, reached, rule, each)?
             }
-            Ok(run) => run,
         };
         self.last = Some(run.centroids.clone());
         self.has_given = true;
@@ -231,6 +269,8 @@ impl Session for FallbackSession<'_> {
 mod tests {
     use super::*;
     use std::ops::ControlFlow;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use crate::backend::lloyd::LloydEnd;
     use crate::backend::scalar::ScalarBackend;
@@ -246,17 +286,24 @@ mod tests {
         WrongPass(usize),
         /// Does not fail there, but gives every row to its second-nearest centroid.
         WrongNearest,
+        /// In this pass, the first time alone.
+        PassOnce(usize),
     }
 
     /// The scalar backend with a device that fails.
     struct Failing {
         at: At,
         error: fn() -> Error,
+        has_failed: AtomicBool,
     }
 
     impl Failing {
         fn boxed(at: At) -> Box<dyn Backend> {
-            Box::new(Self { at, error: lost })
+            Box::new(Self {
+                at,
+                error: lost,
+                has_failed: AtomicBool::new(false),
+            })
         }
 
         fn check(&self, at: At) -> Result<()> {
@@ -299,6 +346,9 @@ mod tests {
     impl Session for FailingSession<'_> {
         fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
             self.backend.check(At::Pass(self.passes))?;
+            if self.backend.at == At::PassOnce(self.passes) && !self.backend.has_failed.swap(true, Relaxed) {
+                return Err((self.backend.error)());
+            }
             self.passes += 1;
             let mut pass = self.inner.assign(centroids)?;
             if self.backend.at == At::WrongPass(self.passes - 1) {
@@ -342,6 +392,8 @@ mod tests {
         Ok((passes, labels, two_nearest, session.notices()))
     }
 
+    const OPENED_AGAIN: &str = "the device failed: fell off the bus; opened failing again, and went on";
+
     #[test]
     fn a_failure_anywhere_changes_nothing_but_the_notices() {
         let (passes, labels, two_nearest, none) = run(&ScalarBackend).unwrap();
@@ -364,7 +416,22 @@ mod tests {
             );
             let notice = "the device failed: fell off the bus; went on with scalar (scalar reference, 1 thread), \
                           which gives the same results";
-            assert_eq!(found.3, [notice], "{at:?}");
+            let expected = match at {
+                At::Open => vec![notice],
+                _ => vec![OPENED_AGAIN, notice],
+            };
+            assert_eq!(found.3, expected, "{at:?}");
+        }
+        // What fails once is opened again, and goes on.
+        for pass in 0..3 {
+            let backend = FallbackBackend::new(Failing::boxed(At::PassOnce(pass)), Box::new(ScalarBackend));
+            let found = run(&backend).unwrap();
+            assert_eq!(
+                (&found.0, &found.1, &found.2),
+                (&passes, &labels, &two_nearest),
+                "{pass}"
+            );
+            assert_eq!(found.3, [OPENED_AGAIN], "{pass}");
         }
         let backend = FallbackBackend::new(Failing::boxed(At::Pass(9)), Box::new(ScalarBackend));
         assert!(run(&backend).unwrap().3.is_empty());
@@ -409,6 +476,12 @@ mod tests {
             for pass in 0..=expected.0.len() {
                 let backend = FallbackBackend::new(Failing::boxed(At::Pass(pass)), Box::new(ScalarBackend));
                 assert_eq!(run_lloyd(&backend, limit, stop_after), expected, "{end:?}, pass {pass}");
+                let backend = FallbackBackend::new(Failing::boxed(At::PassOnce(pass)), Box::new(ScalarBackend));
+                assert_eq!(
+                    run_lloyd(&backend, limit, stop_after),
+                    expected,
+                    "{end:?}, pass {pass}, once"
+                );
             }
         }
     }
@@ -511,6 +584,7 @@ mod tests {
         let defect = Failing {
             at: At::Pass(1),
             error: || Error::Internal("a defect".into()),
+            has_failed: AtomicBool::new(false),
         };
         let backend = FallbackBackend::new(Box::new(defect), Box::new(ScalarBackend));
         assert!(matches!(run(&backend), Err(Error::Internal(_))));
