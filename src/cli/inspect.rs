@@ -68,7 +68,7 @@ fn table(columns: &[ColumnInspection], wide: bool) -> Table {
         ("distinct", Right),
     ];
     if wide {
-        heads.extend(["min", "median", "max", "skew", "far"].map(|head| (head, Right)));
+        heads.extend(["1 %", "median", "99 %", "skew", "far"].map(|head| (head, Right)));
     } else {
         heads.push(("median", Right));
     }
@@ -91,9 +91,9 @@ fn table(columns: &[ColumnInspection], wide: bool) -> Table {
         let median = figure(&|figures| number(figures.median));
         if wide {
             cells.extend([
-                figure(&|figures| number(figures.min)),
+                figure(&|figures| number(figures.p01)),
                 median,
-                figure(&|figures| number(figures.max)),
+                figure(&|figures| number(figures.p99)),
                 figure(&|figures| format!("{:.1}", figures.skewness)),
                 figure(&|figures| {
                     if figures.share_far > 0.0 {
