@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::cycles::{Coordinate, Cycle};
 use super::lists;
 use crate::data::item_type;
-use crate::num::round_ratio;
 use crate::num::widest::{Kernel, widest};
+use crate::num::{Moments, round_ratio};
 
 /// Largest magnitude of a value: the square of a difference of two such values is far inside the range of `f64`.
 pub const MAX_ABS: f64 = 1e150;
 /// Rows of a piece of [`decode_pieces`].
-const PIECE_ROWS: usize = 1 << 11;
+const PIECE_ROWS: usize = Moments::RUN;
 const SECONDS_PER_DAY: i64 = 86_400;
 const NANOSECONDS_PER_DAY: f64 = 86_400e9;
 
@@ -245,6 +245,15 @@ impl Instant {
 /// # Panics
 /// If `kind` does not accept the type of `array`, see [`ValueKind::accepts`].
 pub fn decode(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> {
+    let values = decode_unchecked(array, kind)?;
+    if !widest(AnyTooLarge(&values)) {
+        return Ok(values);
+    }
+    Err(first_too_large(&values))
+}
+
+/// [`decode`], which lets values pass that are infinite or too large.
+pub(super) fn decode_unchecked(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> {
     assert!(
         kind.accepts(array.data_type()),
         "{kind:?} was not learned from {}",
@@ -279,16 +288,22 @@ pub fn decode(array: &dyn Array, kind: &ValueKind) -> Result<Vec<f64>, BadCell> 
         | ValueKind::Cycle(..)
         | ValueKind::Element { .. } => unreachable!("returned above"),
     };
-    if !widest(AnyTooLarge(&values)) {
-        return Ok(values);
-    }
-    let index = values.iter().position(|v| v.abs() > MAX_ABS).expect("just seen");
+    Ok(values)
+}
+
+/// The first value that is infinite, or above [`MAX_ABS`] in magnitude.
+///
+/// # Panics
+/// If there is none.
+pub(super) fn first_too_large(values: &[f64]) -> BadCell {
+    let too_large = |v: &f64| v.abs() > MAX_ABS;
+    let index = values.iter().position(too_large).expect("a value that is too large");
     let problem = if values[index].is_infinite() {
         "is infinite"
     } else {
         "is too large"
     };
-    Err(BadCell { index, problem })
+    BadCell { index, problem }
 }
 
 /// Whether a value is infinite or too large. Without an early end the compiler looks at many values at once.

@@ -126,7 +126,7 @@ fn told(
             }
             match verdict {
                 Ok(chosen) => {
-                    let asked = judged.choices[index].log == Some(true);
+                    let asked = judged.choices[index].log;
                     as_feature(&mut report, &candidate, chosen.as_ref(), options.scale, asked, n_rows);
                     levels = shares(chosen, n_rows);
                 }
@@ -155,13 +155,13 @@ fn as_feature(
     candidate: &Candidate,
     levels: Option<&Levels>,
     scale: Scale,
-    asked: bool,
+    asked: Option<bool>,
     n_rows: usize,
 ) {
     report.role = Role::Feature;
     match (&candidate.values, levels) {
         (Values::Numbers(numbers), _) => {
-            report.log = numbers.shape.as_ref().and_then(|shape| logarithm(shape, asked, n_rows));
+            report.log = logarithm(numbers, asked, n_rows);
             report.n_features = 1;
             let log = report.log.as_ref().map_or_else(String::new, |log| format!("{log}; "));
             report.treatment = format!("{log}{scale}");
@@ -305,13 +305,13 @@ impl Sample {
             let Values::Numbers(numbers) = &candidate.values else {
                 return None;
             };
-            let asked = judged.choices[candidate.column.index()].log == Some(true);
-            let log = numbers.shape.as_ref().and_then(|shape| logarithm(shape, asked, n_rows));
+            let asked = judged.choices[candidate.column.index()].log;
+            let log = logarithm(numbers, asked, n_rows);
             Some(Sampled {
                 column: candidate.column,
                 kind: numbers.kind.clone(),
                 log_unit: log
-                    .filter(|_| !matches!(options.scale, Scale::None | Scale::Rank) || asked)
+                    .filter(|_| !matches!(options.scale, Scale::None | Scale::Rank) || asked == Some(true))
                     .map(|log| log.unit),
                 values: Vec::new(),
             })

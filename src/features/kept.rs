@@ -24,18 +24,33 @@ pub(super) struct Keeper<'k> {
     lost: Vec<AtomicBool>,
 }
 
-impl Keeper<'_> {
-    /// Whether a column is still kept.
-    pub(super) fn keeps(&self, column: usize) -> bool {
-        !self.lost[column].load(Ordering::Relaxed)
+/// Keeps the values of a column in the rows from `first_row`.
+pub(super) struct KeepColumn<'k, 't> {
+    keeper: &'k Keeper<'t>,
+    column: usize,
+    first_row: usize,
+}
+
+impl KeepColumn<'_, '_> {
+    /// Keeps values of the rows from number `offset` of these.
+    pub(super) fn put(&self, offset: usize, values: &[f32]) {
+        self.keeper.rows.fill(self.column, self.first_row + offset, values);
     }
 
-    /// Keeps values of a column in the rows from `first_row`; without any the column is not kept any more.
-    pub(super) fn put(&self, column: usize, first_row: usize, values: Option<&[f32]>) {
-        match values {
-            Some(values) => self.rows.fill(column, first_row, values),
-            None => self.lost[column].store(true, Ordering::Relaxed),
-        }
+    /// Does not keep the column any more.
+    pub(super) fn lose(self) {
+        self.keeper.lost[self.column].store(true, Ordering::Relaxed);
+    }
+}
+
+impl<'t> Keeper<'t> {
+    /// What keeps the values of a column in the rows from `first_row`, if it is still kept.
+    pub(super) fn column(&self, column: usize, first_row: usize) -> Option<KeepColumn<'_, 't>> {
+        (!self.lost[column].load(Ordering::Relaxed)).then_some(KeepColumn {
+            keeper: self,
+            column,
+            first_row,
+        })
     }
 
     /// Per column whether it is not kept any more.
@@ -112,15 +127,9 @@ impl Kept {
         self.held.take_if(|held| !columns.eq(held.columns.iter().copied()));
     }
 
-    /// Appends the values of a kept column that are not missing.
-    pub(super) fn gather(&self, at: usize, values: &mut Vec<f64>) {
-        let Some(held) = &self.held else { return };
-        for chunk in held.tiles.chunks() {
-            for block in 0..chunk.n_blocks() {
-                let lane = &chunk.block(block)[at * crate::tiles::BLOCK..][..chunk.block_rows(block)];
-                values.extend(lane.iter().filter(|v| !v.is_nan()).map(|&v| f64::from(v)));
-            }
-        }
+    /// The tiles in which the values of kept columns stand.
+    pub(super) fn tiles(&self) -> Option<&TileSet> {
+        self.held.as_ref().map(|held| &held.tiles)
     }
 
     /// The tiles, and per column whether its values stand there.

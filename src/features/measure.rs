@@ -9,19 +9,24 @@ use rayon::prelude::*;
 use super::choices::Choice;
 use super::columns::{FeatureColumn, Part};
 use super::cycles::Cycle;
-use super::decode::{BadCell, Instant, TypeClass, ValueKind, decode_pieces, each_integer, instants, plain_type};
-use super::kept::{Keeper, Kept};
+use super::decode::{
+    BadCell, Instant, MAX_ABS, TypeClass, ValueKind, decode_unchecked, each_integer, first_too_large, instants,
+    plain_type,
+};
+use super::kept::{KeepColumn, Keeper, Kept};
 use super::levels::{LevelCounter, LevelCounts};
 use super::lists::Lists;
 use super::{all_or_first_bad, locked, n_workers, room_for, scan, scan_slabs};
 use crate::data::BatchSource;
 use crate::error::Result;
+use crate::num::Moments;
 use crate::num::shape::Shape;
-use crate::num::widest::{Kernel, widest};
-use crate::num::{Moments, range};
+use crate::num::survey::Survey;
 
 /// Fewer rows than this say nothing about whether integers number the rows.
 const MIN_ROWS_OF_AN_ID: u64 = 100;
+/// Integers below this, `2^53`, are `f64`s without error.
+const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
 
 /// A column that may become a feature, and what all its rows say.
 pub(super) struct Candidate {
@@ -49,8 +54,8 @@ pub(super) struct Numbers {
     pub(super) min: f64,
     pub(super) max: f64,
     pub(super) moments: Moments,
-    /// What says whether a logarithm helps, where that is asked.
-    pub(super) shape: Option<Shape>,
+    /// What says whether a logarithm helps, and where to look for a quantile.
+    pub(super) shape: Shape,
     /// Rows in each month or weekday, where these take part.
     pub(super) cycles: Vec<(Cycle, Vec<u64>)>,
     /// Least and largest integer, where the column holds integers.
@@ -74,20 +79,20 @@ impl Tally {
         }
     }
 
-    /// Adds the values of a batch; gives those of numbers as `f32` where that can be had, see [`Numbers::add`].
+    /// Adds the values of a batch; those of numbers are kept, where that is asked.
     fn add(
         &mut self,
         array: &dyn Array,
-        keep: bool,
+        keep: Option<KeepColumn<'_, '_>>,
         may_number: bool,
-    ) -> std::result::Result<Option<Vec<f32>>, BadCell> {
+    ) -> std::result::Result<(), BadCell> {
         match self {
             Self::Numbers(numbers) => numbers.add(array, keep, may_number),
             Self::Texts(counter) => {
                 counter.add(array);
-                Ok(None)
+                Ok(())
             }
-            Self::Lists(lists) => lists.add(array).map(|()| None),
+            Self::Lists(lists) => lists.add(array),
         }
     }
 
@@ -121,50 +126,66 @@ impl Candidate {
 }
 
 impl Numbers {
-    /// Adds the values of a batch; gives them as `f32`, in which nothing is lost, or `None` where `keep` is not asked
-    /// for or cannot be had.
+    /// Adds the values of a batch, and keeps them as `f32` as long as nothing is lost by that.
     fn add(
         &mut self,
         array: &dyn Array,
-        keep: bool,
+        mut keep: Option<KeepColumn<'_, '_>>,
         may_number: bool,
-    ) -> std::result::Result<Option<Vec<f32>>, BadCell> {
-        let mut narrow = keep.then(|| Vec::with_capacity(array.len()));
-        let kind = self.kind.clone();
-        decode_pieces(array, &kind, |_, mut values| {
-            if let Some(kept) = &mut narrow {
-                let first = kept.len();
-                kept.resize(first + values.len(), 0.0);
-                let out = &mut kept[first..];
-                if !widest(Narrow { values: &values, out }) {
-                    narrow = None;
-                }
+    ) -> std::result::Result<(), BadCell> {
+        let mut narrow = vec![0.0; if keep.is_some() { Moments::RUN } else { 0 }];
+        for first in (0..array.len()).step_by(Moments::RUN) {
+            let piece = array.slice(first, Moments::RUN.min(array.len() - first));
+            let in_array = |bad: BadCell| BadCell {
+                index: first + bad.index,
+                ..bad
+            };
+            let mut values = decode_unchecked(&piece, &self.kind).map_err(in_array)?;
+            let survey = match &keep {
+                Some(_) => Survey::narrowing(&mut values, &mut narrow[..piece.len()]),
+                None => Survey::filling(&mut values),
+            };
+            if survey.reach() > MAX_ABS {
+                return Err(in_array(first_too_large(&values)));
             }
-            let n = without_missing(&mut values);
-            self.n_missing += (values.len() - n) as u64;
-            let values = &values[..n];
-            let (min, max) = range(values);
-            self.min = self.min.min(min);
-            self.max = self.max.max(max);
-            self.moments.add_all(values);
-            if let Some(shape) = &mut self.shape {
-                shape.add_all(values);
+            if let Some(lost) = keep.take_if(|_| survey.is_wide) {
+                lost.lose();
             }
-        })?;
+            if let Some(keep) = &keep {
+                keep.put(first, &narrow[..piece.len()]);
+            }
+            self.add_piece(&piece, &values, &survey, may_number);
+        }
+        Ok(())
+    }
+
+    /// Adds a piece of a batch, with its values and 0 in the place of those that are missing.
+    fn add_piece(&mut self, piece: &dyn Array, values: &[f64], survey: &Survey, may_number: bool) {
+        self.n_missing += survey.n_missing as u64;
+        self.min = self.min.min(survey.least);
+        self.max = self.max.max(survey.largest);
+        self.moments.add_run(values, survey);
+        self.shape.add_with_gaps(values, survey.n_missing);
         if !self.cycles.is_empty() {
-            for instant in instants(array).into_iter().flatten() {
+            for instant in instants(piece).into_iter().flatten() {
                 for (cycle, counts) in &mut self.cycles {
                     cycle.place(instant).into_iter().for_each(|place| counts[place] += 1);
                 }
             }
         }
-        if self.class == TypeClass::Integer && may_number {
-            each_integer(array, |v| {
-                let (min, max) = self.integers.unwrap_or((v, v));
-                self.integers = Some((min.min(v), max.max(v)));
-            });
+        if self.class != TypeClass::Integer || !may_number || survey.n_missing == piece.len() {
+            return;
         }
-        Ok(narrow)
+        let mut add = |v: i128| {
+            let (min, max) = self.integers.unwrap_or((v, v));
+            self.integers = Some((min.min(v), max.max(v)));
+        };
+        if survey.reach() < EXACT_INTEGERS {
+            add(survey.least as i128);
+            add(survey.largest as i128);
+        } else {
+            each_integer(piece, add);
+        }
     }
 
     /// Adds what `other` has seen of the same column.
@@ -173,9 +194,7 @@ impl Numbers {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.moments.merge(&other.moments);
-        if let (Some(shape), Some(other)) = (&mut self.shape, &other.shape) {
-            shape.merge(other);
-        }
+        self.shape.merge(&other.shape);
         for ((_, counts), (_, others)) in self.cycles.iter_mut().zip(&other.cycles) {
             counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
         }
@@ -224,53 +243,6 @@ impl Numbers {
     }
 }
 
-/// Values as `f32`; gives whether nothing is lost.
-struct Narrow<'v> {
-    values: &'v [f64],
-    out: &'v mut [f32],
-}
-
-impl Kernel for Narrow<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        let mut lost = 0u64;
-        for (out, &v) in self.out.iter_mut().zip(self.values) {
-            *out = v as f32;
-            lost |= u64::from(f64::from(*out) != v) & u64::from(!v.is_nan());
-        }
-        lost == 0
-    }
-}
-
-/// Moves the values that are not missing to the front; gives how many they are. Without a branch on any value: where
-/// gaps are many, no processor foresees them.
-fn without_missing(values: &mut [f64]) -> usize {
-    if !widest(AnyMissing(values)) {
-        return values.len();
-    }
-    let mut n = 0;
-    for at in 0..values.len() {
-        let v = values[at];
-        values[n] = v;
-        n += usize::from(!v.is_nan());
-    }
-    n
-}
-
-/// Whether a value is missing.
-struct AnyMissing<'v>(&'v [f64]);
-
-impl Kernel for AnyMissing<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        self.0.iter().fold(0, |missing, v| missing | u64::from(v.is_nan())) != 0
-    }
-}
-
 fn noise_of(data_type: &DataType) -> f64 {
     match plain_type(data_type) {
         DataType::Float16 => 2f64.powi(-11),
@@ -316,7 +288,7 @@ pub(super) fn measured(
                 });
             }
         };
-        let mut numbers = Numbers {
+        let numbers = Numbers {
             class,
             kind,
             noise: noise_of(field.data_type()),
@@ -324,13 +296,12 @@ pub(super) fn measured(
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
             moments: Moments::default(),
-            shape: None,
+            shape: Shape::default(),
             cycles: { choices[index].cycles.iter() }
                 .map(|&cycle| (cycle, vec![0; cycle.len()]))
                 .collect(),
             integers: None,
         };
-        numbers.shape = (choices[index].log != Some(false) && numbers.may_bend()).then(Shape::default);
         Some(Candidate {
             column,
             name: field.name().clone(),
@@ -364,12 +335,8 @@ pub(super) fn measured(
         let mut tallies = locked(&tallies[slab.worker]);
         let mut added = Vec::with_capacity(slab.arrays.len());
         for (at, array) in (slab.first_column..).zip(slab.arrays) {
-            let keeps = keeper.as_ref().is_some_and(|keeper| keeper.keeps(at));
-            let result = tallies[at].add(array, keeps, !candidates[at].named);
-            if let (Ok(values), Some(keeper)) = (&result, &keeper) {
-                keeper.put(at, slab.first_row, values.as_deref());
-            }
-            added.push(result.map(drop));
+            let keep = { keeper.as_ref() }.and_then(|keeper| keeper.column(at, slab.first_row));
+            added.push(tallies[at].add(array, keep, !candidates[at].named));
         }
         let names = &names[slab.first_column..][..slab.arrays.len()];
         all_or_first_bad(source, slab.first_row, names, added).map(drop)

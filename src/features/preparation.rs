@@ -122,16 +122,17 @@ impl FeaturePreparation {
     #[inline(always)]
     #[must_use]
     pub fn z(&self, v: f64) -> f64 {
+        let bent = bend(v, self.clip, self.log_unit);
         match &self.ranks {
-            None => self.z_unranked(v),
-            Some(ranks) => (ranks.rank(bend(v, self.clip, self.log_unit)) - self.centre) / self.scale,
+            None => self.scaled(bent),
+            Some(ranks) => self.scaled(ranks.rank(bent)),
         }
     }
 
-    /// [`FeaturePreparation::z`] where there are no ranks: a search among them is nothing for vector registers.
+    /// The prepared value of what is bent, and ranked, as it is to be.
     #[inline(always)]
-    pub(super) fn z_unranked(&self, v: f64) -> f64 {
-        (bend(v, self.clip, self.log_unit) - self.centre) / self.scale
+    pub(super) fn scaled(&self, bent: f64) -> f64 {
+        (bent - self.centre) / self.scale
     }
 
     /// The value, in the column's units, of a prepared one.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::columns::FeatureColumn;
 use super::decode::{BadCell, ValueKind, decode};
 use super::kept::{Kept, all_pieces};
-use super::preparation::{FeaturePreparation, Preparation};
+use super::preparation::{FeaturePreparation, Preparation, bend};
 use super::rows::SharedRows;
 use super::weights::read_weights;
 use super::{bad_value, find_column, scan_slabs, without_repeats};
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::num::widest::{Kernel, widest};
 use crate::sys::zeros;
-use crate::tiles::{Piece, TileSet};
+use crate::tiles::{BLOCK, Piece, TileSet};
 
 /// A data set ready for a backend.
 #[derive(Debug)]
@@ -82,9 +82,15 @@ pub(crate) fn prepare_kept(
     let mut n_clipped = 0;
     if !at_hand.is_empty() {
         let pieces = with_rows(all_pieces(&mut tiles), &mut share_missing);
-        let snapped = pieces
-            .into_par_iter()
-            .map(|(mut piece, n_missing)| snap_kept(&mut piece, &at_hand, preparation, &once, n_missing));
+        let snapped = pieces.into_par_iter().map(|(mut piece, n_missing)| {
+            widest(SnapKept {
+                piece: &mut piece,
+                at_hand: &at_hand,
+                preparation,
+                once: &once,
+                n_missing,
+            })
+        });
         n_clipped += snapped.sum::<u64>();
     }
     if !to_read.is_empty() {
@@ -132,25 +138,36 @@ fn with_rows<'r>(pieces: Vec<Piece<'r>>, mut of_rows: &'r mut [f32]) -> Vec<(Pie
     with_own.collect()
 }
 
-/// Puts the values that stand in a piece on the grid.
-fn snap_kept(
-    piece: &mut Piece<'_>,
-    at_hand: &[usize],
-    preparation: &Preparation,
-    once: &Once,
-    n_missing: &mut [f32],
-) -> u64 {
-    let mut n_clipped = 0;
-    let (mut values, mut snapped) = (Vec::new(), vec![0.0; piece.rows().len()]);
-    for &at in at_hand {
-        let feature = &preparation.features[at];
-        values.clear();
-        piece.read(at, &mut values);
-        let n_missing = once.counted(at, n_missing);
-        n_clipped += snap(&mut values, feature, preparation.grid, n_missing, &mut snapped);
-        piece.fill(at, &snapped);
+/// Puts the values that stand in a piece on the grid; gives the number of values beyond it.
+struct SnapKept<'s, 'p> {
+    piece: &'s mut Piece<'p>,
+    at_hand: &'s [usize],
+    preparation: &'s Preparation,
+    once: &'s Once,
+    n_missing: &'s mut [f32],
+}
+
+impl Kernel for SnapKept<'_, '_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let mut n_clipped = 0;
+        let mut values = [0f32; BLOCK];
+        for mut block in self.piece.blocks_mut() {
+            let first = block.first;
+            for &at in self.at_hand {
+                let lane = block.lane_mut(at);
+                let values = &mut values[..lane.len()];
+                values.copy_from_slice(lane);
+                if let Some(counts) = self.once.counted(at, self.n_missing) {
+                    count_missing(values, &mut counts[first..][..values.len()]);
+                }
+                n_clipped += snap(values, &self.preparation.features[at], self.preparation.grid, lane);
+            }
+        }
+        n_clipped
     }
-    n_clipped
 }
 
 /// Which features are the first of their column: those that count a row's missing values.
@@ -173,30 +190,62 @@ impl Once {
     }
 }
 
-/// Fills what is missing among a feature's values and puts them on the grid; gives the number of values beyond it.
-fn snap(
-    values: &mut [f64],
-    feature: &FeaturePreparation,
-    grid: Grid,
-    n_missing: Option<&mut [f32]>,
-    snapped: &mut [f32],
-) -> u64 {
-    fill_missing(values, feature.fill, n_missing);
-    if feature.ranks.is_some() {
-        let mut n_clipped = 0;
-        for (out, &v) in snapped.iter_mut().zip(&*values) {
-            let z = feature.z(v);
-            n_clipped += u64::from(grid.clips(z));
-            *out = grid.snap(z);
-        }
-        return n_clipped;
+/// Counts missing values per row.
+#[inline(always)]
+fn count_missing<V: Copy + Into<f64>>(values: &[V], counts: &mut [f32]) {
+    if values
+        .iter()
+        .fold(0, |missing, &v| missing | u32::from(v.into().is_nan()))
+        == 0
+    {
+        return;
     }
-    widest(Snap {
-        values,
-        feature,
-        grid,
-        out: snapped,
-    })
+    { counts.iter_mut().zip(values) }.for_each(|(n, &v)| *n += f32::from(u8::from(v.into().is_nan())));
+}
+
+/// Puts the values of a feature, NaN where they are missing, on the grid; gives the number of values beyond it.
+#[inline(always)]
+fn snap<V: Copy + Into<f64>>(values: &[V], feature: &FeaturePreparation, grid: Grid, out: &mut [f32]) -> u64 {
+    // A loop for each way: what only some of the features need, such as a logarithm, none of the others pays for.
+    match (&feature.ranks, feature.clip, feature.log_unit) {
+        (None, None, None) => snap_with(values, feature.fill, grid, out, |v| feature.scaled(v)),
+        (None, clip, None) => snap_with(values, feature.fill, grid, out, |v| feature.scaled(bend(v, clip, None))),
+        (None, None, unit) => snap_with(values, feature.fill, grid, out, |v| feature.scaled(bend(v, None, unit))),
+        _ => snap_with(values, feature.fill, grid, out, |v| feature.z(v)),
+    }
+}
+
+#[inline(always)]
+fn snap_with<V: Copy + Into<f64>>(values: &[V], fill: f64, grid: Grid, out: &mut [f32], z: impl Fn(f64) -> f64) -> u64 {
+    let mut n_clipped = 0;
+    for (out, &v) in out.iter_mut().zip(values) {
+        let v = v.into();
+        let z = z(if v.is_nan() { fill } else { v });
+        n_clipped += u64::from(grid.clips(z));
+        *out = grid.snap(z);
+    }
+    n_clipped
+}
+
+/// Values of a feature on the grid, see [`snap`], and how many rows miss one.
+struct Snap<'s> {
+    values: &'s [f64],
+    feature: &'s FeaturePreparation,
+    grid: Grid,
+    n_missing: Option<&'s mut [f32]>,
+    out: &'s mut [f32],
+}
+
+impl Kernel for Snap<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        if let Some(counts) = self.n_missing {
+            count_missing(self.values, counts);
+        }
+        snap(self.values, self.feature, self.grid, self.out)
+    }
 }
 
 impl Preparation {
@@ -250,8 +299,15 @@ impl Reading<'_> {
                     .and_then(|dictionary| dictionary.snapped(feature, self.preparation.grid));
                 let result = match known {
                     Some(known) => Ok(known.write(counts, &mut snapped)),
-                    None => decode(array, &feature.kind)
-                        .map(|mut values| snap(&mut values, feature, self.preparation.grid, counts, &mut snapped)),
+                    None => decode(array, &feature.kind).map(|values| {
+                        widest(Snap {
+                            values: &values,
+                            feature,
+                            grid: self.preparation.grid,
+                            n_missing: counts,
+                            out: &mut snapped,
+                        })
+                    }),
                 };
                 match result {
                     Ok(more) => {
@@ -308,7 +364,7 @@ impl Dictionary {
         });
         let missing = values.iter().map(|v| v.is_nan()).collect();
         let mut snapped = vec![0.0; values.len()];
-        snap(&mut values, feature, grid, None, &mut snapped);
+        snap(&values, feature, grid, &mut snapped);
         let clipped = values.iter().map(|&v| grid.clips(feature.z(v))).collect();
         Some(Known {
             keys: &self.keys,
@@ -334,41 +390,6 @@ impl Known<'_> {
             return 0;
         }
         self.keys.iter().filter(|key| self.clipped[**key as usize]).count() as u64
-    }
-}
-
-/// Puts `fill` in the place of missing values, and counts them per row where that is asked.
-fn fill_missing(values: &mut [f64], fill: f64, n_missing: Option<&mut [f32]>) {
-    if !values.iter().fold(false, |missing, v| missing | v.is_nan()) {
-        return;
-    }
-    if let Some(n_missing) = n_missing {
-        let missing = values.iter().zip(n_missing).filter(|(v, _)| v.is_nan());
-        missing.for_each(|(_, n_missing)| *n_missing += 1.0);
-    }
-    values.iter_mut().filter(|v| v.is_nan()).for_each(|v| *v = fill);
-}
-
-/// Values, none of them missing, of a feature without ranks, on the grid; gives how many lie beyond it.
-struct Snap<'s> {
-    values: &'s [f64],
-    feature: &'s FeaturePreparation,
-    grid: Grid,
-    out: &'s mut [f32],
-}
-
-impl Kernel for Snap<'_> {
-    type Output = u64;
-
-    #[inline(always)]
-    fn run(self) -> u64 {
-        let mut n_clipped = 0;
-        for (out, &v) in self.out.iter_mut().zip(self.values) {
-            let z = self.feature.z_unranked(v);
-            n_clipped += u64::from(self.grid.clips(z));
-            *out = self.grid.snap(z);
-        }
-        n_clipped
     }
 }
 

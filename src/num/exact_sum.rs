@@ -2,6 +2,7 @@
 
 use num_bigint::{BigInt, BigUint};
 
+use super::survey::Survey;
 use super::widest::{Kernel, widest};
 
 /// Bits between neighbouring chunks.
@@ -14,12 +15,12 @@ const CHUNKS: usize = 136;
 const MAX_PENDING: u32 = 512;
 /// Bits of a mantissa.
 const MANTISSA_BITS: usize = 53;
-/// Values that [`ExactSum::add_all`] adds up in `f64` before it turns to the wide integer.
-const RUN: usize = 1 << 10;
-/// Bits of a value that one level of a run holds: `RUN` sums of so many stay below `2^53`.
-const LEVEL_BITS: i32 = 40;
-/// Magnitudes between which the parts of a square are exact in `f64`: `2^-480` and `2^480`.
-const SQUARES: std::ops::Range<i32> = -480..480;
+/// Most values that are added up in one go: so many numbers of a level's bits are below `2^63`.
+pub(super) const RUN: usize = 1 << 11;
+/// Bits of a term that one level of a run holds: a sign, and as many as leave the exponent of a rounder alone.
+const LEVEL_BITS: i32 = 50;
+/// Levels that are worth their while.
+const MAX_LEVELS: i32 = 4;
 
 /// The exact sum of any number (below 2^64) of finite `f64` values and products of two of them.
 ///
@@ -72,61 +73,68 @@ impl ExactSum {
 
     /// Adds all values, which must be finite: what [`ExactSum::add`] gives for each, many times faster.
     ///
-    /// A run of values is taken apart into levels of 40 bits below its largest, by rounding each value to a multiple
-    /// of the level's unit (which is exact, as in J. Demmel and H. D. Nguyen, "Parallel reproducible summation",
-    /// 2015); the sum of a level is an integer below `2^53` times its unit, so `f64` holds it. What the levels do not
-    /// hold, seldom anything, is added on its own.
+    /// Of a run of values it is known between which powers of two their bits lie. Each value is taken apart into as
+    /// many levels of 50 bits as that takes, by rounding it to a multiple of the level's unit (which is exact, as in
+    /// J. Demmel and H. D. Nguyen, "Parallel reproducible summation", 2015); the multiples add up as integers.
     pub fn add_all(&mut self, values: &[f64]) {
-        values
-            .chunks(RUN)
-            .for_each(|run| self.add_values(run, &Magnitudes::of(run)));
+        values.chunks(RUN).for_each(|run| self.add_run(run, &Survey::of(run)));
     }
 
-    /// [`ExactSum::add_all`] of the values to `sum`, and of their squares to `sum_sq`.
-    pub(super) fn add_all_with_squares(sum: &mut Self, sum_sq: &mut Self, values: &[f64]) {
-        for run in values.chunks(RUN) {
-            let magnitudes = Magnitudes::of(run);
-            sum.add_values(run, &magnitudes);
-            sum_sq.add_squares(run, &magnitudes);
-        }
-    }
-
-    fn add_values(&mut self, run: &[f64], magnitudes: &Magnitudes) {
-        if let Some(top) = magnitudes.top {
-            self.add_run::<2>(run, top, Term::Value);
+    /// [`ExactSum::add_all`] of a run of values, of which something is known.
+    ///
+    /// # Panics
+    /// If there are more than [`RUN`].
+    pub(super) fn add_run(&mut self, run: &[f64], survey: &Survey) {
+        let Some(span) = Span::of(survey) else { return };
+        if !self.add_terms(run, span, |v| v) {
+            run.iter().for_each(|&v| self.add(v));
         }
     }
 
-    fn add_squares(&mut self, run: &[f64], magnitudes: &Magnitudes) {
-        let Some(top) = magnitudes.top else { return };
-        if top > SQUARES.end || magnitudes.bottom < SQUARES.start {
-            return run.iter().for_each(|&v| self.add_product(v, v));
-        }
-        self.add_run::<3>(run, 2 * top, Term::HighSquare);
-        if magnitudes.wide {
-            // The low half of a value is at most 2^-26 of it.
-            self.add_run::<3>(run, 2 * top - 24, Term::Cross);
-            self.add_run::<3>(run, 2 * top - 50, Term::LowSquare);
-        }
-    }
-
-    /// Adds one term of each value of a run; all terms are at most `2^top`.
-    fn add_run<const LEVELS: usize>(&mut self, run: &[f64], top: i32, term: Term) {
-        let lowest_unit = top - LEVEL_BITS * LEVELS as i32;
-        if top + MANTISSA_BITS as i32 - LEVEL_BITS > 1000 || lowest_unit < -1022 {
-            return run.iter().for_each(|&v| self.add(term.of(v)));
-        }
-        let levels = Levels::<LEVELS>::below(top);
-        let (sums, complete) = match term {
-            Term::Value => widest(AddUp(&levels, run, |v| v)),
-            Term::HighSquare => widest(AddUp(&levels, run, high_square)),
-            Term::Cross => widest(AddUp(&levels, run, cross)),
-            Term::LowSquare => widest(AddUp(&levels, run, low_square)),
+    /// Adds the square of each value of such a run.
+    ///
+    /// # Panics
+    /// If there are more than [`RUN`].
+    pub(super) fn add_squares(&mut self, run: &[f64], survey: &Survey) {
+        let Some(span) = Span::of(survey) else { return };
+        let added = if span.is_exact_squared() {
+            self.add_terms(run, span.squared(), |v| v * v)
+        } else {
+            // A product is its rounded value and the error of that, which is an `f64` as well (Dekker 1971).
+            span.squared().is_normal()
+                && span.rounded_squares().n_levels() <= MAX_LEVELS
+                && span.errors_of_squares().n_levels() <= MAX_LEVELS
+                && self.add_terms(run, span.rounded_squares(), |v| v * v)
+                && self.add_terms(run, span.errors_of_squares(), |v| v.mul_add(v, -(v * v)))
         };
-        sums.into_iter().for_each(|sum| self.add(sum));
-        if !complete {
-            let rest = run.iter().map(|&v| levels.split(term.of(v)).1);
-            rest.filter(|&rest| rest != 0.0).for_each(|rest| self.add(rest));
+        if !added {
+            run.iter().for_each(|&v| self.add_product(v, v));
+        }
+    }
+
+    /// Adds a term of each value of a run; adds nothing, and says so, where the terms' bits lie too far apart.
+    fn add_terms(&mut self, run: &[f64], span: Span, term: impl Fn(f64) -> f64) -> bool {
+        assert!(run.len() <= RUN, "a run has at most {RUN} values");
+        if !span.is_normal() {
+            return false;
+        }
+        match span.n_levels() {
+            ..=1 => self.add_levels::<1>(run, span, term),
+            2 => self.add_levels::<2>(run, span, term),
+            3 => self.add_levels::<3>(run, span, term),
+            MAX_LEVELS => self.add_levels::<4>(run, span, term),
+            _ => return false,
+        }
+        true
+    }
+
+    fn add_levels<const LEVELS: usize>(&mut self, run: &[f64], span: Span, term: impl Fn(f64) -> f64) {
+        let units: [i32; LEVELS] = std::array::from_fn(|level| span.unit(level));
+        for (sum, unit) in widest(AddUp(run, units.map(rounder), term)).into_iter().zip(units) {
+            // Each half has fewer bits than an `f64`.
+            let (high, low) = (sum >> 32, sum & 0xffff_ffff);
+            self.add(high as f64 * power(unit + 32));
+            self.add(low as f64 * power(unit));
         }
     }
 
@@ -204,155 +212,117 @@ impl std::fmt::Debug for ExactSum {
     }
 }
 
-/// What of a value is added: itself, or a part of its square, each without rounding.
-#[derive(Clone, Copy)]
-enum Term {
-    Value,
-    HighSquare,
-    Cross,
-    LowSquare,
-}
-
-impl Term {
-    fn of(self, v: f64) -> f64 {
-        match self {
-            Self::Value => v,
-            Self::HighSquare => high_square(v),
-            Self::Cross => cross(v),
-            Self::LowSquare => low_square(v),
-        }
-    }
-}
-
-/// `v` as a number of 26 bits and the rest, which has 26 bits too (Veltkamp, Dekker 1971); for `|v| < 2^480`.
-#[inline(always)]
-fn halves(v: f64) -> (f64, f64) {
-    let scaled = v * 134_217_729.0; // 2^27 + 1
-    let high = scaled - (scaled - v);
-    (high, v - high)
-}
-
-#[inline(always)]
-fn high_square(v: f64) -> f64 {
-    let (high, _) = halves(v);
-    high * high
-}
-
-#[inline(always)]
-fn cross(v: f64) -> f64 {
-    let (high, low) = halves(v);
-    2.0 * high * low
-}
-
-#[inline(always)]
-fn low_square(v: f64) -> f64 {
-    let (_, low) = halves(v);
-    low * low
-}
-
-/// What has to be known of a run before it is added up.
-struct Magnitudes {
-    /// All values are below `2^top`; `None` where all are 0.
-    top: Option<i32>,
-    /// No value but 0 is below `2^bottom`.
+/// Between which powers of two the bits of all values of a run lie.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    /// All magnitudes are below `2^top`.
+    top: i32,
+    /// No magnitude but 0 is below `2^bottom`.
     bottom: i32,
-    /// Whether some value has more than 26 bits.
-    wide: bool,
+    /// All values are multiples of `2^lowest`.
+    lowest: i32,
 }
 
-impl Magnitudes {
-    fn of(run: &[f64]) -> Self {
-        let (largest, smallest, bits) = widest(Extremes(run));
-        debug_assert!(f64::from_bits(largest).is_finite(), "only finite values can be added");
+impl Span {
+    /// `None` where all values are 0.
+    fn of(survey: &Survey) -> Option<Self> {
+        let reach = survey.reach();
+        debug_assert!(reach.is_finite(), "only finite values can be added");
+        let bottom = exponent(survey.smallest);
+        let n_zeros = (survey.bits | 1 << (MANTISSA_BITS - 1)).trailing_zeros() as i32;
+        (reach > 0.0).then(|| Self {
+            top: exponent(reach) + 1,
+            bottom,
+            lowest: bottom - (MANTISSA_BITS as i32 - 1) + n_zeros,
+        })
+    }
+
+    /// Whether arithmetic with such numbers, and with those that take them apart, stays among normal ones.
+    fn is_normal(self) -> bool {
+        self.top <= 900 && self.lowest.min(self.bottom) >= -900
+    }
+
+    /// The exponent of a level's unit. What a level leaves is at most half of its unit.
+    fn unit(self, level: usize) -> i32 {
+        self.top - LEVEL_BITS - (LEVEL_BITS + 1) * level as i32
+    }
+
+    /// Levels until every value is a multiple of the last one's unit.
+    fn n_levels(self) -> i32 {
+        (self.top - self.lowest + 1 + LEVEL_BITS) / (LEVEL_BITS + 1)
+    }
+
+    /// Whether squares have no more bits than an `f64`.
+    fn is_exact_squared(self) -> bool {
+        let n_bits = self.bottom + 1 - self.lowest;
+        2 * n_bits <= MANTISSA_BITS as i32
+    }
+
+    fn squared(self) -> Self {
         Self {
-            top: (largest > 0).then(|| exponent(largest) + 1),
-            bottom: exponent(smallest),
-            wide: bits & ((1 << 27) - 1) != 0,
+            top: 2 * self.top,
+            bottom: 2 * self.bottom,
+            lowest: 2 * self.lowest,
+        }
+    }
+
+    /// Those of squares rounded to `f64`: to a multiple of the last bit of the least.
+    fn rounded_squares(self) -> Self {
+        let squared = self.squared();
+        Self {
+            lowest: squared.lowest.max(squared.bottom + 1 - MANTISSA_BITS as i32),
+            ..squared
+        }
+    }
+
+    /// Those of what that takes away: at most half of the last bit of the largest.
+    fn errors_of_squares(self) -> Self {
+        let squared = self.squared();
+        Self {
+            top: squared.top - MANTISSA_BITS as i32,
+            bottom: squared.lowest,
+            ..squared
         }
     }
 }
 
-/// `e` with `2^e <= v < 2^(e + 1)`, for the bits of a positive normal `v`; -1023 below those.
-fn exponent(bits: u64) -> i32 {
-    (bits >> 52) as i32 - 1023
+/// `2^exp`, for exponents of normal numbers.
+fn power(exp: i32) -> f64 {
+    f64::from_bits(((exp + 1023) as u64) << 52)
 }
 
-/// Of the magnitudes' bits, which rise with them: the most, the least but 0, and those that some value has.
+/// Adding and taking away this number rounds to a multiple of `2^unit`; the last bits of the sum are the multiple.
+fn rounder(unit: i32) -> f64 {
+    1.5 * power(unit + MANTISSA_BITS as i32 - 1)
+}
+
+/// `e` with `2^e <= v < 2^(e + 1)`, for a positive normal `v`; -1023 below those.
+fn exponent(v: f64) -> i32 {
+    (v.to_bits() >> 52) as i32 - 1023
+}
+
+/// The sum of a term of all values in each level, in units; what the last one leaves is 0.
 ///
-/// Like the loop of [`AddUp`] this is integer arithmetic wherever values meet, which the compiler may reorder, and
-/// hence vectorise.
-struct Extremes<'v>(&'v [f64]);
-
-impl Kernel for Extremes<'_> {
-    type Output = (u64, u64, u64);
-
-    #[inline(always)]
-    fn run(self) -> Self::Output {
-        let (mut largest, mut smallest_less_1, mut all) = (0, u64::MAX, 0);
-        for v in self.0 {
-            let bits = v.abs().to_bits();
-            largest = largest.max(bits);
-            smallest_less_1 = smallest_less_1.min(bits.wrapping_sub(1));
-            all |= bits;
-        }
-        (largest, smallest_less_1.saturating_add(1), all)
-    }
-}
-
-/// Windows of [`LEVEL_BITS`] bits, one below the other.
-struct Levels<const LEVELS: usize> {
-    /// Adding and taking away one of these rounds a value to a multiple of its level's unit.
-    rounders: [f64; LEVELS],
-    units: [f64; LEVELS],
-}
-
-impl<const LEVELS: usize> Levels<LEVELS> {
-    /// For values up to `2^top`.
-    fn below(top: i32) -> Self {
-        let power = |exp: i32| f64::from_bits(((exp + 1023) as u64) << 52);
-        let unit = |level: usize| top - LEVEL_BITS * (level as i32 + 1);
-        Self {
-            rounders: std::array::from_fn(|level| 1.5 * power(unit(level) + MANTISSA_BITS as i32 - 1)),
-            units: std::array::from_fn(|level| power(unit(level))),
-        }
-    }
-
-    /// For each level `v` in units, as the last bits of a number with those of its rounder before; and what is left.
-    #[inline(always)]
-    fn split(&self, v: f64) -> ([u64; LEVELS], f64) {
-        let mut rest = v;
-        let bits = self.rounders.map(|rounder| {
-            let rounded = rest + rounder;
-            rest -= rounded - rounder;
-            rounded.to_bits()
-        });
-        (bits, rest)
-    }
-}
-
-/// The sum of a term of all values in each level, and whether that is everything.
-struct AddUp<'v, const LEVELS: usize, F: Fn(f64) -> f64>(&'v Levels<LEVELS>, &'v [f64], F);
+/// Integer arithmetic wherever values meet, which the compiler may reorder, and hence vectorise.
+struct AddUp<'v, const LEVELS: usize, F: Fn(f64) -> f64>(&'v [f64], [f64; LEVELS], F);
 
 impl<const LEVELS: usize, F: Fn(f64) -> f64> Kernel for AddUp<'_, LEVELS, F> {
-    type Output = ([f64; LEVELS], bool);
+    type Output = [i64; LEVELS];
 
     #[inline(always)]
     fn run(self) -> Self::Output {
-        let Self(levels, values, term) = self;
-        let (mut sums, mut left) = ([0u64; LEVELS], 0);
+        let Self(values, rounders, term) = self;
+        let mut sums = [0u64; LEVELS];
         for &v in values {
-            let (bits, rest) = levels.split(term(v));
+            let mut rest = term(v);
             for level in 0..LEVELS {
-                sums[level] = sums[level].wrapping_add(bits[level]);
+                let rounded = rest + rounders[level];
+                rest -= rounded - rounders[level];
+                sums[level] = sums[level].wrapping_add(rounded.to_bits());
             }
-            left |= rest.to_bits() << 1; // all but the sign
         }
         let n = values.len() as u64;
-        let sum = |level: usize| {
-            let of_rounders = n.wrapping_mul(levels.rounders[level].to_bits());
-            sums[level].wrapping_sub(of_rounders) as i64 as f64 * levels.units[level]
-        };
-        (std::array::from_fn(sum), left == 0)
+        std::array::from_fn(|level| sums[level].wrapping_sub(n.wrapping_mul(rounders[level].to_bits())) as i64)
     }
 }
 
@@ -454,7 +424,11 @@ mod tests {
         fn runs_give_what_one_after_the_other_gives(values in runs(), exp in prop_oneof![Just(0i32), -1000..1000i32]) {
             let values: Vec<f64> = values.into_iter().map(|v| v * 2f64.powi(exp)).filter(|v| v.is_finite()).collect();
             let (mut sum, mut sum_sq) = (ExactSum::new(), ExactSum::new());
-            ExactSum::add_all_with_squares(&mut sum, &mut sum_sq, &values);
+            for run in values.chunks(RUN) {
+                let survey = Survey::of(run);
+                sum.add_run(run, &survey);
+                sum_sq.add_squares(run, &survey);
+            }
             let mut products = ExactSum::new();
             values.iter().for_each(|&v| products.add_product(v, v));
             prop_assert!(sum == sum_of(&values));

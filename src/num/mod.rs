@@ -7,6 +7,7 @@ pub mod moments;
 pub mod quantile;
 mod rounding;
 pub(crate) mod shape;
+pub(crate) mod survey;
 pub(crate) mod widest;
 
 pub use exact_sum::ExactSum;

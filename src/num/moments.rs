@@ -2,8 +2,9 @@
 
 use num_bigint::BigUint;
 
-use super::exact_sum::ExactSum;
+use super::exact_sum::{ExactSum, RUN};
 use super::rounding::{round_ratio, round_sqrt_ratio};
+use super::survey::Survey;
 
 /// Count, exact sum and exact sum of squares of values.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,6 +18,9 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// Most values that are added at a time.
+    pub(crate) const RUN: usize = RUN;
+
     /// Adds one value, which must be finite.
     #[inline]
     pub fn add(&mut self, v: f64) {
@@ -27,8 +31,17 @@ impl Moments {
 
     /// Adds all values, which must be finite.
     pub fn add_all(&mut self, values: &[f64]) {
-        self.n += values.len() as u64;
-        ExactSum::add_all_with_squares(&mut self.sum, &mut self.sum_sq, values);
+        values.chunks(RUN).for_each(|run| self.add_run(run, &Survey::of(run)));
+    }
+
+    /// Adds a run of values, 0 in the place of those that are missing.
+    ///
+    /// # Panics
+    /// If there are more than [`Moments::RUN`].
+    pub(crate) fn add_run(&mut self, run: &[f64], survey: &Survey) {
+        self.n += (run.len() - survey.n_missing) as u64;
+        self.sum.add_run(run, survey);
+        self.sum_sq.add_squares(run, survey);
     }
 
     /// Adds everything `other` holds.

@@ -20,6 +20,25 @@ pub fn quantile(values: &mut [f64], q: f64) -> f64 {
     between(low, high, share)
 }
 
+/// The quantile `q` of `n` values, at least one, the r-th smallest of which is `value_at(r)`: see [`quantile`].
+pub(crate) fn quantile_of_ranks(n: usize, q: f64, mut value_at: impl FnMut(usize) -> f64) -> f64 {
+    let (at, share) = rank(n, q);
+    let low = value_at(at);
+    if share == 0.0 {
+        low
+    } else {
+        between(low, value_at((at + 1).min(n - 1)), share)
+    }
+}
+
+/// The median of such values: see [`median`].
+pub(crate) fn median_of_ranks(n: usize, mut value_at: impl FnMut(usize) -> f64) -> f64 {
+    match n % 2 {
+        1 => value_at(n / 2),
+        _ => f64::midpoint(value_at(n / 2 - 1), value_at(n / 2)),
+    }
+}
+
 /// The lower of the ranks next to a quantile of `n` values, and how far it lies above.
 fn rank(n: usize, q: f64) -> (usize, f64) {
     let rank = q * (n - 1) as f64;
@@ -80,20 +99,8 @@ impl Deciles {
 
     /// Of `n` values, at least one, the r-th smallest of which is `value_at(r)`.
     fn of_ranks(n: usize, mut value_at: impl FnMut(usize) -> f64) -> Self {
-        let mut quantile = |q: f64| {
-            let (at, share) = rank(n, q);
-            let low = value_at(at);
-            if share == 0.0 {
-                low
-            } else {
-                between(low, value_at((at + 1).min(n - 1)), share)
-            }
-        };
-        let [p01, p10, p90, p99] = [0.01, 0.1, 0.9, 0.99].map(&mut quantile);
-        let median = match n % 2 {
-            1 => value_at(n / 2),
-            _ => f64::midpoint(value_at(n / 2 - 1), value_at(n / 2)),
-        };
+        let [p01, p10, p90, p99] = [0.01, 0.1, 0.9, 0.99].map(|q| quantile_of_ranks(n, q, &mut value_at));
+        let median = median_of_ranks(n, value_at);
         Self {
             p01,
             p10,

@@ -4,6 +4,7 @@
 //! good to a 32nd of the value (the idea is that of DDSketch: C. Masson, J. Rim, H. Lee, VLDB 2019).
 
 use super::logs::signed_ln_1p;
+use super::widest::{Kernel, widest};
 
 /// Counters of a page: the values of one sign and exponent.
 const PAGE: usize = 16;
@@ -17,11 +18,18 @@ const SIGN: usize = PAGE * PAGES / 2;
 const NEAR_START: usize = (1023 - 32) * PAGE;
 /// Counters of those magnitudes.
 const NEAR: usize = 64 * PAGE;
+/// The counter of 0, behind those of both signs, and the place of what is counted elsewhere.
+const ZERO: usize = 2 * NEAR;
+const FAR: usize = ZERO + 1;
+/// Places that a counter's number, cut to so many bits, may name.
+const PLACES: usize = 4 * NEAR;
+/// Values whose counters are found before any of them is counted.
+const RUN: usize = 256;
 
 /// Counts of values by magnitude. Takes some kilobytes, whatever the number of values.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shape {
-    /// Those of magnitudes near 1, of positive values and then of negative ones.
+    /// Those of magnitudes near 1, of positive values and then of negative ones, and of 0.
     near: Vec<u64>,
     /// All others.
     pages: Vec<Option<Box<[u64; PAGE]>>>,
@@ -30,7 +38,7 @@ pub(crate) struct Shape {
 impl Default for Shape {
     fn default() -> Self {
         Self {
-            near: vec![0; 2 * NEAR],
+            near: vec![0; PLACES],
             pages: vec![None; PAGES],
         }
     }
@@ -39,17 +47,30 @@ impl Default for Shape {
 impl Shape {
     /// Adds values, which must be finite and not -0.
     pub(crate) fn add_all(&mut self, values: &[f64]) {
-        let near: &mut [u64; 2 * NEAR] = (&mut self.near[..]).try_into().expect("the counters near 1");
-        for v in values {
-            let at = (v.to_bits() >> SHIFT) as usize;
-            let place = (at % SIGN).wrapping_sub(NEAR_START);
-            if place < NEAR {
-                near[at / SIGN % 2 * NEAR + place] += 1;
+        self.add_with_gaps(values, 0);
+    }
+
+    /// Adds values, so many of which are missing and stand there as 0.
+    pub(crate) fn add_with_gaps(&mut self, values: &[f64], n_gaps: usize) {
+        let near: &mut [u64; PLACES] = (&mut self.near[..]).try_into().expect("the counters near 1");
+        let mut places = [0u16; RUN];
+        for run in values.chunks(RUN) {
+            widest(Places(run, &mut places));
+            // No bound to check, and no branch that depends on a value.
+            for &place in &places[..run.len()] {
+                near[usize::from(place) % PLACES] += 1;
+            }
+            if near[FAR] == 0 {
                 continue;
             }
-            let page = self.pages[at / PAGE].get_or_insert_with(|| Box::new([0; PAGE]));
-            page[at % PAGE] += 1;
+            near[FAR] = 0;
+            for (v, _) in run.iter().zip(places).filter(|(_, place)| usize::from(*place) == FAR) {
+                let at = (v.to_bits() >> SHIFT) as usize;
+                let page = self.pages[at / PAGE].get_or_insert_with(|| Box::new([0; PAGE]));
+                page[at % PAGE] += 1;
+            }
         }
+        near[ZERO] -= n_gaps as u64;
     }
 
     /// Adds the values of `other`.
@@ -66,16 +87,41 @@ impl Shape {
         }
     }
 
-    /// Representative values with their counts, rising.
-    fn bins(&self) -> Vec<(f64, u64)> {
-        let near = self.near.iter().enumerate();
+    /// The counter of the value of a rank, from 0 for the least of all values, and how many values lie in those below.
+    ///
+    /// # Panics
+    /// If there are not so many values.
+    pub(crate) fn place_of_rank(&self, rank: u64) -> (Place, u64) {
+        let mut below = 0;
+        let with_value = { self.counters() }.filter(|(_, count)| *count > 0);
+        let mut counters: Vec<(usize, u64)> = with_value.collect();
+        counters.sort_by(|a, b| lowest(a.0).total_cmp(&lowest(b.0)));
+        // Those of 0 and of the numbers nearest to it are told apart by no bit that chooses a counter.
+        for alike in counters.chunk_by(|a, b| a.0 == b.0) {
+            let count: u64 = alike.iter().map(|(_, count)| count).sum();
+            if rank < below + count {
+                return (Place(alike[0].0 as u16), below);
+            }
+            below += count;
+        }
+        panic!("no value has rank {rank} of {below}")
+    }
+
+    /// All counters, by the bits that choose them.
+    fn counters(&self) -> impl Iterator<Item = (usize, u64)> {
+        let near = self.near[..2 * NEAR].iter().enumerate();
         let near = near.map(|(at, &count)| (at / NEAR * SIGN + NEAR_START + at % NEAR, count));
         let pages = self.pages.iter().enumerate();
         let far = pages.flat_map(|(number, page)| {
             let counts = page.iter().flat_map(|page| page.iter().enumerate());
             counts.map(move |(at, &count)| (number * PAGE + at, count))
         });
-        let with_value = near.chain(far).filter(|(_, count)| *count > 0).map(|(at, count)| {
+        near.chain([(0, self.near[ZERO])]).chain(far)
+    }
+
+    /// Representative values with their counts, rising.
+    fn bins(&self) -> Vec<(f64, u64)> {
+        let with_value = self.counters().filter(|(_, count)| *count > 0).map(|(at, count)| {
             let [low, next] = [at, at + 1].map(|at| f64::from_bits((at as u64) << SHIFT));
             // Integers up to 16 and 0 stand for themselves; others for the middle of their bin.
             let stands_for_itself = low.abs() <= 16.0 && low.fract() == 0.0;
@@ -127,6 +173,49 @@ impl Shape {
         let power = f64::from_bits(middle.to_bits() & 0x7ff0_0000_0000_0000).max(f64::MIN_POSITIVE);
         let first = if signed { power } else { power.min(1.0) };
         [first, power].map(|unit| (unit, skewness(&bins, |v| signed_ln_1p(v / unit))))
+    }
+}
+
+/// A counter: the values of one sign, power of two and sixteenth of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Place(u16);
+
+impl Place {
+    /// Appends those of the values that are counted here.
+    pub(crate) fn pick(self, values: &[f64], picked: &mut Vec<f64>) {
+        // Room for all, so that no branch depends on a value.
+        let (first, mut n) = (picked.len(), 0);
+        picked.resize(first + values.len(), 0.0);
+        let room = &mut picked[first..];
+        for &v in values {
+            room[n.min(values.len() - 1)] = v;
+            n += usize::from((v.to_bits() >> SHIFT) as u16 == self.0);
+        }
+        picked.truncate(first + n);
+    }
+}
+
+/// The magnitude nearest to 0 that a counter counts, with its sign.
+fn lowest(at: usize) -> f64 {
+    f64::from_bits((at as u64) << SHIFT)
+}
+
+/// The counter of each value.
+struct Places<'v>(&'v [f64], &'v mut [u16; RUN]);
+
+impl Kernel for Places<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (place, v) in self.1.iter_mut().zip(self.0) {
+            let at = (v.to_bits() >> SHIFT) as u16;
+            let (negative, magnitude) = (at / SIGN as u16, at % SIGN as u16);
+            let from_start = magnitude.wrapping_sub(NEAR_START as u16);
+            let near = (negative * NEAR as u16).wrapping_add(from_start);
+            let far = if v.to_bits() == 0 { ZERO as u16 } else { FAR as u16 };
+            *place = if from_start < NEAR as u16 { near } else { far };
+        }
     }
 }
 
@@ -196,6 +285,9 @@ mod tests {
         let values: Vec<f64> = powers.iter().flat_map(|&v| [v, -v, v * 1.03]).chain([0.0]).collect();
         let all = shape(values.iter().copied());
         assert_eq!(all.bins().iter().map(|bin| bin.1).sum::<u64>(), 25);
+        let mut with_gaps = Shape::default();
+        with_gaps.add_with_gaps(&[&[0.0], &values[..], &[0.0]].concat(), 2);
+        assert_eq!(with_gaps, all);
         for (value, _) in all.bins() {
             assert!(values.iter().any(|v| (v - value).abs() <= v.abs() / 16.0), "{value}");
         }
@@ -204,6 +296,28 @@ mod tests {
         union.merge(&shape(other.iter().copied()));
         assert_eq!(union, all);
         assert_ne!(union, shape(one.iter().copied()));
+    }
+
+    #[test]
+    fn the_values_of_a_rank_are_found_where_they_are_counted() {
+        let values: Vec<f64> = (0..3000)
+            .map(|i| match i % 5 {
+                0 => f64::from_bits((i % 3) as u64),
+                1 => -2f64.powi(i % 90 - 40),
+                _ => f64::from(i * 37 % 1001) / 8.0 - 20.0,
+            })
+            .collect();
+        let shape = shape(values.iter().copied());
+        let mut sorted = values.clone();
+        sorted.sort_by(f64::total_cmp);
+        for (rank, value) in sorted.iter().enumerate() {
+            let (place, below) = shape.place_of_rank(rank as u64);
+            let mut picked = vec![7.0];
+            place.pick(&values, &mut picked);
+            picked.remove(0);
+            picked.sort_by(f64::total_cmp);
+            assert_eq!(picked[rank - below as usize], *value, "{rank}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) fn widest<K: Kernel>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
@@ -22,8 +23,8 @@ pub(crate) fn widest<K: Kernel>(kernel: K) -> K::Output {
             // SAFETY: the processor has just been asked for these instruction sets.
             return unsafe { avx512(kernel) };
         }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has just been asked for this instruction set.
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has just been asked for these instruction sets.
             return unsafe { avx2(kernel) };
         }
     }
@@ -31,13 +32,13 @@ pub(crate) fn widest<K: Kernel>(kernel: K) -> K::Output {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+#[target_feature(enable = "fma,avx512f,avx512dq,avx512bw,avx512vl")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,fma")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }

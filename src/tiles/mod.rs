@@ -469,31 +469,41 @@ pub(crate) struct Piece<'t> {
     values: &'t mut [f32],
 }
 
+/// A block of a piece.
+pub(crate) struct PieceBlock<'t> {
+    /// The number, in the piece, of its first row that is of the piece.
+    pub(crate) first: usize,
+    /// Where in the block its rows stand.
+    lanes: Range<usize>,
+    values: &'t mut [f32],
+}
+
+impl PieceBlock<'_> {
+    /// What stands in the rows of one feature.
+    pub(crate) fn lane_mut(&mut self, feature: usize) -> &mut [f32] {
+        &mut self.values[feature * BLOCK..][self.lanes.clone()]
+    }
+}
+
 impl Piece<'_> {
     /// The rows, counted in the whole data.
     pub(crate) fn rows(&self) -> Range<usize> {
         self.rows.clone()
     }
 
-    /// Appends what stands in the rows of one feature to `out`.
-    pub(crate) fn read(&self, feature: usize, out: &mut Vec<f64>) {
-        let mut done = 0;
-        while done < self.rows.len() {
-            let row = self.skip + done;
-            let run = (BLOCK - row % BLOCK).min(self.rows.len() - done);
-            let at = tile_index(row, feature, self.n_features);
-            out.extend(self.values[at..at + run].iter().map(|&v| f64::from(v)));
-            done += run;
-        }
-    }
-
-    /// Writes the grid values of one feature.
-    ///
-    /// # Panics
-    /// If there is not one value per row.
-    pub(crate) fn fill(&mut self, feature: usize, values: &[f32]) {
-        assert_eq!(values.len(), self.rows.len(), "one value per row");
-        self.fill_rows(feature, self.rows.start, values);
+    /// The blocks that hold the rows, the first of which may hold others before them, and the last one after.
+    pub(crate) fn blocks_mut(&mut self) -> impl Iterator<Item = PieceBlock<'_>> {
+        let (skip, end) = (self.skip, self.skip + self.rows.len());
+        let blocks = self.values.chunks_mut(self.n_features * BLOCK);
+        blocks.enumerate().map(move |(number, values)| {
+            let first = number * BLOCK;
+            let rows = skip.max(first)..end.min(first + BLOCK);
+            PieceBlock {
+                first: rows.start - skip,
+                lanes: rows.start - first..rows.end - first,
+                values,
+            }
+        })
     }
 
     /// Writes the grid values of one feature in the rows from `first_row`, counted in the whole data.
