@@ -17,6 +17,7 @@ mod lists;
 mod measure;
 mod options;
 mod outlook;
+mod pass;
 mod personal;
 mod preparation;
 mod ranks;
