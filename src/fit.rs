@@ -20,7 +20,7 @@ use crate::cells::{Count, MinCell};
 use crate::data::{BatchSource, Consume, ConsumeSlab, DuplicateIds, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{
-    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, Role, ValueKind, carried_columns,
+    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, Role, ValueKind, carried_columns, column_cache,
     learn_and_keep, outcome_columns, prepare_kept,
 };
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason, Trim};
@@ -353,7 +353,8 @@ impl Job<'_> {
             _ => options.chunk_bytes.min(HOST_CHUNK_BYTES),
         };
         let mut kept = Kept::in_chunks(chunk_bytes, options.features.weight.is_some());
-        let learned = learn_and_keep(source, &options.features, &mut kept)?;
+        let held = column_cache(source, &options.features)?;
+        let learned = learn_and_keep(&held, &options.features, &mut kept)?;
         // First centroids that do not fit are told before the data is read again.
         self.init(&learned.preparation)?;
         let id_columns = column_indices(source.schema(), &options.features.id)?;
@@ -363,7 +364,8 @@ impl Job<'_> {
         };
         clock.stage("prepare");
         let weight = options.features.weight.as_deref();
-        let prepared = prepare_kept(source, &learned.preparation, weight, chunk_bytes, kept)?;
+        let prepared = prepare_kept(&held, &learned.preparation, weight, chunk_bytes, kept)?;
+        drop(held);
         return_freed_memory();
         clock.end();
         Ok(Ready {

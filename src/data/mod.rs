@@ -2,6 +2,7 @@
 
 mod apart;
 mod bounds;
+mod cache;
 mod csv;
 mod decode;
 mod delta;
@@ -32,6 +33,7 @@ mod thrift;
 mod values;
 
 pub use self::apart::{DecodedFile, check_apart};
+pub use self::cache::ColumnCache;
 pub use self::file::read_small;
 pub use self::files::{FileSource, RowsKept};
 pub use self::filter::{ComparedValue, Filter};

@@ -10,7 +10,7 @@ use parquet::arrow::ArrowWriter;
 use super::{check_error, with_file};
 use crate::data::{BatchSource, FileSource, Filter, SourceOptions};
 use crate::error::{Error, Result};
-use crate::features::{FeatureOptions, Kept, learn_and_keep, prepare, prepare_kept};
+use crate::features::{FeatureOptions, ingest, prepare};
 use crate::grid::MAX_GRID;
 use crate::tiles::TileSet;
 
@@ -126,13 +126,11 @@ pub fn tiles(bytes: &[u8]) {
         if source.n_rows() > MOST_ROWS || source.n_rows() * source.schema().fields().len() > MOST_VALUES {
             return;
         }
-        let mut kept = Kept::in_chunks(CHUNK_BYTES, false);
-        let learned = match learn_and_keep(&source, &FeatureOptions::default(), &mut kept) {
-            Ok(learned) => learned,
+        let (learned, once) = match ingest(&source, &FeatureOptions::default(), CHUNK_BYTES) {
+            Ok(ingested) => ingested,
             Err(error) => return check_error(&error),
         };
         let preparation = &learned.preparation;
-        let once = prepare_kept(&source, preparation, None, CHUNK_BYTES, kept).expect("values that were learned from");
         let again = prepare(&source, preparation, None, 4 * CHUNK_BYTES).expect("values that were prepared before");
         assert_eq!(
             (once.n_clipped, again.n_clipped),

@@ -45,6 +45,13 @@ pub(crate) fn zeros<T: Plain>(len: usize) -> Option<Vec<T>> {
     Some(unsafe { Vec::from_raw_parts(start, len, len) })
 }
 
+/// Bytes that may be held for a while beside all that a job cannot do without: a small part of the limit, or of the memory
+/// that is free. Large allocations leave several times as much of a limit, see [`resident_budget`].
+#[must_use]
+pub fn spare_bytes(limit: Option<u64>) -> u64 {
+    limit.or_else(free_memory_bytes).unwrap_or(0) / 32
+}
+
 /// A large page, and the most that a fault maps of a file.
 pub(crate) const LARGE_PAGE: usize = 2 << 20;
 

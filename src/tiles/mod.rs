@@ -506,21 +506,28 @@ impl Piece<'_> {
         })
     }
 
-    /// Writes the grid values of one feature in the rows from `first_row`, counted in the whole data.
+    /// What stands in some rows (counted in the whole data) of one feature, in runs inside one block, each with the number
+    /// of its first row among those.
     ///
     /// # Panics
     /// If the piece holds no such rows.
-    pub(crate) fn fill_rows(&mut self, feature: usize, first_row: usize, values: &[f32]) {
-        let inside = self.rows.start <= first_row && first_row + values.len() <= self.rows.end;
+    pub(crate) fn lanes_mut(
+        &mut self,
+        feature: usize,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = (usize, &mut [f32])> {
+        let inside = self.rows.start <= rows.start && rows.end <= self.rows.end;
         assert!(inside, "rows of another piece");
-        let mut done = 0;
-        while done < values.len() {
-            let row = self.skip + (first_row - self.rows.start) + done;
-            let run = (BLOCK - row % BLOCK).min(values.len() - done);
-            let at = tile_index(row, feature, self.n_features);
-            self.values[at..at + run].copy_from_slice(&values[done..done + run]);
-            done += run;
-        }
+        let first = self.skip + (rows.start - self.rows.start);
+        let end = first + rows.len();
+        let blocks = self.values.chunks_mut(self.n_features * BLOCK);
+        let with_rows = blocks.enumerate().take(end.div_ceil(BLOCK)).skip(first / BLOCK);
+        with_rows.map(move |(number, block)| {
+            let start = number * BLOCK;
+            let own = first.max(start)..end.min(start + BLOCK);
+            let lane = &mut block[feature * BLOCK..][own.start - start..own.end - start];
+            (own.start - first, lane)
+        })
     }
 }
 
