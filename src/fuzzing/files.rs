@@ -322,8 +322,8 @@ mod tests {
                 features: vec!["*".into()],
                 ..FeatureOptions::default()
             };
-            let learned = learn_and_keep(&source, &options, &mut Kept::in_chunks(CHUNK_BYTES, false));
-            errors.extend(learned.err().map(|error| error.to_string()));
+            let ingested = ingest(&source, &options, CHUNK_BYTES);
+            errors.extend(ingested.err().map(|error| error.to_string()));
             errors
         })
     }

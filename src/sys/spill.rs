@@ -318,12 +318,6 @@ fn resident(statm: &File) -> Option<[u64; 2]> {
     Some([next()?, next()?])
 }
 
-/// The limit that is kept, if one is.
-#[must_use]
-pub fn kept_limit() -> Option<u64> {
-    SPILL.get().map(|spill| spill.limit)
-}
-
 /// The most bytes that were in the file at once so far.
 #[must_use]
 pub fn most_spilled_bytes() -> u64 {

@@ -28,12 +28,6 @@ pub fn resident_budget(limit: u64) -> u64 {
     limit
 }
 
-/// None is.
-#[must_use]
-pub fn kept_limit() -> Option<u64> {
-    None
-}
-
 /// None.
 #[must_use]
 pub fn most_spilled_bytes() -> u64 {
