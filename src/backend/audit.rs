@@ -25,8 +25,8 @@ const RUN: usize = 1 << 16;
 pub(super) struct AuditedSession<'d> {
     session: Box<dyn Session + 'd>,
     data: &'d TileSet,
-    /// The sums of all rows, as those of one cluster.
-    whole: ClusterPartial,
+    /// The sums of all rows, as those of one cluster, once a pass was made.
+    whole: Option<ClusterPartial>,
     /// Centroids of the labels that the session holds.
     labelled: Option<Centroids>,
     /// Times that labels were looked at: each time other rows are.
@@ -34,24 +34,20 @@ pub(super) struct AuditedSession<'d> {
 }
 
 impl<'d> AuditedSession<'d> {
-    /// What `open` gives, held against the sums of `data`, which are found meanwhile.
-    pub(super) fn open(
-        data: &'d TileSet,
-        open: impl FnOnce() -> Result<Box<dyn Session + 'd>>,
-    ) -> Result<Box<dyn Session + 'd>> {
-        let mut whole = None;
-        let session = rayon::in_place_scope(|scope| {
-            scope.spawn(|_| whole = Some(ClusterPartial::of_all(data)));
-            open()
-        })?;
-        let whole = whole.ok_or_else(|| Error::Internal("the sums of all rows were not found".into()))?;
-        Ok(Box::new(Self {
+    /// `session` of `data`, held against the host.
+    pub(super) fn new(session: Box<dyn Session + 'd>, data: &'d TileSet) -> Self {
+        Self {
             session,
             data,
-            whole,
+            whole: None,
             labelled: None,
             n_audits: 0,
-        }))
+        }
+    }
+
+    /// The sums of all rows.
+    fn whole(&mut self) -> &ClusterPartial {
+        self.whole.get_or_insert_with(|| ClusterPartial::of_all(self.data))
     }
 
     /// Looks at labels, and runners-up where there are any. How many rows were found again.
@@ -82,7 +78,7 @@ impl<'d> AuditedSession<'d> {
 impl Session for AuditedSession<'_> {
     fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
         let pass = self.session.assign(centroids)?;
-        check_sums(&self.whole, &pass)?;
+        check_sums(self.whole(), &pass)?;
         self.labelled = Some(centroids.clone());
         Ok(pass)
     }
@@ -105,16 +101,17 @@ impl Session for AuditedSession<'_> {
     fn assign_two_nearest(&mut self, centroids: &Centroids) -> Result<(Pass, TwoNearest)> {
         self.labelled = None;
         let (pass, nearest) = self.session.assign_two_nearest(centroids)?;
-        check_sums(&self.whole, &pass)?;
+        check_sums(self.whole(), &pass)?;
         let n_audited = self.audit(centroids, &nearest.labels, Some(&nearest.runners_up))?;
         Ok((pass, TwoNearest { n_audited, ..nearest }))
     }
 
     fn lloyd(&mut self, start: &Centroids, rule: &LloydRule<'_>, each: &mut EachIteration<'_>) -> Result<LloydRun> {
         self.labelled = None;
-        let whole = &self.whole;
+        self.whole();
+        let whole = self.whole.as_ref();
         let run = self.session.lloyd(start, rule, &mut |centroids, pass| {
-            check_sums(whole, pass)?;
+            whole.map_or(Ok(()), |whole| check_sums(whole, pass))?;
             each(centroids, pass)
         })?;
         self.labelled = Some(run.centroids.clone());
@@ -238,11 +235,8 @@ mod tests {
         let data = data(n_rows);
         let centroids = Centroids::on_rows(2, &[0, 0, 500, 400, 900, 990]);
         let open = || {
-            AuditedSession::open(&data, || {
-                let session = ScalarBackend.open(&data, 3)?;
-                let seen = None;
-                Ok(Box::new(Damaging { session, damage, seen }) as Box<dyn Session>)
-            })
+            let (session, seen) = (ScalarBackend.open(&data, 3).unwrap(), None);
+            AuditedSession::new(Box::new(Damaging { session, damage, seen }), &data)
         };
         let rule = LloydRule {
             max_iter: 3,
@@ -250,11 +244,11 @@ mod tests {
             count_moved: true,
         };
         let mut go_on = |_: &Centroids, _: &Pass| Ok(std::ops::ControlFlow::Continue(()));
-        let mut session = open().unwrap();
+        let mut session = open();
         let pass = session.assign(&centroids).map(drop);
         let labels = session.labels().map(drop);
-        let run = open().unwrap().lloyd(&centroids, &rule, &mut go_on).map(drop);
-        let nearest = open().unwrap().two_nearest(&centroids).map(drop);
+        let run = open().lloyd(&centroids, &rule, &mut go_on).map(drop);
+        let nearest = open().two_nearest(&centroids).map(drop);
         [pass, labels, run, nearest].map(|outcome| outcome.err().map(|error| error.to_string()))
     }
 

@@ -65,7 +65,7 @@ impl Backend for FallbackBackend {
         };
         let (session, fallback) = match opened {
             Some(opened) => opened,
-            None => match AuditedSession::open(data, || self.primary.open(data, max_clusters)) {
+            None => match self.audited(data, max_clusters) {
                 Err(error) if error.kind() == ErrorKind::Device => {
                     notices.push(self.notice(&error));
                     (self.fallback.open(data, max_clusters)?, None)
@@ -93,6 +93,12 @@ impl FallbackBackend {
             self.fallback.name(),
             self.fallback.description()
         )
+    }
+
+    /// A session of the primary's, held against the host.
+    fn audited<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
+        let session = self.primary.open(data, max_clusters)?;
+        Ok(Box::new(AuditedSession::new(session, data)))
     }
 
     fn trust(&self) -> std::sync::MutexGuard<'_, Trust> {
@@ -179,7 +185,7 @@ impl FallbackSession<'_> {
         };
         self.is_second = true;
         let (data, max_clusters) = (self.data, self.max_clusters);
-        let Ok(session) = AuditedSession::open(data, || backend.primary.open(data, max_clusters)) else {
+        let Ok(session) = backend.audited(data, max_clusters) else {
             return false;
         };
         self.notices.append(&mut self.session.notices());

@@ -73,7 +73,7 @@ pub struct DeviceTime {
 }
 
 /// Several runs on a data set in the hands of a backend.
-pub trait Sessions {
+pub trait Sessions: Send {
     /// The session of one run, for all but its shared passes.
     fn session(&mut self, run: usize) -> &mut dyn Session;
 
@@ -85,7 +85,7 @@ pub trait Sessions {
 }
 
 /// A data set in the hands of a backend.
-pub trait Session {
+pub trait Session: Send {
     /// One pass: labels every row with its nearest centroid and adds up each cluster.
     ///
     /// # Errors

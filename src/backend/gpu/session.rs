@@ -508,17 +508,14 @@ mod tests {
         let data = TileSet::from_rows(&values, 1, None, usize::MAX);
         let centroids = Centroids::on_rows(1, &[10, 50, 90]);
         let complaint = |damaged: &[(usize, f32)]| {
-            let mut session = AuditedSession::open(&data, || {
-                let session = GpuSession::open(&device, &data, 3, 1 << 20, &GpuOptions::default())?;
-                for &(row, value) in damaged {
-                    let tiles = &session.residence.resident[0].tiles;
-                    device
-                        .queue
-                        .write_buffer(tiles, row as u64 * WORD, bytemuck::bytes_of(&value));
-                }
-                Ok(Box::new(session) as Box<dyn Session>)
-            })
-            .unwrap();
+            let session = GpuSession::open(&device, &data, 3, 1 << 20, &GpuOptions::default()).unwrap();
+            for &(row, value) in damaged {
+                let tiles = &session.residence.resident[0].tiles;
+                device
+                    .queue
+                    .write_buffer(tiles, row as u64 * WORD, bytemuck::bytes_of(&value));
+            }
+            let mut session = AuditedSession::new(Box::new(session), &data);
             let nearest = session.two_nearest(&centroids).map(drop);
             [session.assign(&centroids).map(drop), nearest].map(|outcome| outcome.err().map(|error| error.to_string()))
         };
