@@ -249,6 +249,8 @@ pub struct FitSummary {
     pub inertia_exact: u128,
     /// Row decisions that needed exact arithmetic. Diagnostic: may differ between devices.
     pub n_doubtful: u64,
+    /// Rows whose labels the host found again, to see whether the device computes rightly; 0 where the host did it all.
+    pub n_audited: u64,
     /// Outliers that got no segment, as they may be told.
     pub n_unassigned: Count,
     /// Rows that moved no centroid, and are not in the inertia; `None` where none were to be left out.
@@ -561,6 +563,7 @@ impl Job<'_> {
             n_unassigned: Count::Exact(0),
             n_trimmed: trimmed.map(|trim| trim.n_rows() as u64),
             n_doubtful: run.n_doubtful,
+            n_audited: run.nearest.n_audited,
             n_assigned: run.n_assigned,
             seeding: run.seeding.clone(),
             segment_weights: weights.map(|&weight| weight as f64 * weight_step).collect(),

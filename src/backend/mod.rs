@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::partial::ClusterPartial;
 use crate::tiles::{Centroids, TileSet};
 
+pub mod audit;
 pub mod certificate;
 pub mod choice;
 pub mod cpu;
@@ -156,4 +157,6 @@ pub struct TwoNearest {
     pub may_have_ties: bool,
     /// Rows that needed exact arithmetic. Diagnostic: may differ between backends.
     pub n_doubtful: u64,
+    /// Rows whose clusters the host found again, see [`audit`]. Diagnostic: 0 where the host works itself.
+    pub n_audited: u64,
 }

@@ -38,6 +38,23 @@ impl Identity {
     }
 }
 
+/// What tells one state of a file from another more strictly than its [`Identity`], as a text that processes can hand
+/// each other: whoever writes to it, sets its times or puts another in its place changes it, but so does who gives it
+/// another name.
+pub(crate) fn state(metadata: &Metadata) -> String {
+    let Identity { bytes, modified, inode } = Identity::of(metadata);
+    let modified = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    #[cfg(unix)]
+    let changed = {
+        use std::os::unix::fs::MetadataExt;
+        (metadata.ctime(), metadata.ctime_nsec())
+    };
+    #[cfg(not(unix))]
+    let changed = (0, 0);
+    let modified = modified.unwrap_or_default().as_nanos();
+    format!("{bytes}-{modified}-{}-{}-{}-{}", inode.0, inode.1, changed.0, changed.1)
+}
+
 /// What is at a path, links followed.
 pub(crate) fn metadata(path: &Path) -> Result<Metadata> {
     std::fs::metadata(path).map_err(|error| match error.kind() {
@@ -139,6 +156,19 @@ impl Input {
             spool: None,
         };
         Ok((input, FileBytes::new(file, identity.bytes)))
+    }
+
+    /// The same, if the file is in the [`state`] in which it was found before.
+    ///
+    /// # Errors
+    /// Those of [`Input::open`]; [`Error::FileChanged`].
+    pub(crate) fn open_as(path: &Path, expected: &str) -> Result<(Self, FileBytes)> {
+        let (input, bytes) = Self::open(path)?;
+        let metadata = bytes.file.metadata().map_err(Error::io("read", path))?;
+        if state(&metadata) != expected {
+            return Err(Error::FileChanged { path: path.into() });
+        }
+        Ok((input, bytes))
     }
 
     /// What stdin gave, as it was written to `spool`.

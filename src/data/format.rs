@@ -140,7 +140,10 @@ fn open(path: &Path, threads: usize, options: &SourceOptions) -> Result<Opened> 
             let source = input.reopen()?;
             (input, source)
         }
-        false => Input::open(path)?,
+        false => match { options.decoded.iter() }.find(|decoded| decoded.path == path) {
+            Some(decoded) => Input::open_as(path, &decoded.state)?,
+            None => Input::open(path)?,
+        },
     };
     let n = source.bytes().min(512) as usize;
     let head = source.exactly(0, n).map_err(Error::io("read", path))?;
@@ -149,7 +152,9 @@ fn open(path: &Path, threads: usize, options: &SourceOptions) -> Result<Opened> 
         (Head::ArrowFile, _) => arrow(true),
         (Head::ArrowStream, _) => arrow(false),
         // The gate says best what a Parquet file lacks.
-        (Head::Parquet, _) | (_, Some(Format::Parquet)) => parquet(input, &source, options.filter.is_some()),
+        (Head::Parquet, _) | (_, Some(Format::Parquet)) => {
+            parquet(input, &source, options.filter.is_some() || options.statistics)
+        }
         (Head::Foreign(what), _) => Err(refused(path, what)),
         (Head::Unknown { .. }, Some(Format::Arrow)) => {
             let what = "is not an Arrow file: it begins neither with ARROW1 nor as a stream does";

@@ -32,7 +32,7 @@ mod stdin;
 mod thrift;
 mod values;
 
-pub use self::apart::check_apart;
+pub use self::apart::{DecodedFile, check_apart};
 pub use self::cache::ColumnCache;
 pub use self::file::read_small;
 pub use self::files::{FileSource, RowsKept};

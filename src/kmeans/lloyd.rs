@@ -109,26 +109,27 @@ pub fn fit_many(
     let together = (data.bytes() / (RUN_BYTES * data.n_rows())).max(1);
     let mut drawn = None;
     let mut groups = params.chunks(together);
+    let job = |params: &KMeansParams| Lloyd {
+        data,
+        keys,
+        total_sq_norm,
+        max_iter: params.max_iter,
+        tol: params.tol,
+        target: None,
+    };
     while let Some(group) = groups.next() {
-        let mut begin = |params: &KMeansParams| {
-            let job = Lloyd {
-                data,
-                keys,
-                total_sq_norm,
-                max_iter: params.max_iter,
-                tol: params.tol,
-                target: None,
-            };
-            Begun::new(job, host, params, &mut drawn, observer)
-        };
-        let (begun, mut opened) = match group {
+        let mut begin = |params: &KMeansParams, at| Begun::new(job(params), host, params, &mut drawn, observer, at);
+        let (mut begun, mut opened) = match group {
             [params] => {
+                let mut begin = |params: &KMeansParams| begin(params, Beginning::Standing);
                 let (begun, session) = begin_while_it_opens(backend, data, params, &mut begin)?;
                 (vec![begun], Some(session))
             }
-            _ => (group.iter().map(begin).collect::<Result<Vec<_>>>()?, None),
+            _ => {
+                let begun = group.iter().map(|params| begin(params, Beginning::Standing));
+                (begun.collect::<Result<Vec<_>>>()?, None)
+            }
         };
-        let mut begun = begun;
         if groups.len() == 0 {
             drawn = None;
         }
@@ -157,7 +158,7 @@ pub fn fit_many(
             }
             continue;
         }
-        for mut begun in begun {
+        let mut alone = |mut begun: Begun<'_>| {
             let started = Instant::now();
             let mut session = match opened.take() {
                 Some(session) => session,
@@ -166,7 +167,22 @@ pub fn fit_many(
             let max_iter = begun.run.job.max_iter;
             let report = |n_iter, inertia, n_moved| report(n_iter, inertia, n_moved, max_iter);
             begun.run.iterate(&mut *session, &report, observer)?;
-            if take(begun.finish(&mut *session, started.elapsed(), observer)?)?.is_break() {
+            begun.finish(&mut *session, started.elapsed(), observer)
+        };
+        for (begun, params) in begun.into_iter().zip(group) {
+            let fit = match alone(begun) {
+                // The backend has put the device out of use. Where the run stands came of it.
+                Err(Error::DeviceWrong { .. }) => alone(Begun::new(
+                    job(params),
+                    host,
+                    params,
+                    &mut drawn,
+                    observer,
+                    Beginning::Start,
+                )?)?,
+                done => done?,
+            };
+            if take(fit)?.is_break() {
                 return Ok(());
             }
         }
@@ -225,6 +241,15 @@ fn check(data: &TileSet, params: &[KMeansParams]) -> Result<()> {
     Ok(())
 }
 
+/// Where a run begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Beginning {
+    /// Where it stood, if it did.
+    Standing,
+    /// At its first centroids.
+    Start,
+}
+
 /// A run that has its first centroids.
 struct Begun<'l> {
     run: Run<'l>,
@@ -240,6 +265,7 @@ impl<'l> Begun<'l> {
         params: &KMeansParams,
         drawn: &mut Option<SeedRows>,
         observer: &'l dyn Observer,
+        at: Beginning,
     ) -> Result<Self> {
         let started = Instant::now();
         let run = RunKey {
@@ -251,6 +277,7 @@ impl<'l> Begun<'l> {
         };
         let standings = observer.standings();
         let stood = standings
+            .filter(|_| at == Beginning::Standing)
             .map(|standings| standings.standing(&run))
             .transpose()?
             .flatten();

@@ -111,15 +111,25 @@ impl Device {
         })
     }
 
-    /// Runs `work`; a panic inside it (wgpu panics where a device is lost while it waits) is a lost device.
+    /// Runs `work`; a panic inside it (wgpu panics where a device is lost while it waits) is a lost device. One that was
+    /// lost stays so.
     pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let done = std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
             let message = panic
                 .downcast_ref::<String>()
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied());
             Err(lost(message.unwrap_or("unknown reason")))
-        })
+        });
+        if let Err(Error::DeviceLost { reason }) = &done {
+            note(&self.failure, reason.clone());
+        }
+        done
+    }
+
+    /// Whether it has failed: no session on it can go on.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Makes something; what the driver has against it is an error that names `what` and its size.

@@ -262,6 +262,7 @@ impl<'d> GpuSession<'d> {
             runners_up,
             may_have_ties: true,
             n_doubtful: plan.totals.n_doubtful(&words),
+            n_audited: 0,
         })
     }
 
@@ -491,6 +492,39 @@ mod tests {
             let residence = Residence::within(&device, &data, &parts, budget).unwrap();
             assert_eq!((residence.resident.len(), residence.stream.len()), shape, "{budget}");
         }
+    }
+
+    /// What is wrong in a device's memory is heard of: a value, which damages sums, and rows that changed places, which
+    /// damages labels alone.
+    #[test]
+    fn damage_in_the_memory_of_the_device_is_found() {
+        use crate::backend::audit::AuditedSession;
+
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let device = Device::open(&adapter, false, false).unwrap();
+        let values: Vec<f32> = (0..10 * BLOCK).map(|row| (row % 97) as f32).collect();
+        let data = TileSet::from_rows(&values, 1, None, usize::MAX);
+        let centroids = Centroids::on_rows(1, &[10, 50, 90]);
+        let complaint = |damaged: &[(usize, f32)]| {
+            let session = GpuSession::open(&device, &data, 3, 1 << 20, &GpuOptions::default()).unwrap();
+            for &(row, value) in damaged {
+                let tiles = &session.residence.resident[0].tiles;
+                device
+                    .queue
+                    .write_buffer(tiles, row as u64 * WORD, bytemuck::bytes_of(&value));
+            }
+            let mut session = AuditedSession::new(Box::new(session), &data);
+            let nearest = session.two_nearest(&centroids).map(drop);
+            [session.assign(&centroids).map(drop), nearest].map(|outcome| outcome.err().map(|error| error.to_string()))
+        };
+        let wrong = |what: &str| Some(format!("the device computes wrongly: {what}"));
+        assert_eq!(complaint(&[]), [None, None]);
+        let sums = wrong("the sums of its clusters do not add up to those of the data");
+        let labels = wrong("2 of 640 rows that were checked have another cluster");
+        assert_eq!(complaint(&[(300, values[300] + 1.0)]), [sums, None]);
+        assert_eq!(complaint(&[(10, values[90]), (90, values[10])]), [None, labels]);
     }
 
     #[test]
