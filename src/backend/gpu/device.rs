@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::layout::{BINDINGS, BindingKind, CEILING_BINDINGS, CeilingParams, LOOP_BINDINGS, LoopParams, Params};
 use super::pipeline_cache;
+use super::session::Held;
 use super::shaders::{Group, Shader};
 use crate::backend::DeviceTime;
 use crate::error::{Error, Result};
@@ -39,6 +40,8 @@ pub(crate) struct Device {
     /// Iterations and their seconds by the device's clock, since they were last asked for.
     timed: Mutex<DeviceTime>,
     cache: Option<(PathBuf, wgpu::PipelineCache)>,
+    /// What the last session left.
+    held: Mutex<Option<Held>>,
     /// Bytes of a buffer from which on there is no memory: a fault for tests.
     #[cfg(test)]
     pub(crate) no_memory_from: Option<u64>,
@@ -104,6 +107,7 @@ impl Device {
             failure,
             timed: Mutex::default(),
             cache,
+            held: Mutex::default(),
             #[cfg(test)]
             no_memory_from: None,
             #[cfg(test)]
@@ -125,6 +129,19 @@ impl Device {
             note(&self.failure, reason.clone());
         }
         done
+    }
+
+    /// What an earlier session left of a data set; what is left of others is let go.
+    pub(super) fn take_held(&self, stamp: u64) -> Option<Held> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        held.filter(|held| held.stamp == stamp)
+    }
+
+    /// Keeps what a session leaves, while the device is good for anything.
+    pub(super) fn hold(&self, held: Held) {
+        if !self.is_lost() {
+            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        }
     }
 
     /// Whether it has failed: no session on it can go on.

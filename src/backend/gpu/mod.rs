@@ -187,6 +187,7 @@ mod tests {
         }
         let second = backend.second.get().unwrap();
         second.device.destroy();
-        assert!(backend.open(&data, 2).is_err(), "there is no third");
+        let third = backend.open(&data, 2).and_then(|mut session| session.assign(&centroids));
+        assert!(third.is_err(), "there is no third");
     }
 }
