@@ -376,6 +376,12 @@ pub enum Error {
         /// What the driver said.
         reason: String,
     },
+    /// A device gave what exact arithmetic on the host does not give.
+    #[error("the device computes wrongly: {what}")]
+    DeviceWrong {
+        /// What was found.
+        what: String,
+    },
     /// The machine has no memory for something sized by the data.
     #[error("{what} needs {bytes} bytes of memory, which cannot be had")]
     OutOfMemory {
@@ -480,7 +486,7 @@ impl Error {
             | Self::OutOfMemory { .. }
             | Self::NoRoomToSpill { .. } => ErrorKind::Device,
             Self::GatesNotMet { .. } => ErrorKind::Gate,
-            Self::Mismatch { .. } => ErrorKind::Mismatch,
+            Self::Mismatch { .. } | Self::DeviceWrong { .. } => ErrorKind::Mismatch,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::InData { error, .. } => error.kind(),
             _ => ErrorKind::Input,
@@ -586,6 +592,9 @@ impl Error {
             }
             Self::DeviceLimit { .. } | Self::DeviceLost { .. } => {
                 "--device cpu gives the same segments without the device".into()
+            }
+            Self::DeviceWrong { .. } => {
+                "--device cpu gives the right segments; do not use the device before its memory was tested".into()
             }
             Self::OutOfMemory { .. } => "take fewer columns with --features, or a machine with more memory".into(),
             Self::ArtifactVersion { .. } => "use the kohort version that wrote the file, or fit again".into(),
@@ -777,7 +786,8 @@ pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            // Characters that turn the direction of writing, and those that end a line without being control characters.
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 out.extend(c.escape_unicode())
             }
             c if c.is_control() => out.extend(c.escape_default()),
@@ -860,6 +870,22 @@ mod tests {
             pattern: "https://h/a?sig=x".into(),
         };
         assert_eq!(error.to_string(), "no data file matches https://h/a");
+    }
+
+    #[test]
+    fn no_character_that_moves_others_is_left() {
+        let moving = [
+            '\u{0}'..='\u{1f}',
+            '\u{7f}'..='\u{9f}',
+            '\u{2028}'..='\u{202e}',
+            '\u{2066}'..='\u{2069}',
+        ];
+        for c in moving.into_iter().flatten().chain(['\u{61c}', '\u{200e}', '\u{200f}']) {
+            let shown = escape(&format!("a{c}b"));
+            assert!(shown.starts_with("a\\") && shown.is_ascii(), "{shown:?}");
+        }
+        let harmless = "é \u{5d0} 客 \u{1f3f4}\u{200d}\u{2620}";
+        assert_eq!(escape(harmless), harmless);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::cells::{Count, MinCell};
 use crate::data::{BatchSource, Consume, ConsumeSlab, DuplicateIds, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{
-    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, Role, ValueKind, carried_columns,
+    ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, Role, ValueKind, carried_columns, column_cache,
     learn_and_keep, outcome_columns, prepare_kept,
 };
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason, Trim};
@@ -249,6 +249,8 @@ pub struct FitSummary {
     pub inertia_exact: u128,
     /// Row decisions that needed exact arithmetic. Diagnostic: may differ between devices.
     pub n_doubtful: u64,
+    /// Rows whose labels the host found again, to see whether the device computes rightly; 0 where the host did it all.
+    pub n_audited: u64,
     /// Outliers that got no segment, as they may be told.
     pub n_unassigned: Count,
     /// Rows that moved no centroid, and are not in the inertia; `None` where none were to be left out.
@@ -351,7 +353,8 @@ impl Job<'_> {
             _ => options.chunk_bytes.min(HOST_CHUNK_BYTES),
         };
         let mut kept = Kept::in_chunks(chunk_bytes, options.features.weight.is_some());
-        let learned = learn_and_keep(source, &options.features, &mut kept)?;
+        let held = column_cache(source, &options.features)?;
+        let learned = learn_and_keep(&held, &options.features, &mut kept)?;
         // First centroids that do not fit are told before the data is read again.
         self.init(&learned.preparation)?;
         let id_columns = column_indices(source.schema(), &options.features.id)?;
@@ -361,7 +364,8 @@ impl Job<'_> {
         };
         clock.stage("prepare");
         let weight = options.features.weight.as_deref();
-        let prepared = prepare_kept(source, &learned.preparation, weight, chunk_bytes, kept)?;
+        let prepared = prepare_kept(&held, &learned.preparation, weight, chunk_bytes, kept)?;
+        drop(held);
         return_freed_memory();
         clock.end();
         Ok(Ready {
@@ -559,6 +563,7 @@ impl Job<'_> {
             n_unassigned: Count::Exact(0),
             n_trimmed: trimmed.map(|trim| trim.n_rows() as u64),
             n_doubtful: run.n_doubtful,
+            n_audited: run.nearest.n_audited,
             n_assigned: run.n_assigned,
             seeding: run.seeding.clone(),
             segment_weights: weights.map(|&weight| weight as f64 * weight_step).collect(),

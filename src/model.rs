@@ -55,6 +55,8 @@ pub struct Scored {
     pub n_clipped: u64,
     /// Rows that needed exact arithmetic; diagnostic.
     pub n_doubtful: u64,
+    /// Rows whose labels the host found again, to see whether the device computes rightly; 0 where the host did it all.
+    pub n_audited: u64,
     /// What the device has to say: that it was lost, for example.
     pub notices: Vec<String>,
 }
@@ -88,7 +90,7 @@ impl Model {
         let mut session = backend.open(&prepared.tiles, self.n_segments())?;
         let nearest = session.two_nearest(&self.centroids)?;
         let mut notices = session.notices();
-        let mut n_doubtful = nearest.n_doubtful;
+        let (mut n_doubtful, mut n_audited) = (nearest.n_doubtful, nearest.n_audited);
         drop(session);
         let mut paths = None;
         if !self.splits.is_empty() {
@@ -101,6 +103,7 @@ impl Model {
             )?;
             paths = Some(down.0);
             n_doubtful += down.1.n_doubtful;
+            n_audited += down.1.n_audited;
             notices.extend(down.1.notices);
         }
         let grid = self.preparation.grid;
@@ -113,6 +116,7 @@ impl Model {
             id_columns,
             n_clipped: prepared.n_clipped,
             n_doubtful,
+            n_audited,
             notices,
         })
     }

@@ -142,6 +142,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         n_trimmed: summary.n_trimmed,
         n_doubtful: summary.n_doubtful,
         share_doubtful: summary.n_doubtful as f64 / (summary.n_assigned as f64).max(1.0),
+        n_audited: summary.n_audited,
         seeding: summary.seeding.as_ref().map(|seeding| SeedingRecord {
             n_sample: seeding.n_sample as u64,
             n_init: seeding.n_init,

@@ -77,6 +77,10 @@ pub struct RunRecord {
     pub n_doubtful: u64,
     /// Their share of the rows assigned, over all passes.
     pub share_doubtful: f64,
+    /// Rows whose labels the host found again in exact integers, to see whether the device computes rightly; none where
+    /// the host did it all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_audited: u64,
     /// How the first centroids were found; none where they were given.
     pub seeding: Option<SeedingRecord>,
     /// When and how fast: with the memory, all that differs when the run is made again on the same machine.
@@ -176,6 +180,10 @@ pub struct OptionsRecord {
     /// Which segments are split again, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<SplitRule>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 fn none() -> Count {
@@ -533,6 +541,7 @@ mod tests {
             n_trimmed: Some(1),
             n_doubtful: 1,
             share_doubtful: 1.0 / 70.0,
+            n_audited: 10,
             seeding: Some(SeedingRecord {
                 n_sample: 10,
                 n_init: 10,

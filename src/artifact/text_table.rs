@@ -204,7 +204,7 @@ impl Column {
         }
         match self.kind {
             Kind::Text => Ok(push_csv_text(out, self.values.as_string::<i32>().value(row))),
-            Kind::Quoted => {
+            Kind::Quoted | Kind::Utc => {
                 let text = self.text(row)?.unwrap_or_default();
                 Ok(push_csv_text(out, &text))
             }
@@ -237,9 +237,14 @@ fn untold(error: ArrowError) -> Error {
     Error::Internal(format!("a value cannot be written as text: {error}"))
 }
 
+/// What formulas begin with, in spreadsheets of any language: the wide forms of the signs too.
+const FORMULA_STARTS: [char; 11] = [
+    '=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+];
+
 /// Adds a text between quotes where it needs them; whether it looked like a formula, and was marked as none.
 fn push_csv_text(out: &mut Vec<u8>, text: &str) -> bool {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) && text.parse::<f64>().is_err();
+    let is_formula = text.starts_with(FORMULA_STARTS) && text.parse::<f64>().is_err();
     let needs_quotes = text.is_empty()
         || text.contains([',', '"', '\n', '\r', ';', '\t'])
         || text.starts_with(char::is_whitespace)
@@ -460,14 +465,32 @@ mod tests {
     #[test]
     fn texts_that_a_spreadsheet_would_run_are_marked_in_csv_alone() {
         let texts = [
-            "=cmd()", "+49 555", "-12", "+1e5", "-a", "@x", "\t=1", "\r=1", "a=b", "'=a",
+            "=cmd()",
+            "+49 555",
+            "-12",
+            "+1e5",
+            "-a",
+            "@x",
+            "\t=1",
+            "\r=1",
+            "a=b",
+            "'=a",
+            "\u{ff1d}1",
         ];
         let rows = table(vec![("id", Arc::new(StringArray::from(texts.to_vec())))]);
         let (csv, n_formulas) = written(TextFormat::Csv, std::slice::from_ref(&rows));
-        let expected = "id\n'=cmd()\n'+49 555\n-12\n+1e5\n'-a\n'@x\n\"'\t=1\"\n\"'\r=1\"\na=b\n'=a\n";
-        assert_eq!((csv.as_str(), n_formulas), (expected, 6));
+        let expected = "id\n'=cmd()\n'+49 555\n-12\n+1e5\n'-a\n'@x\n\"'\t=1\"\n\"'\r=1\"\na=b\n'=a\n'\u{ff1d}1\n";
+        assert_eq!((csv.as_str(), n_formulas), (expected, 7));
         let (json, _) = written(TextFormat::Jsonl, &[rows]);
         let back: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(back.iter().zip(texts).all(|(line, text)| line["id"] == text));
+        // What is no text may begin with a sign as well: a day before the year 0, of a zone or of none.
+        let days = TimestampMicrosecondArray::from(vec![-70_000_000_000_000_000, 0]);
+        let days: [ArrayRef; 2] = [Arc::new(days.clone().with_timezone("UTC")), Arc::new(days)];
+        for days in days {
+            let (csv, n_formulas) = written(TextFormat::Csv, &[table(vec![("day", days)])]);
+            assert!(csv.starts_with("day\n'-") && csv.contains("\n1970-01-01"), "{csv}");
+            assert_eq!(n_formulas, 1);
+        }
     }
 }

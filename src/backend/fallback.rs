@@ -1,23 +1,43 @@
-//! A backend that goes on with another one when its device fails, from the same centroids and with the same results.
+//! A backend that opens its device again when that fails, then goes on with another backend, from the same centroids and
+//! with the same results; where the device computes wrongly, from the start.
 
+use std::sync::{Mutex, PoisonError};
+
+use super::audit::AuditedSession;
 use super::lloyd::{self, EachIteration, LloydRule, LloydRun, Reached};
 use super::{Backend, Pass, Session, TwoNearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tiles::{Centroids, TileSet};
 
-/// Runs on `primary` for as long as that works, then on `fallback`, and says so in [`Session::notices`].
+/// Runs on `primary` for as long as that works, opens it again, once, where its device was lost, then runs on `fallback`,
+/// and says so in [`Session::notices`].
 ///
-/// Only failures of the kind [`ErrorKind::Device`] are taken over; other errors pass through.
+/// Only failures of the kind [`ErrorKind::Device`] are taken over; other errors pass through. What `primary` gives is
+/// held against the host ([`super::audit`]). Once it has computed wrongly it is not used any more, in no session. The
+/// session goes on with `fallback` where it has given no pass away yet; else it fails with [`Error::DeviceWrong`], since
+/// nothing that came of its passes can be trusted, and whoever opened it is to begin again in a new one.
 pub struct FallbackBackend {
     primary: Box<dyn Backend>,
     fallback: Box<dyn Backend>,
+    trust: Mutex<Trust>,
+}
+
+/// Whether the primary backend is to be used.
+enum Trust {
+    Trusted,
+    /// It is not. With what there is to say of that, until a session has said it.
+    Distrusted(Option<String>),
 }
 
 impl FallbackBackend {
     /// `primary` with `fallback` behind it.
     #[must_use]
     pub fn new(primary: Box<dyn Backend>, fallback: Box<dyn Backend>) -> Self {
-        Self { primary, fallback }
+        Self {
+            primary,
+            fallback,
+            trust: Mutex::new(Trust::Trusted),
+        }
     }
 }
 
@@ -36,19 +56,31 @@ impl Backend for FallbackBackend {
 
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
         let mut notices = Vec::new();
-        let (session, fallback) = match self.primary.open(data, max_clusters) {
-            Err(error) if error.kind() == ErrorKind::Device => {
-                notices.push(self.notice(&error));
-                (self.fallback.open(data, max_clusters)?, None)
+        let opened = match &mut *self.trust() {
+            Trust::Trusted => None,
+            Trust::Distrusted(notice) => {
+                notices.extend(notice.take());
+                Some((self.fallback.open(data, max_clusters)?, None))
             }
-            opened => (opened?, Some(self)),
+        };
+        let (session, fallback) = match opened {
+            Some(opened) => opened,
+            None => match self.audited(data, max_clusters) {
+                Err(error) if error.kind() == ErrorKind::Device => {
+                    notices.push(self.notice(&error));
+                    (self.fallback.open(data, max_clusters)?, None)
+                }
+                opened => (opened?, Some(self)),
+            },
         };
         Ok(Box::new(FallbackSession {
             session,
             fallback,
+            is_second: false,
             data,
             max_clusters,
             last: None,
+            has_given: false,
             notices,
         }))
     }
@@ -62,42 +94,113 @@ impl FallbackBackend {
             self.fallback.description()
         )
     }
+
+    /// A session of the primary's, held against the host.
+    fn audited<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
+        let session = self.primary.open(data, max_clusters)?;
+        Ok(Box::new(AuditedSession::new(session, data)))
+    }
+
+    fn trust(&self) -> std::sync::MutexGuard<'_, Trust> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Uses the primary backend no more.
+    fn distrust(&self, error: &Error) {
+        *self.trust() = Trust::Distrusted(Some(format!(
+            "{error}; all that it had done was done again on {} ({}), and the segments are right; do not use the device \
+             before its memory was tested",
+            self.fallback.name(),
+            self.fallback.description()
+        )));
+    }
+
+    /// What there is to say of a session that goes on with the fallback.
+    fn notice_of(&self, error: &Error) -> Option<String> {
+        match &mut *self.trust() {
+            Trust::Trusted => Some(self.notice(error)),
+            Trust::Distrusted(notice) => notice.take(),
+        }
+    }
 }
 
 struct FallbackSession<'d> {
     session: Box<dyn Session + 'd>,
     /// Where the fallback comes from, until it is in use.
     fallback: Option<&'d FallbackBackend>,
+    /// Whether the primary's device was lost before, and opened again.
+    is_second: bool,
     data: &'d TileSet,
     max_clusters: usize,
     /// Centroids of the last pass that was done.
     last: Option<Centroids>,
+    /// Whether someone has what a pass of the primary's gave.
+    has_given: bool,
     notices: Vec<String>,
 }
 
 impl FallbackSession<'_> {
     /// Makes a call, again on the fallback where the primary's device fails.
     fn run<T>(&mut self, call: impl Fn(&mut dyn Session) -> Result<T>) -> Result<T> {
-        match call(self.session.as_mut()) {
-            Err(error) if error.kind() == ErrorKind::Device => self.take_over(error)?,
-            done => return done,
+        loop {
+            match call(self.session.as_mut()) {
+                Err(error) => self.take_over(error)?,
+                done => return done,
+            }
         }
-        call(self.session.as_mut())
     }
 
-    /// Goes on with the fallback, or fails where it is in use already.
+    /// Goes on with a new session: on the primary, once, where its device was lost, else on the fallback. Fails where that
+    /// is in use already, where no device has failed, and where one has computed wrongly and someone has what it gave.
     fn take_over(&mut self, error: Error) -> Result<()> {
+        let is_wrong = matches!(error, Error::DeviceWrong { .. });
+        if !is_wrong && error.kind() != ErrorKind::Device {
+            return Err(error);
+        }
+        if matches!(error, Error::DeviceLost { .. }) && self.opens_again(&error) {
+            return match self.replay() {
+                Err(error) => self.take_over(error),
+                done => done,
+            };
+        }
         let Some(backend) = self.fallback.take() else {
             return Err(error);
         };
-        self.notices.append(&mut self.session.notices());
-        self.notices.push(backend.notice(&error));
-        self.session = backend.fallback.open(self.data, self.max_clusters)?;
-        // The pass before gives the labels back, from which the next one counts the rows that moved.
-        if let Some(centroids) = &self.last {
-            self.session.assign(centroids)?;
+        if is_wrong {
+            backend.distrust(&error);
+            if self.has_given {
+                return Err(error);
+            }
         }
-        Ok(())
+        self.notices.append(&mut self.session.notices());
+        self.notices.extend(backend.notice_of(&error));
+        self.session = backend.fallback.open(self.data, self.max_clusters)?;
+        self.replay()
+    }
+
+    /// Opens the primary again after its device was lost for the first time; whether there is one again.
+    fn opens_again(&mut self, error: &Error) -> bool {
+        let Some(backend) = self.fallback.filter(|_| !self.is_second) else {
+            return false;
+        };
+        self.is_second = true;
+        let (data, max_clusters) = (self.data, self.max_clusters);
+        let Ok(session) = backend.audited(data, max_clusters) else {
+            return false;
+        };
+        self.notices.append(&mut self.session.notices());
+        self.notices
+            .push(format!("{error}; opened {} again, and went on", backend.description()));
+        self.session = session;
+        true
+    }
+
+    /// Makes the pass before again: it gives the labels back, from which the next one counts the rows that moved.
+    fn replay(&mut self) -> Result<()> {
+        match &self.last {
+            Some(centroids) => self.session.assign(centroids).map(drop),
+            None => Ok(()),
+        }
     }
 }
 
@@ -105,6 +208,7 @@ impl Session for FallbackSession<'_> {
     fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
         let pass = self.run(|session| session.assign(centroids))?;
         self.last = Some(centroids.clone());
+        self.has_given = true;
         Ok(pass)
     }
 
@@ -118,35 +222,45 @@ impl Session for FallbackSession<'_> {
 
     fn assign_two_nearest(&mut self, centroids: &Centroids) -> Result<(Pass, TwoNearest)> {
         self.last = None;
-        self.run(|session| session.assign_two_nearest(centroids))
+        let given = self.run(|session| session.assign_two_nearest(centroids))?;
+        self.has_given = true;
+        Ok(given)
     }
 
     fn lloyd(&mut self, start: &Centroids, rule: &LloydRule<'_>, each: &mut EachIteration<'_>) -> Result<LloydRun> {
-        let mut reached = None;
-        let mut n_iter = 0;
-        let mut note = |centroids: &Centroids, pass: &Pass| {
-            let flow = each(centroids, pass)?;
-            n_iter += 1;
-            reached = Some(Reached {
-                n_iter,
-                centroids: centroids.clone(),
-                pass: pass.clone(),
-                flow,
-            });
-            Ok(flow)
-        };
-        let run = match self.session.lloyd(start, rule, &mut note) {
-            Err(error) if error.kind() == ErrorKind::Device => {
-                if let Some(reached) = &reached {
-                    self.last = Some(reached.centroids.clone());
+        let mut reached: Option<Reached> = None;
+        let run = loop {
+            let from = reached.clone();
+            let mut n_iter = from.as_ref().map_or(0, |from| from.n_iter);
+            let mut note = |centroids: &Centroids, pass: &Pass| {
+                let flow = each(centroids, pass)?;
+                n_iter += 1;
+                reached = Some(Reached {
+                    n_iter,
+                    centroids: centroids.clone(),
+                    pass: pass.clone(),
+                    flow,
+                });
+                Ok(flow)
+            };
+            let session = &mut self.session;
+            let run = match from {
+                None => session.lloyd(start, rule, &mut note),
+                from => lloyd::by_passes(&mut |centroids| session.assign(centroids), start, from, rule, &mut note),
+            };
+            match run {
+                Ok(run) => break run,
+                Err(error) => {
+                    if let Some(reached) = &reached {
+                        self.last = Some(reached.centroids.clone());
+                        self.has_given = true;
+                    }
+                    self.take_over(error)?;
                 }
-                self.take_over(error)?;
-                let session = &mut self.session;
-                lloyd::by_passes(&mut |centroids| session.assign(centroids), start, reached, rule, each)?
             }
-            done => done?,
         };
         self.last = Some(run.centroids.clone());
+        self.has_given = true;
         Ok(run)
     }
 
@@ -161,6 +275,8 @@ impl Session for FallbackSession<'_> {
 mod tests {
     use super::*;
     use std::ops::ControlFlow;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use crate::backend::lloyd::LloydEnd;
     use crate::backend::scalar::ScalarBackend;
@@ -172,17 +288,28 @@ mod tests {
         Pass(usize),
         Labels,
         TwoNearest,
+        /// Does not fail there, but loses a row.
+        WrongPass(usize),
+        /// Does not fail there, but gives every row to its second-nearest centroid.
+        WrongNearest,
+        /// In this pass, the first time alone.
+        PassOnce(usize),
     }
 
     /// The scalar backend with a device that fails.
     struct Failing {
         at: At,
         error: fn() -> Error,
+        has_failed: AtomicBool,
     }
 
     impl Failing {
         fn boxed(at: At) -> Box<dyn Backend> {
-            Box::new(Self { at, error: lost })
+            Box::new(Self {
+                at,
+                error: lost,
+                has_failed: AtomicBool::new(false),
+            })
         }
 
         fn check(&self, at: At) -> Result<()> {
@@ -225,8 +352,15 @@ mod tests {
     impl Session for FailingSession<'_> {
         fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
             self.backend.check(At::Pass(self.passes))?;
+            if self.backend.at == At::PassOnce(self.passes) && !self.backend.has_failed.swap(true, Relaxed) {
+                return Err((self.backend.error)());
+            }
             self.passes += 1;
-            self.inner.assign(centroids)
+            let mut pass = self.inner.assign(centroids)?;
+            if self.backend.at == At::WrongPass(self.passes - 1) {
+                pass.partial.counts[0] -= 1;
+            }
+            Ok(pass)
         }
 
         fn labels(&mut self) -> Result<Vec<u32>> {
@@ -236,7 +370,11 @@ mod tests {
 
         fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
             self.backend.check(At::TwoNearest)?;
-            self.inner.two_nearest(centroids)
+            let mut nearest = self.inner.two_nearest(centroids)?;
+            if self.backend.at == At::WrongNearest {
+                std::mem::swap(&mut nearest.labels, &mut nearest.runners_up);
+            }
+            Ok(nearest)
         }
     }
 
@@ -256,9 +394,14 @@ mod tests {
             passes.push(pass);
             labels.push(session.labels()?);
         }
-        let two_nearest = session.two_nearest(&centroids)?;
+        let two_nearest = TwoNearest {
+            n_audited: 0,
+            ..session.two_nearest(&centroids)?
+        };
         Ok((passes, labels, two_nearest, session.notices()))
     }
+
+    const OPENED_AGAIN: &str = "the device failed: fell off the bus; opened failing again, and went on";
 
     #[test]
     fn a_failure_anywhere_changes_nothing_but_the_notices() {
@@ -282,7 +425,24 @@ mod tests {
             );
             let notice = "the device failed: fell off the bus; went on with scalar (scalar reference, 1 thread), \
                           which gives the same results";
-            assert_eq!(found.3, [notice], "{at:?}");
+            let expected = match at {
+                At::Open => vec![notice],
+                // A new session has fewer passes to make.
+                At::Pass(2) => vec![OPENED_AGAIN],
+                _ => vec![OPENED_AGAIN, notice],
+            };
+            assert_eq!(found.3, expected, "{at:?}");
+        }
+        // What fails once is opened again, and goes on.
+        for pass in 0..3 {
+            let backend = FallbackBackend::new(Failing::boxed(At::PassOnce(pass)), Box::new(ScalarBackend));
+            let found = run(&backend).unwrap();
+            assert_eq!(
+                (&found.0, &found.1, &found.2),
+                (&passes, &labels, &two_nearest),
+                "{pass}"
+            );
+            assert_eq!(found.3, [OPENED_AGAIN], "{pass}");
         }
         let backend = FallbackBackend::new(Failing::boxed(At::Pass(9)), Box::new(ScalarBackend));
         assert!(run(&backend).unwrap().3.is_empty());
@@ -327,7 +487,92 @@ mod tests {
             for pass in 0..=expected.0.len() {
                 let backend = FallbackBackend::new(Failing::boxed(At::Pass(pass)), Box::new(ScalarBackend));
                 assert_eq!(run_lloyd(&backend, limit, stop_after), expected, "{end:?}, pass {pass}");
+                let backend = FallbackBackend::new(Failing::boxed(At::PassOnce(pass)), Box::new(ScalarBackend));
+                assert_eq!(
+                    run_lloyd(&backend, limit, stop_after),
+                    expected,
+                    "{end:?}, pass {pass}, once"
+                );
             }
+        }
+    }
+
+    const WRONG: &str = "all that it had done was done again on scalar (scalar reference, 1 thread), and the segments are \
+                         right; do not use the device before its memory was tested";
+
+    #[test]
+    fn a_device_that_computes_wrongly_is_used_no_more() {
+        let (passes, labels, two_nearest, _) = run(&ScalarBackend).unwrap();
+        // Before anything of it was given away, the session goes on.
+        let backend = FallbackBackend::new(Failing::boxed(At::WrongPass(0)), Box::new(ScalarBackend));
+        let found = run(&backend).unwrap();
+        assert_eq!((&found.0, &found.1, &found.2), (&passes, &labels, &two_nearest));
+        let sums = "the device computes wrongly: the rows of its clusters do not add up to those of the data";
+        assert_eq!(found.3, [format!("{sums}; {WRONG}")]);
+        // After that it does not; the next one is another device's, and says so once.
+        for at in [At::WrongPass(1), At::WrongPass(2), At::WrongNearest] {
+            let backend = FallbackBackend::new(Failing::boxed(at), Box::new(ScalarBackend));
+            assert!(matches!(run(&backend), Err(Error::DeviceWrong { .. })), "{at:?}");
+            let found = run(&backend).unwrap();
+            assert_eq!(
+                (&found.0, &found.1, &found.2),
+                (&passes, &labels, &two_nearest),
+                "{at:?}"
+            );
+            assert!(
+                found.3.len() == 1 && found.3[0].ends_with(WRONG),
+                "{at:?}: {:?}",
+                found.3
+            );
+            assert!(run(&backend).unwrap().3.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_run_on_a_device_that_computes_wrongly_is_made_again_from_its_start() {
+        use crate::kmeans::{self, KMeansParams};
+
+        let rows: Vec<f32> = (0..4000).map(|i| (i * i % 3989) as f32).collect();
+        let data = TileSet::from_rows(&rows, 2, None, 4096);
+        let fit = |backend: &dyn Backend| {
+            let keys = crate::tiles::RowKeys::RowNumber;
+            let start = Centroids::on_rows(2, &[0, 0, 10, 5, 90, 90, 200, 300, 1000, 5]);
+            let params = KMeansParams {
+                init: kmeans::Init::Centroids(start),
+                ..KMeansParams::new(5)
+            };
+            kmeans::fit(backend, &ScalarBackend, &data, &keys, &params, 1.0, &()).unwrap()
+        };
+        let expected = fit(&ScalarBackend);
+        assert!(expected.n_iter > 3 && expected.nearest.n_audited == 0);
+        let right = FallbackBackend::new(Failing::boxed(At::Pass(999)), Box::new(ScalarBackend));
+        assert_eq!(fit(&right).nearest.n_audited, super::super::audit::AUDITED_ROWS as u64);
+        for at in [At::WrongPass(0), At::WrongPass(3), At::WrongNearest] {
+            let backend = FallbackBackend::new(Failing::boxed(at), Box::new(ScalarBackend));
+            let found = fit(&backend);
+            assert_eq!(
+                (
+                    &found.centroids,
+                    &found.nearest,
+                    &found.partial,
+                    found.inertia,
+                    found.n_iter
+                ),
+                (
+                    &expected.centroids,
+                    &expected.nearest,
+                    &expected.partial,
+                    expected.inertia,
+                    expected.n_iter
+                ),
+                "{at:?}"
+            );
+            assert!(
+                found.notices.len() == 1 && found.notices[0].ends_with(WRONG),
+                "{at:?}: {:?}",
+                found.notices
+            );
+            assert!(fit(&backend).notices.is_empty());
         }
     }
 
@@ -350,6 +595,7 @@ mod tests {
         let defect = Failing {
             at: At::Pass(1),
             error: || Error::Internal("a defect".into()),
+            has_failed: AtomicBool::new(false),
         };
         let backend = FallbackBackend::new(Box::new(defect), Box::new(ScalarBackend));
         assert!(matches!(run(&backend), Err(Error::Internal(_))));

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::partial::ClusterPartial;
 use crate::tiles::{Centroids, TileSet};
 
+pub mod audit;
 pub mod certificate;
 pub mod choice;
 pub mod cpu;
@@ -72,7 +73,7 @@ pub struct DeviceTime {
 }
 
 /// Several runs on a data set in the hands of a backend.
-pub trait Sessions {
+pub trait Sessions: Send {
     /// The session of one run, for all but its shared passes.
     fn session(&mut self, run: usize) -> &mut dyn Session;
 
@@ -84,7 +85,7 @@ pub trait Sessions {
 }
 
 /// A data set in the hands of a backend.
-pub trait Session {
+pub trait Session: Send {
     /// One pass: labels every row with its nearest centroid and adds up each cluster.
     ///
     /// # Errors
@@ -156,4 +157,6 @@ pub struct TwoNearest {
     pub may_have_ties: bool,
     /// Rows that needed exact arithmetic. Diagnostic: may differ between backends.
     pub n_doubtful: u64,
+    /// Rows whose clusters the host found again, see [`audit`]. Diagnostic: 0 where the host works itself.
+    pub n_audited: u64,
 }

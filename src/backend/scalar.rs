@@ -68,6 +68,7 @@ impl Session for ScalarSession<'_> {
             runners_up,
             may_have_ties: true,
             n_doubtful: 0,
+            n_audited: 0,
         })
     }
 }

@@ -20,7 +20,7 @@ use crate::backend::gpu::DeviceCeilings;
 use crate::backend::{Backend, DeviceTime, Session};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::features::{self, FeatureOptions, Kept, Learned, Prepared};
+use crate::features::{self, FeatureOptions, Learned, Prepared};
 use crate::fit::{InitChoice, Observed};
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer};
 use crate::segments::{Assignment, Confidence, labels_hash};
@@ -186,7 +186,9 @@ impl Bench<'_> {
             // Two preparations at a time would need twice the memory.
             drop(last.take());
             if case.origin == Origin::Files {
-                self.timed("ingest", &mut seconds[0], || self.ingest(source, weight))?;
+                self.timed("ingest", &mut seconds[0], || {
+                    features::ingest(source, &self.options.features, self.options.chunk_bytes)
+                })?;
             }
             let learned = self.timed("learn", &mut seconds[2], || {
                 features::learn(source, &self.options.features)
@@ -203,14 +205,6 @@ impl Bench<'_> {
         }
         let (learned, prepared) = last.ok_or_else(|| Error::Internal("a bench without rounds".into()))?;
         Ok((learned, prepared, seconds))
-    }
-
-    /// Files to prepared rows, as a fit does it.
-    fn ingest(&self, source: &Observed<'_>, weight: Option<&str>) -> Result<Prepared> {
-        let chunk_bytes = self.options.chunk_bytes;
-        let mut kept = Kept::in_chunks(chunk_bytes, weight.is_some());
-        let learned = features::learn_and_keep(source, &self.options.features, &mut kept)?;
-        features::prepare_kept(source, &learned.preparation, weight, chunk_bytes, kept)
     }
 
     /// The parameters of every fit of a case.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use kohort::artifact::{Claim, RunRecord, check_output_file, check_reasons, model_file, write_atomic, write_reasons};
-use kohort::data::{BatchSource, FileSource};
+use kohort::data::{BatchSource, FileSource, SourceOptions};
 use kohort::error::escape;
 use kohort::fit::Observed;
 use kohort::kmeans::{Event, Observer};
@@ -60,17 +60,20 @@ pub(crate) fn run(args: &ExplainArgs, output: Output) -> Result<ExitCode> {
 fn open(args: &ExplainArgs, model: &Model, output: Output) -> Result<FileSource> {
     let threads = plan::count_threads(args.threads);
     if !args.data.is_empty() {
-        args.read.check_apart(&args.data)?;
-        return reading::open(&args.data, args.read.options_for(model)?, threads, output);
+        let read_as = SourceOptions {
+            decoded: args.read.check_apart(&args.data)?,
+            ..args.read.options_for(model)?
+        };
+        return reading::open(&args.data, read_as, threads, output);
     }
     let record = RunRecord::load(&args.run)?;
     let files = reading::recorded_files(&record)?;
-    args.read.check_files_apart(&files)?;
+    let decoded = args.read.check_files_apart(&files)?;
     if let Some(out) = &args.out {
         let inputs: Vec<String> = files.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         plan::check_not_input(out, &inputs)?;
     }
-    reading::open_again(&record, &files, args.read.filter.as_deref(), threads, output)
+    reading::open_again(&record, &files, args.read.filter.as_deref(), decoded, threads, output)
 }
 
 fn all(args: &ExplainArgs, source: &Observed<'_>, model: &Model, progress: &Progress, output: Output) -> Result<()> {

@@ -11,7 +11,7 @@ use kohort::artifact::{
     check_output_dir,
 };
 use kohort::cells::{Count, MinCell};
-use kohort::data::{BatchSource, FileSource};
+use kohort::data::{BatchSource, FileSource, SourceOptions};
 use kohort::features::{candidate_columns, carried_columns, check_columns};
 use kohort::fit::{Fit, FitOptions, Observed, fit, fit_auto};
 use kohort::kmeans::{Event, Observer, StopReason};
@@ -128,8 +128,11 @@ pub(super) fn open(
     options: &FitOptions,
     output: Output,
 ) -> Result<FileSource> {
-    read.check_apart(data)?;
-    let source = reading::open(data, read.options(&options.features.id)?, options.threads, output)?;
+    let read_as = SourceOptions {
+        decoded: read.check_apart(data)?,
+        ..read.options(&options.features.id)?
+    };
+    let source = reading::open(data, read_as, options.threads, output)?;
     options.check(source.n_rows())?;
     check_columns(source.schema(), &options.features)?;
     gates.check(&source, &candidate_columns(source.schema(), &options.features)?)?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use kohort::data::BatchSource;
+use kohort::data::{BatchSource, SourceOptions};
 use kohort::features::{ColumnInspection, Role, inspect};
 use kohort::fit::Observed;
 use kohort::kmeans::{Event, Observer};
@@ -42,13 +42,11 @@ pub(crate) fn run(args: &InspectArgs, output: Output) -> Result<ExitCode> {
 /// The number of rows, and what is in every column.
 pub(super) fn look(args: &InspectArgs, output: Output) -> Result<(usize, Vec<ColumnInspection>)> {
     let options = plan::feature_options(&args.columns)?;
-    args.read.check_apart(&args.data)?;
-    let source = reading::open(
-        &args.data,
-        args.read.options(&options.id)?,
-        plan::count_threads(args.threads),
-        output,
-    )?;
+    let read_as = SourceOptions {
+        decoded: args.read.check_apart(&args.data)?,
+        ..args.read.options(&options.id)?
+    };
+    let source = reading::open(&args.data, read_as, plan::count_threads(args.threads), output)?;
     let progress = Progress::new(&args.talk, output);
     progress.event(Event::Stage("inspect"));
     let observed = Observed {
@@ -70,7 +68,7 @@ fn table(columns: &[ColumnInspection], wide: bool) -> Table {
         ("distinct", Right),
     ];
     if wide {
-        heads.extend(["min", "median", "max", "skew", "far"].map(|head| (head, Right)));
+        heads.extend(["1 %", "median", "99 %", "skew", "far"].map(|head| (head, Right)));
     } else {
         heads.push(("median", Right));
     }
@@ -93,9 +91,9 @@ fn table(columns: &[ColumnInspection], wide: bool) -> Table {
         let median = figure(&|figures| number(figures.median));
         if wide {
             cells.extend([
-                figure(&|figures| number(figures.min)),
+                figure(&|figures| number(figures.p01)),
                 median,
-                figure(&|figures| number(figures.max)),
+                figure(&|figures| number(figures.p99)),
                 figure(&|figures| format!("{:.1}", figures.skewness)),
                 figure(&|figures| {
                     if figures.share_far > 0.0 {

@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 
 use kohort::artifact::{InputRecord, RunRecord};
 use kohort::data::{
-    AbsentColumns, DuplicateIds, FileSource, Filter, NullIds, RowsKept, SourceOptions, expand, is_remote, type_of,
+    AbsentColumns, DecodedFile, DuplicateIds, FileSource, Filter, NullIds, RowsKept, SourceOptions, expand, is_remote,
+    type_of,
 };
 use kohort::model::Model;
 use kohort::{Error, Result};
@@ -134,16 +135,20 @@ pub(crate) fn recorded_files(record: &RunRecord) -> Result<Vec<PathBuf>> {
 }
 
 /// Files read as a run read its own, if they are those byte for byte; `filter` is what the run was asked for, where its
-/// record leaves values out.
+/// record leaves values out, and `decoded` are those that were decoded apart.
 pub(crate) fn open_again(
     record: &RunRecord,
     files: &[PathBuf],
     filter: Option<&str>,
+    decoded: Vec<DecodedFile>,
     threads: usize,
     output: Output,
 ) -> Result<FileSource> {
     let filter = filter.map(Filter::new).transpose()?;
-    let options = record.source.options(&record.options.features.id, filter)?;
+    let options = SourceOptions {
+        decoded,
+        ..record.source.options(&record.options.features.id, filter)?
+    };
     let source = open_files(files, options, threads, output)?;
     check_inputs(&record.inputs, &inputs(&source)?)?;
     Ok(source)

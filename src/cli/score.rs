@@ -9,7 +9,7 @@ use serde_json::json;
 use kohort::Result;
 use kohort::artifact::{AssignmentTable, Claim, ScoreRecord, SourceRecord, check_path_column, model_file};
 use kohort::cells::{Count, MinCell};
-use kohort::data::BatchSource;
+use kohort::data::{BatchSource, SourceOptions};
 use kohort::fit::Observed;
 use kohort::kmeans::{Event, Observer};
 use kohort::model::{Model, Scored};
@@ -62,7 +62,10 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         target.check(overwrite)?;
     }
     let _claim = (!target.is_stdout()).then(|| Claim::new(&args.out)).transpose()?;
-    args.read.check_apart(&args.data)?;
+    let options = SourceOptions {
+        decoded: args.read.check_apart(&args.data)?,
+        ..options
+    };
     let source = reading::open(&args.data, options, plan::threads(&args.compute), output)?;
     model.check_columns(&source)?;
     let ids: Vec<usize> = { model.id_columns.iter() }
@@ -194,6 +197,7 @@ pub(crate) fn run(args: &ScoreArgs, output: Output) -> Result<ExitCode> {
         "n_outliers": n_outliers,
         "n_unassigned": if unassigned { n_outliers } else { Count::Exact(0) },
         "device": device,
+        "n_audited": scored.n_audited,
         "elapsed_s": elapsed_s,
         "segments": segments,
         "leaves": leaves,

@@ -66,7 +66,7 @@ pub(super) fn open(
         [] => reading::recorded_files(record)?,
         data => expand(data)?,
     };
-    reading::open_again(record, &files, filter, plan::threads(compute), output)
+    reading::open_again(record, &files, filter, Vec::new(), plan::threads(compute), output)
 }
 
 /// The options of a recorded run, on this machine.

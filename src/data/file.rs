@@ -41,6 +41,34 @@ impl Identity {
     }
 }
 
+/// What tells one state of a file from another more strictly than its [`Identity`], as a text that processes can hand
+/// each other: whoever writes to it, sets its times or puts another in its place changes it, but so does who gives it
+/// another name.
+fn state(metadata: &Metadata) -> String {
+    let Identity { bytes, modified, inode } = Identity::of(metadata);
+    let modified = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    #[cfg(unix)]
+    let changed = {
+        use std::os::unix::fs::MetadataExt;
+        (metadata.ctime(), metadata.ctime_nsec())
+    };
+    #[cfg(not(unix))]
+    let changed = (0, 0);
+    let modified = modified.unwrap_or_default().as_nanos();
+    format!("{bytes}-{modified}-{}-{}-{}-{}", inode.0, inode.1, changed.0, changed.1)
+}
+
+/// The [`state`] of what is at a path, or behind a URL.
+///
+/// # Errors
+/// Those of [`metadata`] and of [`Object::open`].
+pub(crate) fn state_at(path: &Path) -> Result<String> {
+    match is_remote(path) {
+        true => Ok(Object::open(path)?.state()),
+        false => Ok(state(&metadata(path)?)),
+    }
+}
+
 /// What is at a path, links followed.
 pub(crate) fn metadata(path: &Path) -> Result<Metadata> {
     std::fs::metadata(path).map_err(|error| match error.kind() {
@@ -262,6 +290,21 @@ impl FileBytes {
     /// Bytes in the file.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether it is in the [`state`] in which the file at `path` was found before.
+    ///
+    /// # Errors
+    /// [`Error::FileChanged`]; those of the system.
+    pub(crate) fn check_state(&self, path: &Path, expected: &str) -> Result<()> {
+        let found = match &self.from {
+            From::File(file) => state(&file.metadata().map_err(Error::io("read", path))?),
+            From::Object(reading) => reading.state(),
+        };
+        match found == expected {
+            true => Ok(()),
+            false => Err(Error::FileChanged { path: path.into() }),
+        }
     }
 
     /// The same, for a reader of `ranges`: those of an object are fetched before they are asked for.

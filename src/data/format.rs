@@ -171,6 +171,9 @@ fn open(path: &Path, remote: Option<(Input, FileBytes)>, threads: usize, options
         }
         (None, false) => Input::open(path)?,
     };
+    if let Some(decoded) = options.decoded.iter().find(|decoded| decoded.path == path) {
+        source.check_state(path, &decoded.state)?;
+    }
     let opened = open_input(input.clone(), &source, threads, options);
     // What went wrong with a request is told, not what came of it.
     opened.or_else(|error| input.unchanged().and(Err(error)))
@@ -200,7 +203,9 @@ fn open_input(input: Input, source: &FileBytes, threads: usize, options: &Source
         (Head::ArrowFile, _) => arrow(true),
         (Head::ArrowStream, _) => arrow(false),
         // The gate says best what a Parquet file lacks.
-        (Head::Parquet, _) | (_, Some(Format::Parquet)) => parquet(input.clone(), source, options.filter.is_some()),
+        (Head::Parquet, _) | (_, Some(Format::Parquet)) => {
+            parquet(input.clone(), source, options.filter.is_some() || options.statistics)
+        }
         (Head::Foreign(what), _) => Err(refused(path, what)),
         (Head::Unknown { .. }, Some(Format::Arrow)) => {
             let what = "is not an Arrow file: it begins neither with ARROW1 nor as a stream does";

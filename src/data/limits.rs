@@ -7,14 +7,15 @@ pub(crate) fn available_memory() -> u64 {
     free_memory_bytes().unwrap_or(u64::MAX)
 }
 
-/// Lets this process take half of the memory that can still be had, and so many seconds of processor time; it leaves no
+/// Lets this process take half of the memory that can still be had, at most `memory` bytes more than it has, and so many
+/// seconds of processor time; it leaves no
 /// image of its memory where it ends badly.
 #[cfg(unix)]
-pub(crate) fn restrain(cpu_seconds: u64) {
+pub(crate) fn restrain(memory: u64, cpu_seconds: u64) {
     let used = mapped_bytes().unwrap_or(0);
-    let memory = match available_memory() {
-        u64::MAX => libc::RLIM_INFINITY,
-        bytes => used.saturating_add(bytes / 2),
+    let memory = match (available_memory(), memory) {
+        (u64::MAX, u64::MAX) => libc::RLIM_INFINITY,
+        (bytes, memory) => used.saturating_add(memory.min(bytes / 2)),
     };
     for (resource, most) in [
         (libc::RLIMIT_AS, memory),
@@ -37,7 +38,7 @@ pub(crate) fn restrain(cpu_seconds: u64) {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn restrain(_cpu_seconds: u64) {}
+pub(crate) fn restrain(_memory: u64, _cpu_seconds: u64) {}
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 mod apart;
 mod bounds;
+mod cache;
 mod csv;
 mod decode;
 mod delta;
@@ -37,7 +38,8 @@ mod thrift;
 mod url;
 mod values;
 
-pub use self::apart::check_apart;
+pub use self::apart::{DecodedFile, check_apart};
+pub use self::cache::ColumnCache;
 pub use self::file::read_small;
 pub use self::files::{FileSource, RowsKept};
 pub use self::filter::{ComparedValue, Filter};

@@ -45,6 +45,10 @@ impl Object {
         match self.0 {}
     }
 
+    pub(crate) fn state(&self) -> String {
+        match self.0 {}
+    }
+
     pub(crate) fn etag(&self) -> Option<&str> {
         match self.0 {}
     }
@@ -65,6 +69,10 @@ impl Object {
 impl Reading {
     pub(crate) fn new(object: Object) -> Self {
         match object.0 {}
+    }
+
+    pub(crate) fn state(&self) -> String {
+        match self.0 {}
     }
 
     pub(crate) fn ahead(&self, _ranges: Vec<Range<u64>>) -> Self {

@@ -3,6 +3,7 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+use super::apart::DecodedFile;
 use super::filter::Filter;
 use crate::error::{Error, Result};
 
@@ -27,6 +28,10 @@ pub struct SourceOptions {
     pub duplicate_ids: DuplicateIds,
     /// What becomes of rows without an id.
     pub null_ids: NullIds,
+    /// Files that were decoded in processes of their own, as they were then: one that has changed since is refused.
+    pub decoded: Vec<DecodedFile>,
+    /// Whether statistics of columns are looked at without a filter too.
+    pub statistics: bool,
     /// Asked now and then while stdin is read, and ends that with its error.
     pub stop: Option<fn() -> Result<()>>,
 }

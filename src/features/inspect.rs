@@ -17,6 +17,7 @@ use super::options::{FeatureOptions, Scale};
 use super::preparation::bend;
 use super::scan_indices;
 use super::settle::logarithm;
+use crate::cells::MIN_CELL;
 use crate::data::BatchSource;
 use crate::error::Result;
 use crate::num::distinct::Distinct;
@@ -44,7 +45,7 @@ pub struct ColumnInspection {
     pub share_missing: Option<f64>,
     /// Different values: exact up to 1,000 (texts up to 10,000), else to 2 %.
     pub n_distinct: Option<u64>,
-    /// Of features, outcomes and weights alone: the values of ids and personal data are not shown.
+    /// Of features, outcomes and weights alone, with 11 values at least: those of ids and personal data are not shown.
     pub numbers: Option<NumberFigures>,
     /// Frequent levels of text with their share of the rows, the most frequent first.
     pub levels: Vec<(String, f64)>,
@@ -53,15 +54,16 @@ pub struct ColumnInspection {
     pub redundant_with: Option<(String, f64)>,
 }
 
-/// Figures of a column of numbers, in its units (days for dates and durations).
+/// Figures of a column of numbers, in its units (days for dates and durations). Neither the least value nor the largest is
+/// one: they are values of single rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NumberFigures {
-    /// The least value.
-    pub min: f64,
+    /// The 1 % quantile, to 3 %.
+    pub p01: f64,
     /// The median, to 3 %.
     pub median: f64,
-    /// The largest value.
-    pub max: f64,
+    /// The 99 % quantile, to 3 %.
+    pub p99: f64,
     /// The skewness, to some percent.
     pub skewness: f64,
     /// Share of values more than three quartile distances beyond the quartiles; 0 where the quartiles are equal.
@@ -190,6 +192,7 @@ struct Sketch {
     /// `None` for text.
     kind: Option<ValueKind>,
     n_missing: u64,
+    n_values: u64,
     min: f64,
     max: f64,
     shape: Shape,
@@ -214,6 +217,7 @@ impl Sketch {
             index,
             kind,
             n_missing: 0,
+            n_values: 0,
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
             shape: Shape::default(),
@@ -238,6 +242,7 @@ impl Sketch {
                     let n = values.len();
                     values.retain(|v| !v.is_nan());
                     self.n_missing += (n - values.len()) as u64;
+                    self.n_values += values.len() as u64;
                     for v in &values {
                         self.distinct.add(xxh3_64(&v.to_bits().to_le_bytes()));
                         self.min = self.min.min(*v);
@@ -258,13 +263,16 @@ impl Sketch {
 
     fn figures(&self) -> Option<NumberFigures> {
         self.kind.as_ref()?;
-        let quartile = |q| self.shape.quantile(q);
-        let (low, median, high) = (quartile(0.25)?, quartile(0.5)?, quartile(0.75)?);
+        if self.n_values < MIN_CELL {
+            return None;
+        }
+        let quantile = |q| Some(self.shape.quantile(q)?.clamp(self.min, self.max));
+        let (low, median, high) = (quantile(0.25)?, quantile(0.5)?, quantile(0.75)?);
         let reach = FAR * (high - low);
         Some(NumberFigures {
-            min: self.min,
-            median: median.clamp(self.min, self.max),
-            max: self.max,
+            p01: quantile(0.01)?,
+            median,
+            p99: quantile(0.99)?,
             skewness: self.shape.skewness(),
             share_far: if reach > 0.0 {
                 self.shape.share_outside(low - reach, high + reach)
@@ -430,9 +438,10 @@ mod tests {
             .filter(|i| i % 10 != 3)
             .map(|i| (f64::from(i * 7919 % 997) / 110.0).exp())
             .collect();
-        let median = crate::num::quantile::median(&mut values);
-        assert!((figures.median / median - 1.0).abs() < 0.04, "{figures:?} {median}");
-        assert_eq!(figures.max, (996.0f64 / 110.0).exp());
+        for (found, q) in [(figures.p01, 0.01), (figures.median, 0.5), (figures.p99, 0.99)] {
+            let expected = crate::num::quantile::quantile(&mut values, q);
+            assert!((found / expected - 1.0).abs() < 0.05, "{figures:?} {expected}");
+        }
         assert!(
             spend.report.treatment.starts_with("log1p (skewness "),
             "{}",
@@ -474,6 +483,20 @@ mod tests {
                 seen.column
             );
         }
+    }
+
+    #[test]
+    fn values_of_few_rows_have_no_figures_and_those_at_the_ends_are_not_told() {
+        let figures = |n: i32| {
+            let values = Float64Array::from_iter_values((0..n).map(|i| f64::from(i * i) + 0.5));
+            inspect(&Table::new(vec![column("a", values)], 64), &FeatureOptions::default()).unwrap()[0]
+                .numbers
+                .clone()
+        };
+        assert_eq!(figures(10), None);
+        assert!(figures(11).is_some());
+        let told = figures(1000).unwrap();
+        assert!(told.p01 > 50.0 && told.p99 < 0.995 * 999.0 * 999.0, "{told:?}");
     }
 
     #[test]

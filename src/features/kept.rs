@@ -2,12 +2,56 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::columns::FeatureColumn;
+use arrow::datatypes::Schema;
+
+use super::columns::{FeatureColumn, Part, plan};
+use super::decode::{TypeClass, fits_f32};
+use super::options::FeatureOptions;
 use super::rows::SharedRows;
+use crate::data::{BatchSource, ColumnCache};
+use crate::error::Result;
+use crate::sys::{kept_limit, spare_bytes};
 use crate::tiles::{Piece, TileSet};
 
+/// Bytes of a text's number in its dictionary.
+const KEY_BYTES: usize = 4;
 /// Blocks of rows that a thread writes at a time.
 const PIECE_BLOCKS: usize = 32;
+
+/// The table, which holds those of the candidates that [`Kept`] has no place for, as far as there is memory to spare.
+///
+/// # Errors
+/// Those of [`super::check_columns`].
+pub(crate) fn column_cache<'s>(source: &'s dyn BatchSource, options: &FeatureOptions) -> Result<ColumnCache<'s>> {
+    let columns = worth_holding(source.schema(), options)?;
+    Ok(ColumnCache::new(source, &columns, spare_bytes(kept_limit())))
+}
+
+/// Bytes of a row of the columns that [`column_cache`] holds, about.
+///
+/// # Errors
+/// Those of [`super::check_columns`].
+pub(crate) fn held_row_bytes(schema: &Schema, options: &FeatureOptions) -> Result<usize> {
+    let bytes = |column: &usize| schema.field(*column).data_type().primitive_width().unwrap_or(KEY_BYTES);
+    Ok(worth_holding(schema, options)?.iter().map(bytes).sum())
+}
+
+/// The candidates that are read more than once: those that are no `f32`s; all, where a text among them means that
+/// nobody knows their place in the prepared data before they are read.
+fn worth_holding(schema: &Schema, options: &FeatureOptions) -> Result<Vec<usize>> {
+    let parts = plan(schema, options)?;
+    let candidates = || {
+        { parts.iter() }.filter_map(|part| match part {
+            Part::Candidate { column, class, .. } => Some((column.index(), *class)),
+            _ => None,
+        })
+    };
+    let all = candidates().any(|(_, class)| matches!(class, TypeClass::Text | TypeClass::List));
+    let worth = |&(column, class): &(usize, TypeClass)| {
+        class != TypeClass::List && (all || !fits_f32(schema.field(column).data_type()))
+    };
+    Ok(candidates().filter(worth).map(|(column, _)| column).collect())
+}
 
 /// The values of the candidates as `f32`, NaN where missing, of those columns in which all are `f32`s without error: a
 /// data set that is decoded once instead of twice. Takes no memory beyond the prepared data, which comes to stand in

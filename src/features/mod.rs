@@ -17,6 +17,7 @@ mod lists;
 mod measure;
 mod options;
 mod outlook;
+mod pass;
 mod personal;
 mod preparation;
 mod ranks;
@@ -38,10 +39,10 @@ pub use outlook::feature_range;
 pub use preparation::{FeaturePreparation, Preparation};
 pub use ranks::Ranks;
 pub use raw::RawReader;
-pub use transform::{Prepared, prepare};
+pub use transform::{Prepared, ingest, prepare};
 
 pub(crate) use decode::fits_f32;
-pub(crate) use kept::Kept;
+pub(crate) use kept::{Kept, column_cache, held_row_bytes};
 pub(crate) use learn::learn_and_keep;
 pub(crate) use transform::prepare_kept;
 

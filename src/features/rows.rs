@@ -36,12 +36,23 @@ impl<'t> SharedRows<'t> {
 
     /// Writes the values of one feature in the rows from `first_row`.
     pub(super) fn fill(&self, feature: usize, first_row: usize, values: &[f32]) {
-        self.each(first_row..first_row + values.len(), |(piece, _), rows| {
-            piece.fill_rows(
-                feature,
-                rows.start,
-                &values[rows.start - first_row..rows.end - first_row],
-            );
+        self.write(feature, first_row..first_row + values.len(), |from, lanes| {
+            lanes.for_each(|(at, lane)| lane.copy_from_slice(&values[from + at..][..lane.len()]));
+        });
+    }
+
+    /// Lets `write` put values in the place of one feature in some rows: in runs of neighbouring places, each with the
+    /// number of its first row, counted from the first of those rows and the number given with them.
+    pub(super) fn write(
+        &self,
+        feature: usize,
+        rows: Range<usize>,
+        mut write: impl FnMut(usize, &mut dyn Iterator<Item = (usize, &mut [f32])>),
+    ) {
+        let first_row = rows.start;
+        self.each(rows, |(piece, _), rows| {
+            let from = rows.start - first_row;
+            write(from, &mut piece.lanes_mut(feature, rows));
         });
     }
 

@@ -1,20 +1,19 @@
 //! A second look at columns of numbers whose treatment depends on their quantiles or on bent values.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::choices::Choice;
-use super::columns::{FeatureColumn, LogReport};
-use super::decode::decode_pieces;
+use super::columns::LogReport;
 use super::kept::Kept;
 use super::measure::{Candidate, Numbers, Values};
 use super::options::{FeatureOptions, Missing, Scale};
+use super::pass::Pass;
 use super::preparation::bend;
 use super::ranks::Ranks;
-use super::{all_or_first_bad, locked, n_workers, room_for, scan_slabs};
+use super::{locked, room_for};
 use crate::data::BatchSource;
 use crate::error::Result;
 use crate::num::Moments;
@@ -22,10 +21,9 @@ use crate::num::quantile::{median_of_ranks, quantile_of_ranks};
 use crate::num::shape::Place;
 use crate::num::survey::Survey;
 use crate::num::widest::{Kernel, widest};
-use crate::tiles::{BLOCK, Chunk, TileSet};
 
-/// Values gathered at once for exact ranks, in bytes (one column at least).
-const GATHER_BYTES: usize = 128 << 20;
+/// Bytes of the values that are gathered together (of one column at least).
+const GATHER_BYTES: u64 = 128 << 20;
 /// A logarithm is taken where the skewness is above that of an exponential distribution in magnitude,
 const SKEWED: f64 = 2.0;
 /// and becomes less than this share of what it was.
@@ -173,6 +171,8 @@ impl Quantile {
 /// Where the values are that decide the quantiles asked for of a column: in one counter of its shape for each rank.
 struct Wanted {
     n: usize,
+    /// Values in the counters that are looked into.
+    n_picked: u64,
     /// Per rank the number of its counter among `places`, and how many values lie in those below it.
     ranks: HashMap<usize, (usize, u64)>,
     places: Vec<Place>,
@@ -183,12 +183,13 @@ type Picked = Vec<Vec<f64>>;
 
 impl Wanted {
     fn of(numbers: &Numbers, questions: &Questions) -> Self {
-        let (mut ranks, mut places) = (HashMap::new(), Vec::new());
+        let (mut ranks, mut places, mut n_picked) = (HashMap::new(), Vec::new(), 0);
         let n = numbers.moments.n as usize;
         for quantile in questions.quantiles() {
             quantile.of(n, |rank| {
-                let (place, below) = numbers.shape.place_of_rank(rank as u64);
+                let (place, below, count) = numbers.shape.place_of_rank(rank as u64);
                 let number = places.iter().position(|other| *other == place).unwrap_or_else(|| {
+                    n_picked += count;
                     places.push(place);
                     places.len() - 1
                 });
@@ -196,7 +197,12 @@ impl Wanted {
                 0.0
             });
         }
-        Self { n, ranks, places }
+        Self {
+            n,
+            n_picked,
+            ranks,
+            places,
+        }
     }
 
     fn pick(&self, picked: &mut Picked, values: &[f64]) {
@@ -216,7 +222,7 @@ impl Wanted {
 }
 
 /// Per feature how it is bent; `None` for texts. Quantiles are looked for where the shapes say that they are, among few
-/// values; ranks need all values of a column, which are gathered for as many columns at a time as fit [`GATHER_BYTES`].
+/// values; ranks need all values of a column.
 pub(super) fn settled(
     source: &dyn BatchSource,
     features: &[Candidate],
@@ -225,93 +231,118 @@ pub(super) fn settled(
     kept: &Kept,
 ) -> Result<Vec<Option<Settled>>> {
     let n_rows = source.n_rows();
-    let mut settled = Vec::with_capacity(features.len());
-    let mut asked = Vec::new();
+    let mut columns = Vec::new();
     for (at, feature) in features.iter().enumerate() {
-        let Values::Numbers(numbers) = &feature.values else {
-            settled.push(None);
-            continue;
-        };
-        let choice = &choices[feature.column.index()];
-        asked.push((at, numbers, Questions::of(numbers, choice, options, n_rows)));
-        settled.push(Some(first_look(numbers, choice, n_rows)));
-    }
-    let pass = Pass { source, features, kept };
-    let wanted = asked
-        .iter()
-        .map(|(at, numbers, questions)| (*at, Wanted::of(numbers, questions)));
-    let (places, wanted): (Vec<usize>, Vec<Wanted>) = wanted.filter(|(_, wanted)| !wanted.places.is_empty()).unzip();
-    let picked = pass.fold(
-        &places,
-        &|column| vec![Vec::new(); wanted[column].places.len()],
-        &|picked: &mut Picked, column, values| wanted[column].pick(picked, values),
-        &|one, other| one.iter_mut().zip(other).for_each(|(one, other)| one.extend(other)),
-    )?;
-    for ((at, wanted), picked) in places.iter().zip(&wanted).zip(picked) {
-        let value_at = wanted.values(picked);
-        let questions = asked.iter().find(|asked| asked.0 == *at).map(|asked| &asked.2);
-        if let (Some(settled), Some(questions)) = (&mut settled[*at], questions) {
-            questions.answer(settled, |quantile, bent| {
-                quantile.of(wanted.n, |rank| bent(value_at(rank)))
+        if let Values::Numbers(numbers) = &feature.values {
+            let choice = &choices[feature.column.index()];
+            columns.push(Column {
+                at,
+                numbers,
+                questions: Questions::of(numbers, choice, options, n_rows),
+                settled: first_look(numbers, choice, n_rows),
             });
         }
     }
-    let ranked = |at: usize| {
-        asked
-            .iter()
-            .any(|(other, _, questions)| *other == at && questions.ranks)
+    let pass = Pass { source, features, kept };
+    find_quantiles(&pass, &mut columns)?;
+    measure_bent(&pass, &mut columns)?;
+    rank(&pass, &mut columns)?;
+    let mut settled = vec![None; features.len()];
+    columns
+        .into_iter()
+        .for_each(|column| settled[column.at] = Some(column.settled));
+    Ok(settled)
+}
+
+/// A column of numbers on the way.
+struct Column<'c> {
+    /// Its place among the features.
+    at: usize,
+    numbers: &'c Numbers,
+    questions: Questions,
+    settled: Settled,
+}
+
+/// Answers what quantiles answer.
+fn find_quantiles(pass: &Pass<'_>, columns: &mut [Column<'_>]) -> Result<()> {
+    let mut open: Vec<(&mut Column<'_>, Wanted)> = Vec::new();
+    for column in columns {
+        let wanted = Wanted::of(column.numbers, &column.questions);
+        if !wanted.places.is_empty() {
+            open.push((column, wanted));
+        }
+    }
+    let mut rest = &mut open[..];
+    while !rest.is_empty() {
+        let n_together = n_together(rest.iter().map(|(_, wanted)| wanted.n_picked));
+        let (group, later) = std::mem::take(&mut rest).split_at_mut(n_together);
+        rest = later;
+        let (at, wanted): (Vec<usize>, Vec<&Wanted>) = group.iter().map(|(column, wanted)| (column.at, wanted)).unzip();
+        let picked = pass.fold(
+            &at,
+            &|column| vec![Vec::new(); wanted[column].places.len()],
+            &|picked: &mut Picked, column, values| wanted[column].pick(picked, values),
+            &|one, other| one.iter_mut().zip(other).for_each(|(one, other)| one.extend(other)),
+        )?;
+        for ((column, wanted), picked) in group.iter_mut().zip(picked) {
+            let value_at = wanted.values(picked);
+            let of = |quantile: Quantile, bent: &dyn Fn(f64) -> f64| quantile.of(wanted.n, |rank| bent(value_at(rank)));
+            column.questions.answer(&mut column.settled, of);
+        }
+    }
+    Ok(())
+}
+
+/// How many columns of so many values are gathered together.
+fn n_together(n_values: impl Iterator<Item = u64>) -> usize {
+    let mut bytes = 0;
+    let fits = |n: &u64| {
+        bytes += n * size_of::<f64>() as u64;
+        bytes <= GATHER_BYTES
     };
-    let bent = settled.iter().enumerate().filter_map(|(at, settled)| {
-        let bounds_and_unit = settled.as_ref()?.bounds_and_unit();
-        (bounds_and_unit != (None, None) && !ranked(at)).then_some((at, bounds_and_unit))
-    });
-    let (places, bounds_and_units): (Vec<usize>, Vec<_>) = bent.unzip();
-    let add_bent = |moments: &mut Moments, column: usize, values: &mut [f64]| {
+    n_values.take_while(fits).count().max(1)
+}
+
+/// Means and deviations of bent values.
+fn measure_bent(pass: &Pass<'_>, columns: &mut [Column<'_>]) -> Result<()> {
+    let is_bent =
+        |column: &&mut Column<'_>| !column.questions.ranks && column.settled.bounds_and_unit() != (None, None);
+    let mut bent: Vec<&mut Column<'_>> = columns.iter_mut().filter(is_bent).collect();
+    let at: Vec<usize> = bent.iter().map(|column| column.at).collect();
+    let bounds_and_units: Vec<_> = bent.iter().map(|column| column.settled.bounds_and_unit()).collect();
+    let add = |moments: &mut Moments, column: usize, values: &mut [f64]| {
         bend_all(values, bounds_and_units[column]);
         let survey = Survey::filling(values);
         moments.add_run(values, &survey);
     };
-    let moments = pass.fold(&places, &|_| Moments::default(), &add_bent, &|one, other| {
-        one.merge(&other)
-    })?;
-    for (at, moments) in places.into_iter().zip(moments) {
-        if let Some(settled) = &mut settled[at] {
-            (settled.mean, settled.std) = (moments.mean(), moments.std());
-        }
+    let moments = pass.fold(&at, &|_| Moments::default(), &add, &|one, other| one.merge(&other))?;
+    for (column, moments) in bent.iter_mut().zip(moments) {
+        (column.settled.mean, column.settled.std) = (moments.mean(), moments.std());
     }
-    let ranked: Vec<usize> = (0..features.len()).filter(|at| ranked(*at)).collect();
-    let at_once = (GATHER_BYTES / size_of::<f64>() / n_rows).max(1);
-    for group in ranked.chunks(at_once) {
-        let room = |at: &usize| {
-            let n = (n_rows as u64 - features[*at].n_missing()) as usize;
-            room_for(n, "exact ranks")
-        };
-        let all = group.iter().map(room).collect::<Result<Vec<Vec<f64>>>>()?;
-        rank_columns(&pass, group, all, &mut settled)?;
-    }
-    Ok(settled)
+    Ok(())
 }
 
-/// Gathers all values of some columns, and ranks them.
-fn rank_columns(
-    pass: &Pass<'_>,
-    columns: &[usize],
-    room: Vec<Vec<f64>>,
-    settled: &mut [Option<Settled>],
-) -> Result<()> {
-    let all: Vec<Mutex<Vec<f64>>> = room.into_iter().map(Mutex::new).collect();
-    let gather = |(): &mut (), column: usize, values: &mut [f64]| {
-        locked(&all[column]).extend(values.iter().filter(|v| !v.is_nan()));
-    };
-    pass.fold(columns, &|_| (), &gather, &|(), ()| ())?;
-    let open = settled.iter_mut().enumerate().filter(|(at, _)| columns.contains(at));
-    let both: Vec<_> = open.zip(all).collect();
-    both.into_par_iter().for_each(|((_, settled), values)| {
-        let mut values = values.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(settled) = settled {
-            settled.rank(&mut values);
-        }
-    });
+/// Ranks the values of the columns that are to be ranked, as many columns at a time as fit [`GATHER_BYTES`].
+fn rank(pass: &Pass<'_>, columns: &mut [Column<'_>]) -> Result<()> {
+    let mut ranked: Vec<&mut Column<'_>> = columns.iter_mut().filter(|column| column.questions.ranks).collect();
+    let mut rest = &mut ranked[..];
+    while !rest.is_empty() {
+        let n_together = n_together(rest.iter().map(|column| column.numbers.moments.n));
+        let (group, later) = std::mem::take(&mut rest).split_at_mut(n_together);
+        rest = later;
+        let room =
+            |column: &&mut Column<'_>| room_for(column.numbers.moments.n as usize, "exact ranks").map(Mutex::new);
+        let all = group.iter().map(room).collect::<Result<Vec<Mutex<Vec<f64>>>>>()?;
+        let gather = |(): &mut (), column: usize, values: &mut [f64]| {
+            locked(&all[column]).extend(values.iter().filter(|v| !v.is_nan()));
+        };
+        let at: Vec<usize> = group.iter().map(|column| column.at).collect();
+        pass.fold(&at, &|_| (), &gather, &|(), ()| ())?;
+        group.par_iter_mut().zip(all).for_each(|(column, values)| {
+            let mut values = values.into_inner().unwrap_or_else(PoisonError::into_inner);
+            column.settled.rank(&mut values);
+        });
+    }
     Ok(())
 }
 
@@ -334,106 +365,4 @@ fn bend_all(values: &mut [f64], (clip, unit): (Option<[f64; 2]>, Option<f64>)) {
         (clip, None) => widest(Bend(values, |v| bend(v, clip, None))),
         (clip, unit) => widest(Bend(values, |v| bend(v, clip, unit))),
     }
-}
-
-/// Where the values of columns of numbers are read again.
-struct Pass<'p> {
-    source: &'p dyn BatchSource,
-    features: &'p [Candidate],
-    kept: &'p Kept,
-}
-
-/// Takes in values of a column, given by its place among those of the pass: at most [`Moments::RUN`], NaN where missing.
-type Add<'a, T> = dyn Fn(&mut T, usize, &mut [f64]) + Sync + 'a;
-
-impl Pass<'_> {
-    /// Folds over all values of columns, given by their places among the features: those that were kept are not read.
-    fn fold<T: Send>(
-        &self,
-        columns: &[usize],
-        none: &(dyn Fn(usize) -> T + Sync),
-        add: &Add<'_, T>,
-        merge: &(dyn Fn(&mut T, T) + Sync),
-    ) -> Result<Vec<T>> {
-        let keeps = self.kept.keeps();
-        let (at_hand, to_read): (Vec<_>, Vec<_>) =
-            { columns.iter().copied().enumerate() }.partition(|(_, at)| keeps.get(*at) == Some(&true));
-        let mut found: Vec<Option<T>> = columns.iter().map(|_| None).collect();
-        let merge_all = |mut all: Vec<T>, others: Vec<T>| {
-            all.iter_mut().zip(others).for_each(|(one, other)| merge(one, other));
-            all
-        };
-        if let Some(tiles) = self.kept.tiles().filter(|_| !at_hand.is_empty()) {
-            let values = fold_kept(tiles, &at_hand, none, add, &merge_all);
-            at_hand
-                .iter()
-                .zip(values)
-                .for_each(|((column, _), value)| found[*column] = Some(value));
-        }
-        if !to_read.is_empty() {
-            let values = self.fold_read(&to_read, none, add, &merge_all)?;
-            to_read
-                .iter()
-                .zip(values)
-                .for_each(|((column, _), value)| found[*column] = Some(value));
-        }
-        Ok(found.into_iter().flatten().collect())
-    }
-
-    fn fold_read<T: Send>(
-        &self,
-        columns: &[(usize, usize)],
-        none: &(dyn Fn(usize) -> T + Sync),
-        add: &Add<'_, T>,
-        merge: &(dyn Fn(Vec<T>, Vec<T>) -> Vec<T> + Sync),
-    ) -> Result<Vec<T>> {
-        let of = |(_, at): &(usize, usize)| &self.features[*at];
-        let places: Vec<FeatureColumn> = columns.iter().map(|column| of(column).column).collect();
-        let names: Vec<&str> = columns.iter().map(|column| of(column).name.as_str()).collect();
-        let nothing = || columns.iter().map(|(column, _)| none(*column)).collect::<Vec<T>>();
-        let tallies: Vec<Mutex<Vec<T>>> = (0..n_workers()).map(|_| Mutex::new(nothing())).collect();
-        scan_slabs(self.source, &places, &|slab| {
-            let mut tallies = locked(&tallies[slab.worker]);
-            let added = (slab.first_column..).zip(slab.arrays).map(|(place, array)| {
-                let Values::Numbers(numbers) = &of(&columns[place]).values else {
-                    return Ok(());
-                };
-                let tally = &mut tallies[place];
-                decode_pieces(array, &numbers.kind, |_, mut values| {
-                    add(tally, columns[place].0, &mut values)
-                })
-            });
-            let added = added.collect();
-            let names = &names[slab.first_column..][..slab.arrays.len()];
-            all_or_first_bad(self.source, slab.first_row, names, added).map(drop)
-        })?;
-        let tallies = { tallies.into_iter() }.map(|tally| tally.into_inner().unwrap_or_else(PoisonError::into_inner));
-        Ok(tallies.reduce(merge).unwrap_or_default())
-    }
-}
-
-fn fold_kept<T: Send>(
-    tiles: &TileSet,
-    columns: &[(usize, usize)],
-    none: &(dyn Fn(usize) -> T + Sync),
-    add: &Add<'_, T>,
-    merge: &(dyn Fn(Vec<T>, Vec<T>) -> Vec<T> + Sync),
-) -> Vec<T> {
-    let nothing = || columns.iter().map(|(column, _)| none(*column)).collect::<Vec<T>>();
-    let take_in = |mut all: Vec<T>, (chunk, blocks): (&Chunk, Range<usize>)| {
-        let mut values = Vec::with_capacity(Moments::RUN);
-        for (tally, &(column, at)) in all.iter_mut().zip(columns) {
-            values.clear();
-            for block in blocks.clone() {
-                let lane = &chunk.block(block)[at * BLOCK..][..chunk.block_rows(block)];
-                values.extend(lane.iter().map(|&v| f64::from(v)));
-            }
-            add(tally, column, &mut values);
-        }
-        all
-    };
-    tiles
-        .tasks(Moments::RUN / BLOCK)
-        .fold(nothing, take_in)
-        .reduce(nothing, merge)
 }

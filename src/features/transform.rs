@@ -8,7 +8,9 @@ use rayon::prelude::*;
 
 use super::columns::FeatureColumn;
 use super::decode::{BadCell, ValueKind, decode};
-use super::kept::{Kept, all_pieces};
+use super::kept::{Kept, all_pieces, column_cache};
+use super::learn::{Learned, learn_and_keep};
+use super::options::FeatureOptions;
 use super::preparation::{FeaturePreparation, Preparation, bend};
 use super::rows::SharedRows;
 use super::weights::read_weights;
@@ -32,6 +34,20 @@ pub struct Prepared {
     /// The weight of one integer unit, where there are weights: inertia in units of the weight column is the integer
     /// inertia times this.
     pub weight_step: Option<f64>,
+}
+
+/// [`learn`](super::learn) and [`prepare`], as a fit does them: columns are decoded once, as far as the values can stand in the
+/// place of the prepared ones, or in a small part of the memory that is free.
+///
+/// # Errors
+/// Those of both.
+pub fn ingest(source: &dyn BatchSource, options: &FeatureOptions, chunk_bytes: usize) -> Result<(Learned, Prepared)> {
+    let weight = options.weight.as_deref();
+    let mut kept = Kept::in_chunks(chunk_bytes, weight.is_some());
+    let held = column_cache(source, options)?;
+    let learned = learn_and_keep(&held, options, &mut kept)?;
+    let prepared = prepare_kept(&held, &learned.preparation, weight, chunk_bytes, kept)?;
+    Ok((learned, prepared))
 }
 
 /// Replays `preparation` on all rows of `source`, in chunks of at most `chunk_bytes`.
@@ -297,21 +313,22 @@ impl Reading<'_> {
                 let known = dictionary
                     .as_ref()
                     .and_then(|dictionary| dictionary.snapped(feature, self.preparation.grid));
-                let result = match known {
-                    Some(known) => Ok(known.write(counts, &mut snapped)),
-                    None => decode(array, &feature.kind).map(|values| {
-                        widest(Snap {
+                if let Some(known) = known {
+                    n_clipped += known.count(counts);
+                    let own = slab.first_row..slab.first_row + slab.n_rows;
+                    rows.write(at, own, |from, lanes| known.write(from, lanes));
+                    continue;
+                }
+                let values = decode(array, &feature.kind);
+                match values {
+                    Ok(values) => {
+                        n_clipped += widest(Snap {
                             values: &values,
                             feature,
                             grid: self.preparation.grid,
                             n_missing: counts,
                             out: &mut snapped,
-                        })
-                    }),
-                };
-                match result {
-                    Ok(more) => {
-                        n_clipped += more;
+                        });
                         rows.fill(at, slab.first_row, &snapped);
                     }
                     Err(bad) if worst.is_none_or(|(worst, first)| (bad.index, at) < (worst.index, first)) => {
@@ -375,10 +392,12 @@ impl Dictionary {
     }
 }
 
+/// Values of a dictionary that differ from what most become, at most, for which keys are compared instead of looked up.
+const FEW: usize = 4;
+
 impl Known<'_> {
-    /// Writes the values of all rows and counts those that are missing; gives how many lie beyond the grid.
-    fn write(&self, n_missing: Option<&mut [f32]>, out: &mut [f32]) -> u64 {
-        { out.iter_mut().zip(self.keys) }.for_each(|(out, &key)| *out = self.snapped[key as usize]);
+    /// Counts missing values per row; gives how many lie beyond the grid.
+    fn count(&self, n_missing: Option<&mut [f32]>) -> u64 {
         if let Some(n_missing) = n_missing.filter(|_| self.missing.contains(&true)) {
             let missing = n_missing
                 .iter_mut()
@@ -390,6 +409,54 @@ impl Known<'_> {
             return 0;
         }
         self.keys.iter().filter(|key| self.clipped[**key as usize]).count() as u64
+    }
+
+    /// Writes the values of rows, the first of which is number `from`.
+    fn write(&self, from: usize, lanes: &mut dyn Iterator<Item = (usize, &mut [f32])>) {
+        // Of two values, one for a level and one for all others, it is enough to know who has the level.
+        let [first, last] = [self.snapped.first(), self.snapped.last()].map(|value| value.copied().unwrap_or(0.0));
+        let n_of = |value: f32| self.snapped.iter().filter(|other| **other == value).count();
+        let common = if n_of(first) > n_of(last) { first } else { last };
+        let others = || self.snapped.iter().enumerate().filter(|(_, value)| **value != common);
+        if others().count() > FEW {
+            for (at, lane) in lanes {
+                let keys = &self.keys[from + at..][..lane.len()];
+                { lane.iter_mut().zip(keys) }.for_each(|(out, &key)| *out = self.snapped[key as usize]);
+            }
+            return;
+        }
+        let mut few = [(u32::MAX, common); FEW];
+        { few.iter_mut().zip(others()) }.for_each(|(few, (key, &value))| *few = (key as u32, value));
+        widest(Compare {
+            keys: &self.keys[from..],
+            common,
+            few,
+            lanes,
+        });
+    }
+}
+
+/// For each key the value that `few` have for it, or the common one.
+struct Compare<'c, 'l> {
+    keys: &'c [u32],
+    common: f32,
+    few: [(u32, f32); FEW],
+    lanes: &'c mut dyn Iterator<Item = (usize, &'l mut [f32])>,
+}
+
+impl Kernel for Compare<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (at, lane) in self.lanes {
+            for (out, &key) in lane.iter_mut().zip(&self.keys[at..]) {
+                *out = self.few.iter().fold(
+                    self.common,
+                    |value, &(own, other)| if key == own { other } else { value },
+                );
+            }
+        }
     }
 }
 

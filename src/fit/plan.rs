@@ -8,7 +8,7 @@ use super::FitOptions;
 use crate::backend::Backend;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
-use crate::features::feature_range;
+use crate::features::{feature_range, held_row_bytes};
 use crate::kmeans::{RUN_BYTES, sample_rows};
 use crate::sys;
 use crate::tiles::BLOCK;
@@ -89,14 +89,17 @@ impl FitPlan {
         let has_ids = !options.features.id.is_empty();
         let weighted = options.features.weight.is_some() || options.trim > 0.0;
         let values_bytes = (n_rows.div_ceil(BLOCK) * BLOCK * n_features[1] * size_of::<f32>()) as u64;
-        let mut parts = parts(
-            n_rows as u64,
-            n_features[1] as u64,
+        let held_bytes = n_rows as u64 * held_row_bytes(source.schema(), &options.features)? as u64;
+        let mut parts = Parts {
+            n_rows: n_rows as u64,
+            n_features: n_features[1] as u64,
             values_bytes,
+            held_bytes: held_bytes.min(sys::spare_bytes(limit)),
             weighted,
             has_ids,
-            n_numbers as u64,
-        );
+            n_numbers: n_numbers as u64,
+        }
+        .of_the_largest_stage();
         parts.retain(|part| part.bytes > 0);
         let rows_bytes: u64 = parts.iter().map(|part| part.bytes).sum();
         let spilled_bytes = limit.map_or(0, |limit| rows_bytes.saturating_sub(sys::resident_budget(limit)));
@@ -156,46 +159,61 @@ impl FitPlan {
     }
 }
 
-/// What grows with the rows, in the stage that takes most: the iterations, or the figures of the finished segments.
-fn parts(
+/// What the parts of a plan depend on.
+struct Parts {
     n_rows: u64,
     n_features: u64,
     values_bytes: u64,
+    /// Decoded columns that are held until they are prepared.
+    held_bytes: u64,
     weighted: bool,
     has_ids: bool,
     n_numbers: u64,
-) -> Vec<PlanPart> {
-    let part = |what, bytes| PlanPart { what, bytes };
-    let always = [
-        part("keys of the ids", 16 * n_rows * u64::from(has_ids)),
-        part("labels and runners-up", 8 * n_rows),
-        part("shares of missing values", 4 * n_rows),
-    ];
-    let sharing = if n_numbers > 1 {
-        RUN_BYTES as u64 * n_rows * n_numbers
-    } else {
-        0
-    };
-    let iterating = [
-        part("prepared values", values_bytes),
-        part("weights", 4 * n_rows * u64::from(weighted)),
-        part("fits that share their passes", sharing.min(values_bytes)),
-    ];
-    // Distances take the place of the values.
-    let finishing = [
-        part("distances, and segments as they are told", 20 * n_rows),
-        part(
-            "columns that are profiled",
-            (8 * n_rows * n_features).min(PROFILE_BYTES.max(8 * n_rows)),
-        ),
-    ];
-    let total = |parts: &[PlanPart]| parts.iter().map(|part| part.bytes).sum::<u64>();
-    let most = if total(&finishing) > total(&iterating) {
-        &finishing[..]
-    } else {
-        &iterating
-    };
-    most.iter().chain(&always).cloned().collect()
+}
+
+impl Parts {
+    /// What grows with the rows, in the stage that takes most: the reading, the iterations, or the figures of the finished
+    /// segments.
+    fn of_the_largest_stage(&self) -> Vec<PlanPart> {
+        let n_rows = self.n_rows;
+        let part = |what, bytes| PlanPart { what, bytes };
+        let always = [
+            part("keys of the ids", 16 * n_rows * u64::from(self.has_ids)),
+            part("shares of missing values", 4 * n_rows),
+        ];
+        let sharing = if self.n_numbers > 1 {
+            RUN_BYTES as u64 * n_rows * self.n_numbers
+        } else {
+            0
+        };
+        let values = part("prepared values", self.values_bytes);
+        let weights = part("weights", 4 * n_rows * u64::from(self.weighted));
+        let labels = part("labels and runners-up", 8 * n_rows);
+        let reading = vec![
+            values.clone(),
+            weights.clone(),
+            part("columns held until they are prepared", self.held_bytes),
+        ];
+        let iterating = vec![
+            values,
+            weights,
+            labels.clone(),
+            part("fits that share their passes", sharing.min(self.values_bytes)),
+        ];
+        // Distances take the place of the values.
+        let finishing = vec![
+            part("distances, and segments as they are told", 20 * n_rows),
+            labels,
+            part(
+                "columns that are profiled",
+                (8 * n_rows * self.n_features).min(PROFILE_BYTES.max(8 * n_rows)),
+            ),
+        ];
+        let total = |parts: &Vec<PlanPart>| parts.iter().map(|part| part.bytes).sum::<u64>();
+        let stages = [iterating, reading, finishing].into_iter();
+        let most = stages.max_by_key(total).unwrap_or_default();
+        most.into_iter().chain(always).collect()
+    }
 }
 
 #[cfg(test)]
@@ -215,19 +233,34 @@ mod tests {
     #[test]
     fn the_largest_stage_is_told_of() {
         let n_rows = 100_000_000;
+        let parts = |n_features, held_bytes, weighted, has_ids, n_numbers| {
+            Parts {
+                n_rows,
+                n_features,
+                values_bytes: 4 * n_rows * n_features,
+                held_bytes,
+                weighted,
+                has_ids,
+                n_numbers,
+            }
+            .of_the_largest_stage()
+        };
         let bytes = |parts: &[PlanPart], what: &str| parts.iter().find(|part| part.what == what).map(|part| part.bytes);
-        let wide = parts(n_rows, 40, n_rows * 160, true, true, 1);
+        let wide = parts(40, 0, true, true, 1);
         assert_eq!(bytes(&wide, "prepared values"), Some(n_rows * 160));
         assert_eq!(bytes(&wide, "weights"), Some(n_rows * 4));
         assert_eq!(bytes(&wide, "labels and runners-up"), Some(n_rows * 8));
         assert_eq!(bytes(&wide, "keys of the ids"), Some(n_rows * 16));
-        let narrow = parts(n_rows, 3, n_rows * 12, false, false, 1);
+        let narrow = parts(3, 0, false, false, 1);
         assert_eq!(bytes(&narrow, "prepared values"), None);
         assert_eq!(
             bytes(&narrow, "distances, and segments as they are told"),
             Some(n_rows * 20)
         );
-        let swept = parts(n_rows, 40, n_rows * 160, false, false, 11);
+        let mixed = parts(40, 9 * n_rows, false, false, 1);
+        assert_eq!(bytes(&mixed, "columns held until they are prepared"), Some(n_rows * 9));
+        assert_eq!(bytes(&mixed, "labels and runners-up"), None);
+        let swept = parts(40, 9 * n_rows, false, false, 11);
         assert_eq!(bytes(&swept, "fits that share their passes"), Some(n_rows * 12 * 11));
     }
 

@@ -109,19 +109,27 @@ pub fn fit_many(
     let together = (data.bytes() / (RUN_BYTES * data.n_rows())).max(1);
     let mut drawn = None;
     let mut groups = params.chunks(together);
+    let job = |params: &KMeansParams| Lloyd {
+        data,
+        keys,
+        total_sq_norm,
+        max_iter: params.max_iter,
+        tol: params.tol,
+        target: None,
+    };
     while let Some(group) = groups.next() {
-        let mut begun = Vec::new();
-        for params in group {
-            let job = Lloyd {
-                data,
-                keys,
-                total_sq_norm,
-                max_iter: params.max_iter,
-                tol: params.tol,
-                target: None,
-            };
-            begun.push(Begun::new(job, host, params, &mut drawn, observer)?);
-        }
+        let mut begin = |params: &KMeansParams, at| Begun::new(job(params), host, params, &mut drawn, observer, at);
+        let (mut begun, mut opened) = match group {
+            [params] => {
+                let mut begin = |params: &KMeansParams| begin(params, Beginning::Standing);
+                let (begun, session) = begin_while_it_opens(backend, data, params, &mut begin)?;
+                (vec![begun], Some(session))
+            }
+            _ => {
+                let begun = group.iter().map(|params| begin(params, Beginning::Standing));
+                (begun.collect::<Result<Vec<_>>>()?, None)
+            }
+        };
         if groups.len() == 0 {
             drawn = None;
         }
@@ -150,18 +158,61 @@ pub fn fit_many(
             }
             continue;
         }
-        for mut begun in begun {
+        let mut alone = |mut begun: Begun<'_>| {
             let started = Instant::now();
-            let mut session = backend.open(data, begun.run.centroids.n_clusters())?;
+            let mut session = match opened.take() {
+                Some(session) => session,
+                None => backend.open(data, begun.run.centroids.n_clusters())?,
+            };
             let max_iter = begun.run.job.max_iter;
             let report = |n_iter, inertia, n_moved| report(n_iter, inertia, n_moved, max_iter);
             begun.run.iterate(&mut *session, &report, observer)?;
-            if take(begun.finish(&mut *session, started.elapsed(), observer)?)?.is_break() {
+            begun.finish(&mut *session, started.elapsed(), observer)
+        };
+        for (begun, params) in begun.into_iter().zip(group) {
+            let fit = match alone(begun) {
+                // The backend has put the device out of use. Where the run stands came of it.
+                Err(Error::DeviceWrong { .. }) => alone(Begun::new(
+                    job(params),
+                    host,
+                    params,
+                    &mut drawn,
+                    observer,
+                    Beginning::Start,
+                )?)?,
+                done => done?,
+            };
+            if take(fit)?.is_break() {
                 return Ok(());
             }
         }
     }
     Ok(())
+}
+
+/// Looks for the first centroids while the device takes hold of the data.
+fn begin_while_it_opens<'d, 'l>(
+    backend: &'d dyn Backend,
+    data: &'d TileSet,
+    params: &KMeansParams,
+    begin: &mut dyn FnMut(&KMeansParams) -> Result<Begun<'l>>,
+) -> Result<(Begun<'l>, Box<dyn Session + 'd>)> {
+    std::thread::scope(|scope| {
+        let open = || backend.open(data, params.n_clusters);
+        // Seeding stays in this thread, and in the pool that it belongs to.
+        let opening = std::thread::Builder::new()
+            .name("kohort-open".into())
+            .spawn_scoped(scope, open);
+        let begun = begin(params);
+        let session = match opening {
+            Ok(opening) => {
+                let ended = opening.join();
+                ended.unwrap_or_else(|_| Err(Error::Internal("the thread that opens the device ended early".into())))
+            }
+            Err(_) => open(),
+        };
+        Ok((begun?, session?))
+    })
 }
 
 /// What a run keeps per row, at most: labels, runners-up and bounds.
@@ -190,6 +241,15 @@ fn check(data: &TileSet, params: &[KMeansParams]) -> Result<()> {
     Ok(())
 }
 
+/// Where a run begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Beginning {
+    /// Where it stood, if it did.
+    Standing,
+    /// At its first centroids.
+    Start,
+}
+
 /// A run that has its first centroids.
 struct Begun<'l> {
     run: Run<'l>,
@@ -205,6 +265,7 @@ impl<'l> Begun<'l> {
         params: &KMeansParams,
         drawn: &mut Option<SeedRows>,
         observer: &'l dyn Observer,
+        at: Beginning,
     ) -> Result<Self> {
         let started = Instant::now();
         let run = RunKey {
@@ -216,6 +277,7 @@ impl<'l> Begun<'l> {
         };
         let standings = observer.standings();
         let stood = standings
+            .filter(|_| at == Beginning::Standing)
             .map(|standings| standings.standing(&run))
             .transpose()?
             .flatten();
@@ -940,6 +1002,66 @@ mod tests {
             n_retied += usize::from(before.reordered(&last_first) != fit.partial);
         }
         assert!(n_retied > 5, "the order hardly matters: {n_retied}");
+    }
+
+    #[test]
+    fn the_device_takes_hold_of_the_data_while_seeds_are_looked_for() {
+        /// Neither the opening nor the seeding goes on before the other has begun.
+        struct Meeting(Mutex<[bool; 2]>, std::sync::Condvar);
+        impl Meeting {
+            fn arrive(&self, who: usize) {
+                let mut here = self.0.lock().unwrap();
+                here[who] = true;
+                self.1.notify_all();
+                let limit = Duration::from_secs(20);
+                let (_here, waited) = self
+                    .1
+                    .wait_timeout_while(here, limit, |here| *here != [true; 2])
+                    .unwrap();
+                assert!(
+                    !waited.timed_out(),
+                    "{} waited in vain",
+                    ["the device", "the seeding"][who]
+                );
+            }
+        }
+        impl Observer for Meeting {
+            fn event(&self, event: Event) {
+                if matches!(event, Event::Stage("seed")) {
+                    self.arrive(1);
+                }
+            }
+        }
+        struct Device<'m>(&'m Meeting);
+        impl Backend for Device<'_> {
+            fn name(&self) -> &'static str {
+                "gpu"
+            }
+            fn description(&self) -> String {
+                String::new()
+            }
+            fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
+                self.0.arrive(0);
+                ScalarBackend.open(data, max_clusters)
+            }
+        }
+        let data = TileSet::from_rows(&[0., 1., 10., 13.], 1, None, usize::MAX);
+        let (meeting, params) = (
+            Meeting(Mutex::new([false; 2]), std::sync::Condvar::new()),
+            KMeansParams::new(2),
+        );
+        let device = Device(&meeting);
+        let found = fit(
+            &device,
+            &ScalarBackend,
+            &data,
+            &RowKeys::RowNumber,
+            &params,
+            1.0,
+            &meeting,
+        )
+        .unwrap();
+        assert_eq!(found.centroids, fit_scalar(&data, &params).unwrap().centroids);
     }
 
     #[test]

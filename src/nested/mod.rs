@@ -209,6 +209,8 @@ impl Descent {
 pub struct Descended {
     /// Rows that needed exact arithmetic; diagnostic.
     pub n_doubtful: u64,
+    /// Rows whose labels the host found again, see [`crate::backend::audit`].
+    pub n_audited: u64,
     /// What the device has to say.
     pub notices: Vec<String>,
 }
@@ -237,6 +239,7 @@ pub fn descend(
             let mut session = backend.open(&subset, n_parts)?;
             let nearest = session.two_nearest(&split.centroids)?;
             told.n_doubtful += nearest.n_doubtful;
+            told.n_audited += nearest.n_audited;
             told.notices.extend(session.notices());
             nearest.labels
         };

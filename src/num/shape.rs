@@ -87,11 +87,12 @@ impl Shape {
         }
     }
 
-    /// The counter of the value of a rank, from 0 for the least of all values, and how many values lie in those below.
+    /// The counter of the value of a rank, from 0 for the least of all values, how many values lie in those below, and how
+    /// many in it.
     ///
     /// # Panics
     /// If there are not so many values.
-    pub(crate) fn place_of_rank(&self, rank: u64) -> (Place, u64) {
+    pub(crate) fn place_of_rank(&self, rank: u64) -> (Place, u64, u64) {
         let mut below = 0;
         let with_value = { self.counters() }.filter(|(_, count)| *count > 0);
         let mut counters: Vec<(usize, u64)> = with_value.collect();
@@ -100,7 +101,7 @@ impl Shape {
         for alike in counters.chunk_by(|a, b| a.0 == b.0) {
             let count: u64 = alike.iter().map(|(_, count)| count).sum();
             if rank < below + count {
-                return (Place(alike[0].0 as u16), below);
+                return (Place(alike[0].0 as u16), below, count);
             }
             below += count;
         }
@@ -311,10 +312,11 @@ mod tests {
         let mut sorted = values.clone();
         sorted.sort_by(f64::total_cmp);
         for (rank, value) in sorted.iter().enumerate() {
-            let (place, below) = shape.place_of_rank(rank as u64);
+            let (place, below, count) = shape.place_of_rank(rank as u64);
             let mut picked = vec![7.0];
             place.pick(&values, &mut picked);
             picked.remove(0);
+            assert_eq!(picked.len() as u64, count);
             picked.sort_by(f64::total_cmp);
             assert_eq!(picked[rank - below as usize], *value, "{rank}");
         }

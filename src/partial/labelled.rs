@@ -1,4 +1,4 @@
-//! The sums of rows that have their labels already.
+//! The sums of rows that have their labels already, and of all rows.
 
 use rayon::prelude::*;
 
@@ -7,6 +7,8 @@ use crate::tiles::{BLOCK, Chunk, TileSet};
 
 /// Blocks of one task: the sums of so many rows, each below `2^23` times a weight up to `2^16`, are exact in `f64`.
 const TASK_BLOCKS: usize = 64;
+/// Sums that are added up side by side.
+const LANES: usize = 8;
 
 impl ClusterPartial {
     /// Adds up all rows of `data` under `labels`, one per row, each below `n_clusters`.
@@ -26,6 +28,51 @@ impl ClusterPartial {
                 a.merge(&b);
                 a
             })
+    }
+
+    /// Adds up all rows of `data` as one cluster.
+    #[must_use]
+    pub fn of_all(data: &TileSet) -> Self {
+        let zero = || Self::zero(1, data.n_features());
+        data.tasks(TASK_BLOCKS)
+            .fold(zero, |mut partial, (chunk, blocks)| {
+                partial.add_whole_blocks(chunk, blocks);
+                partial
+            })
+            .reduce(zero, |mut a, b| {
+                a.merge(&b);
+                a
+            })
+    }
+
+    fn add_whole_blocks(&mut self, chunk: &Chunk, blocks: std::ops::Range<usize>) {
+        let mut sums = vec![[0.0; LANES]; self.n_features];
+        for block in blocks {
+            let n_rows = chunk.block_rows(block);
+            // What fills the last block up is 0.
+            let mut weights = [1.0; BLOCK];
+            let mut weight = n_rows as u64;
+            if let Some(all) = chunk.weights() {
+                let of_block = &all[block * BLOCK..][..n_rows];
+                weight = of_block.iter().map(|&weight| u64::from(weight)).sum();
+                weights
+                    .iter_mut()
+                    .zip(of_block)
+                    .for_each(|(to, &weight)| *to = f64::from(weight));
+            }
+            self.counts[0] += n_rows as u64;
+            self.cluster_weights[0] += weight;
+            for (sums, values) in sums.iter_mut().zip(chunk.block(block).chunks_exact(BLOCK)) {
+                let runs = values.chunks_exact(LANES).zip(weights.chunks_exact(LANES));
+                for (values, weights) in runs {
+                    let lanes = sums.iter_mut().zip(values.iter().zip(weights));
+                    lanes.for_each(|(sum, (&x, &weight))| *sum += weight * f64::from(x));
+                }
+            }
+        }
+        for (total, sums) in self.sums.iter_mut().zip(sums) {
+            *total += sums.iter().map(|&sum| i128::from(sum as i64)).sum::<i128>();
+        }
     }
 
     fn add_blocks(&mut self, chunk: &Chunk, blocks: std::ops::Range<usize>, labels: &[u32]) {
@@ -64,6 +111,7 @@ mod tests {
         let rows: Vec<f32> = (0..n * d).map(|_| rng.below(1 << 24) as f32 - 8_388_607.0).collect();
         let labels: Vec<u32> = (0..n).map(|_| rng.below(5) as u32).collect();
         let weights: Vec<u32> = (0..n).map(|_| rng.below((1 << 16) + 1) as u32).collect();
+        let rest: Vec<usize> = (1..n).collect();
         for weights in [None, Some(&weights[..])] {
             let data = TileSet::from_rows(&rows, d, weights, usize::MAX);
             let mut expected = ClusterPartial::zero(5, d);
@@ -75,8 +123,14 @@ mod tests {
             for chunk_bytes in [1, 64 * d * 4 * 10, usize::MAX] {
                 let data = TileSet::from_rows(&rows, d, weights, chunk_bytes);
                 assert_eq!(ClusterPartial::of_labels(&data, &labels, 5), expected);
+                let one = ClusterPartial::of_labels(&data, &vec![0; n], 1);
+                assert_eq!(ClusterPartial::of_all(&data), one);
+                assert_ne!(
+                    ClusterPartial::of_all(&data),
+                    ClusterPartial::of_all(&data.gather(&rest))
+                );
             }
-            // Planted fault: one label.
+            // Planted faults: a row is left out, above; one label.
             let mut wrong = labels.clone();
             wrong[4321] = (wrong[4321] + 1) % 5;
             assert_ne!(ClusterPartial::of_labels(&data, &wrong, 5), expected);

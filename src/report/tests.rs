@@ -127,6 +127,59 @@ fn hostile_names_are_text() {
     assert!(!found.is_subset(&known) && !in_order);
 }
 
+/// What a page could load, run or lead to, and what it lacks against that.
+fn ways_out(html: &str) -> Vec<String> {
+    let head = html.split("<style>").next().unwrap();
+    let policy =
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">";
+    let is_guarded = head.contains(policy) && head.find(policy) < head.find("<title>");
+    let mut found: Vec<String> = (!is_guarded).then(|| "no policy".to_owned()).into_iter().collect();
+    for tag in html.split('<').skip(1).filter_map(|piece| piece.split('>').next()) {
+        // What stands between quotes is a value, and before it the name of its attribute.
+        let pieces: Vec<&str> = tag.split('"').collect();
+        let mut attributes = { pieces.chunks_exact(2) }.map(|pair| (pair[0].rsplit(' ').next().unwrap(), pair[1]));
+        let is_way_out = |(name, value): (&str, &str)| match name {
+            "href=" => !value.starts_with('#'),
+            "src=" | "srcset=" | "action=" | "data=" | "style=" => true,
+            name => name.starts_with("on"),
+        };
+        if attributes.any(is_way_out) {
+            found.push(tag.to_owned());
+        }
+    }
+    let style = html
+        .split("<style>")
+        .nth(1)
+        .and_then(|rest| rest.split("</style>").next());
+    let style = style.unwrap_or_default();
+    found.extend(
+        ["url(", "@import", "@font-face"]
+            .into_iter()
+            .filter(|way| style.contains(way))
+            .map(str::to_owned),
+    );
+    found
+}
+
+#[test]
+fn a_page_loads_and_runs_nothing_and_leads_nowhere() {
+    let names: Vec<String> = HOSTILE.iter().map(|name| name.to_string()).collect();
+    let [html, _] = reports(&names, 3);
+    assert_eq!(ways_out(&html), Vec::<String>::new());
+    // Planted faults, each of which is seen.
+    for (from, to) in [
+        ("default-src 'none'", "default-src *"),
+        ("<title>", "<title></title><title onload=\"x()\">"),
+        ("<main>", "<main style=\"background: url(https://example.org)\">"),
+        ("href=\"#segments\"", "href=\"https://example.org\""),
+        ("<h1>", "<img src=\"a.png\"><h1>"),
+        ("<style>", "<style>@import 'a.css';"),
+    ] {
+        assert!(html.contains(from), "{from}");
+        assert_eq!(ways_out(&html.replacen(from, to, 1)).len(), 1, "{to}");
+    }
+}
+
 #[test]
 fn trees_hold_every_segment_and_nothing_is_obeyed() {
     let names: Vec<String> = HOSTILE.iter().map(|name| name.to_string()).collect();

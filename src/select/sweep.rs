@@ -346,6 +346,7 @@ impl Sweeper<'_> {
             runners_up: Vec::new(),
             may_have_ties: fit.nearest.may_have_ties,
             n_doubtful: fit.nearest.n_doubtful,
+            n_audited: fit.nearest.n_audited,
         };
         self.before = Some(std::mem::replace(&mut fit.nearest, without));
         self.fits.push(fit);

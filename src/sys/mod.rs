@@ -10,7 +10,9 @@ mod spill;
 pub(crate) use limit::mapped_bytes;
 pub use limit::{free_disk_bytes, free_memory_bytes};
 pub(crate) use spill::about_to_read;
-pub use spill::{MIN_LIMIT, SpillingAllocator, keep_within, most_spilled_bytes, resident_budget, spilling_was_refused};
+pub use spill::{
+    MIN_LIMIT, SpillingAllocator, keep_within, kept_limit, most_spilled_bytes, resident_budget, spilling_was_refused,
+};
 
 /// Numbers whose bytes may all be 0, which is the number 0.
 pub(crate) trait Plain: Copy + private::Sealed {}
@@ -41,6 +43,13 @@ pub(crate) fn zeros<T: Plain>(len: usize) -> Option<Vec<T>> {
     }
     // SAFETY: `start` comes from the global allocator with the layout of `len` values, all of which are 0.
     Some(unsafe { Vec::from_raw_parts(start, len, len) })
+}
+
+/// Bytes that may be held for a while beside all that a job cannot do without: a small part of the limit, or of the memory
+/// that is free. Large allocations leave several times as much of a limit, see [`resident_budget`].
+#[must_use]
+pub fn spare_bytes(limit: Option<u64>) -> u64 {
+    limit.or_else(free_memory_bytes).unwrap_or(0) / 32
 }
 
 /// A large page, and the most that a fault maps of a file.

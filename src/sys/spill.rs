@@ -293,6 +293,12 @@ fn count_read(spill: &Spill, bytes: usize) {
     }
 }
 
+/// The limit of [`keep_within`], where there is one.
+#[must_use]
+pub fn kept_limit() -> Option<u64> {
+    SPILL.get().map(|spill| spill.limit)
+}
+
 /// What large allocations may take of a limit of so many bytes: the rest is for everything else, and for mapped pages of
 /// the file.
 #[must_use]

@@ -16,6 +16,12 @@ pub fn keep_within(_limit: u64, _folder: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// There is none.
+#[must_use]
+pub fn kept_limit() -> Option<u64> {
+    None
+}
+
 /// All of it.
 #[must_use]
 pub fn resident_budget(limit: u64) -> u64 {

@@ -13,6 +13,7 @@ pub use keys::RowKeys;
 
 use std::collections::TryReserveError;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
@@ -169,6 +170,31 @@ pub struct TileSet {
     chunk_rows: usize,
     weighted: bool,
     chunks: Vec<Chunk>,
+    stamp: Stamp,
+}
+
+/// Tells the contents of data sets apart: another one for each, after each change, and in each copy.
+#[derive(Debug)]
+struct Stamp(u64);
+
+impl Stamp {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Clone for Stamp {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+/// Data sets are equal whose values are.
+impl PartialEq for Stamp {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
 }
 
 impl TileSet {
@@ -216,6 +242,7 @@ impl TileSet {
             chunk_rows,
             weighted,
             chunks,
+            stamp: Stamp::new(),
         })
     }
 
@@ -246,6 +273,7 @@ impl TileSet {
     /// # Panics
     /// If the columns are not `n_features`, differ in length or reach past the last row.
     pub fn fill_rows(&mut self, first_row: usize, columns: &[Vec<f32>]) {
+        self.stamp = Stamp::new();
         assert_eq!(columns.len(), self.n_features, "one column per feature");
         let n = columns[0].len();
         assert!(first_row + n <= self.n_rows, "rows past the end");
@@ -269,6 +297,7 @@ impl TileSet {
     /// If there are no such rows.
     pub(crate) fn pieces_mut(&mut self, rows: Range<usize>, max_blocks: usize) -> Vec<Piece<'_>> {
         assert!(rows.end <= self.n_rows, "rows past the end");
+        self.stamp = Stamp::new();
         let (n_features, len) = (self.n_features, self.n_features * BLOCK);
         let mut pieces = Vec::new();
         for chunk in &mut self.chunks {
@@ -300,6 +329,7 @@ impl TileSet {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn try_weigh(&mut self) -> Result<()> {
+        self.stamp = Stamp::new();
         for chunk in self.chunks.iter_mut().filter(|chunk| chunk.weights.is_none()) {
             let bytes = chunk.n_rows as u64 * size_of::<u32>() as u64;
             chunk.weights = Some(filled(chunk.n_rows, 1).map_err(|_| Error::OutOfMemory {
@@ -325,11 +355,17 @@ impl TileSet {
     /// If the set is not weighted, a weight is above [`MAX_WEIGHT`] or a row does not exist.
     pub fn fill_weights(&mut self, first_row: usize, weights: &[u32]) {
         assert!(self.weighted, "the set was made without weights");
+        self.stamp = Stamp::new();
         for (offset, &weight) in weights.iter().enumerate() {
             assert!(weight <= MAX_WEIGHT, "weights are at most {MAX_WEIGHT}");
             let (chunk, row) = self.locate(first_row + offset);
             self.chunks[chunk].weights.as_mut().expect("weighted")[row] = weight;
         }
+    }
+
+    /// A number that no other data set has, nor this one after a change: what a device has of it is good while this holds.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp.0
     }
 
     /// Chunk, and row inside it, of a row of the whole data.
@@ -506,21 +542,28 @@ impl Piece<'_> {
         })
     }
 
-    /// Writes the grid values of one feature in the rows from `first_row`, counted in the whole data.
+    /// What stands in some rows (counted in the whole data) of one feature, in runs inside one block, each with the number
+    /// of its first row among those.
     ///
     /// # Panics
     /// If the piece holds no such rows.
-    pub(crate) fn fill_rows(&mut self, feature: usize, first_row: usize, values: &[f32]) {
-        let inside = self.rows.start <= first_row && first_row + values.len() <= self.rows.end;
+    pub(crate) fn lanes_mut(
+        &mut self,
+        feature: usize,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = (usize, &mut [f32])> {
+        let inside = self.rows.start <= rows.start && rows.end <= self.rows.end;
         assert!(inside, "rows of another piece");
-        let mut done = 0;
-        while done < values.len() {
-            let row = self.skip + (first_row - self.rows.start) + done;
-            let run = (BLOCK - row % BLOCK).min(values.len() - done);
-            let at = tile_index(row, feature, self.n_features);
-            self.values[at..at + run].copy_from_slice(&values[done..done + run]);
-            done += run;
-        }
+        let first = self.skip + (rows.start - self.rows.start);
+        let end = first + rows.len();
+        let blocks = self.values.chunks_mut(self.n_features * BLOCK);
+        let with_rows = blocks.enumerate().take(end.div_ceil(BLOCK)).skip(first / BLOCK);
+        with_rows.map(move |(number, block)| {
+            let start = number * BLOCK;
+            let own = first.max(start)..end.min(start + BLOCK);
+            let lane = &mut block[feature * BLOCK..][own.start - start..own.end - start];
+            (own.start - first, lane)
+        })
     }
 }
 
@@ -554,6 +597,29 @@ mod tests {
             by_rows.read_row(130, &mut row);
             assert_eq!(row, [390, 391, 392]);
         }
+    }
+
+    #[test]
+    fn every_change_and_every_copy_has_a_stamp_of_its_own() {
+        let mut set = TileSet::zeros(100, 2, true, usize::MAX);
+        let mut seen = vec![set.stamp(), set.clone().stamp()];
+        assert_eq!(set.stamp(), seen[0], "looking changes nothing");
+        let changes: [fn(&mut TileSet); 5] = [
+            |set| set.fill_rows(3, &[vec![1.0], vec![2.0]]),
+            |set| drop(set.pieces_mut(0..100, 1)),
+            |set| set.set_weight(5, 2),
+            |set| set.fill_weights(7, &[3]),
+            |set| set.try_weigh().unwrap(),
+        ];
+        for change in changes {
+            change(&mut set);
+            seen.push(set.stamp());
+        }
+        let n = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), n);
+        assert_eq!(set, set.clone());
     }
 
     #[test]

@@ -220,6 +220,7 @@ impl Session for CpuSession<'_> {
             runners_up,
             may_have_ties: tally.n_ties > 0,
             n_doubtful: tally.n_doubtful,
+            n_audited: 0,
         })
     }
 
@@ -237,6 +238,7 @@ impl Session for CpuSession<'_> {
             runners_up,
             may_have_ties: tally.n_ties > 0,
             n_doubtful: 0,
+            n_audited: 0,
         };
         Ok((pass, nearest))
     }

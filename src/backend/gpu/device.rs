@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::layout::{BINDINGS, BindingKind, CEILING_BINDINGS, CeilingParams, LOOP_BINDINGS, LoopParams, Params};
 use super::pipeline_cache;
+use super::session::Held;
 use super::shaders::{Group, Shader};
 use crate::backend::DeviceTime;
 use crate::error::{Error, Result};
@@ -39,6 +40,8 @@ pub(crate) struct Device {
     /// Iterations and their seconds by the device's clock, since they were last asked for.
     timed: Mutex<DeviceTime>,
     cache: Option<(PathBuf, wgpu::PipelineCache)>,
+    /// What the last session left.
+    held: Mutex<Option<Held>>,
     /// Bytes of a buffer from which on there is no memory: a fault for tests.
     #[cfg(test)]
     pub(crate) no_memory_from: Option<u64>,
@@ -104,6 +107,7 @@ impl Device {
             failure,
             timed: Mutex::default(),
             cache,
+            held: Mutex::default(),
             #[cfg(test)]
             no_memory_from: None,
             #[cfg(test)]
@@ -111,15 +115,38 @@ impl Device {
         })
     }
 
-    /// Runs `work`; a panic inside it (wgpu panics where a device is lost while it waits) is a lost device.
+    /// Runs `work`; a panic inside it (wgpu panics where a device is lost while it waits) is a lost device. One that was
+    /// lost stays so.
     pub(crate) fn guarded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let done = std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
             let message = panic
                 .downcast_ref::<String>()
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied());
             Err(lost(message.unwrap_or("unknown reason")))
-        })
+        });
+        if let Err(Error::DeviceLost { reason }) = &done {
+            note(&self.failure, reason.clone());
+        }
+        done
+    }
+
+    /// What an earlier session left of a data set; what is left of others is let go.
+    pub(super) fn take_held(&self, stamp: u64) -> Option<Held> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        held.filter(|held| held.stamp == stamp)
+    }
+
+    /// Keeps what a session leaves, while the device is good for anything.
+    pub(super) fn hold(&self, held: Held) {
+        if !self.is_lost() {
+            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        }
+    }
+
+    /// Whether it has failed: no session on it can go on.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Makes something; what the driver has against it is an error that names `what` and its size.

@@ -4,6 +4,8 @@
 //! by a second kernel in exact integers. Sums are exact natural numbers in words of 32 bits, added with carry by
 //! atomics, so their order cannot matter. The kernels' text is in `shaders/`.
 
+use std::sync::OnceLock;
+
 mod adapter;
 mod advice;
 mod buffers;
@@ -48,7 +50,10 @@ pub fn advice() -> String {
 
 /// The backend that runs passes on a GPU.
 pub struct GpuBackend {
+    selection: GpuSelection,
     device: Device,
+    /// The same adapter opened again, after the first device was lost.
+    second: OnceLock<Device>,
     name: String,
     description: String,
     software: bool,
@@ -79,13 +84,31 @@ impl GpuBackend {
             .unwrap_or_else(|| adapter::default_budget(&adapter));
         let software = if report.software { ", software on the CPU" } else { "" };
         Ok(Self {
+            selection: *selection,
             device: Device::open(&adapter, options.checked, options.timed)?,
+            second: OnceLock::new(),
             description: format!("{} ({}, {}{software})", report.name, report.backend, report.driver),
             name: report.name,
             software: report.software,
             budget,
             options,
         })
+    }
+
+    /// The device to open sessions on: a new one, once, where the first is lost.
+    fn device(&self) -> Result<&Device> {
+        if !self.device.is_lost() {
+            return Ok(&self.device);
+        }
+        if let Some(second) = self.second.get() {
+            return Ok(second);
+        }
+        let adapter = adapter::choose(&self.selection)?;
+        if adapter::report(0, &adapter).name != self.name {
+            return Err(device::lost("its adapter is gone"));
+        }
+        let second = Device::open(&adapter, self.options.checked, self.options.timed)?;
+        Ok(self.second.get_or_init(|| second))
     }
 
     /// Whether the adapter is software on a CPU.
@@ -134,9 +157,39 @@ impl Backend for GpuBackend {
     }
 
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
-        self.device.guarded(|| {
-            let session = GpuSession::open(&self.device, data, max_clusters, self.budget, &self.options)?;
+        let device = self.device()?;
+        device.guarded(|| {
+            let session = GpuSession::open(device, data, max_clusters, self.budget, &self.options)?;
             Ok(Box::new(session) as Box<dyn Session + 'd>)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiles::Centroids;
+
+    #[test]
+    fn a_lost_device_is_opened_again_once() {
+        let Ok(backend) = GpuBackend::new(&GpuSelection::Any, GpuOptions::default()) else {
+            return; // tests/gpu_parity.rs says so, or fails where a GPU is demanded
+        };
+        let data = TileSet::zeros(100, 3, false, usize::MAX);
+        let centroids = Centroids::on_rows(3, &[0; 6]);
+        let mut session = backend.open(&data, 2).unwrap();
+        let pass = session.assign(&centroids).unwrap();
+        backend.device.device.destroy();
+        let error = session.assign(&centroids).unwrap_err();
+        assert!(matches!(error, crate::Error::DeviceLost { .. }), "{error}");
+        for _ in 0..2 {
+            assert_eq!(backend.open(&data, 2).unwrap().assign(&centroids).unwrap(), pass);
+        }
+        let second = backend.second.get().unwrap();
+        second.device.destroy();
+        let third = backend
+            .open(&data, 2)
+            .and_then(|mut session| session.assign(&centroids));
+        assert!(third.is_err(), "there is no third");
     }
 }

@@ -54,6 +54,7 @@ impl<'d> GpuSession<'d> {
             .min(limits.max_buffer_size)
             .min(limits.max_storage_buffer_binding_size);
         let parts = plan::parts(data, part_bytes);
+        let held = device.take_held(data.stamp());
         let kernel = kernel(device, data, max_clusters);
         let shape = shape(device, data, max_clusters, &kernel);
         let shared = SharedBuffers::new(device, &shape, kernel.tile_quads(), data.weighted(), &parts)?;
@@ -66,10 +67,17 @@ impl<'d> GpuSession<'d> {
             .map(|part| device.buffer("the labels", label_words(part, packed) as u64 * WORD, usage))
             .collect::<Result<Vec<_>>>()?;
         let taken = shared.bytes() + labels.iter().map(wgpu::Buffer::size).sum::<u64>();
-        let residence = Residence::new(device, data, &parts, budget.saturating_sub(taken))?;
-        for (part, buffers) in parts.iter().zip(&residence.resident) {
-            staging.upload(device, data, part, buffers)?;
-        }
+        let room = budget.saturating_sub(taken);
+        let residence = match held.filter(|held| held.parts == parts && held.residence.bytes(data, &parts) <= room) {
+            Some(held) => held.residence,
+            None => {
+                let residence = Residence::new(device, data, &parts, room)?;
+                for (part, buffers) in parts.iter().zip(&residence.resident) {
+                    staging.upload(device, data, part, buffers)?;
+                }
+                residence
+            }
+        };
         device.wait(None)?;
         Ok(Self {
             device,
@@ -262,6 +270,7 @@ impl<'d> GpuSession<'d> {
             runners_up,
             may_have_ties: true,
             n_doubtful: plan.totals.n_doubtful(&words),
+            n_audited: 0,
         })
     }
 
@@ -393,7 +402,37 @@ struct Residence {
     stream: Vec<PartBuffers>,
 }
 
+/// What stays on the device after a session, for the next one on the same data: the runs of a sweep.
+pub(super) struct Held {
+    /// See [`TileSet::stamp`].
+    pub(super) stamp: u64,
+    parts: Vec<Part>,
+    residence: Residence,
+}
+
+impl Drop for GpuSession<'_> {
+    fn drop(&mut self) {
+        let nothing = Residence {
+            resident: Vec::new(),
+            stream: Vec::new(),
+        };
+        self.device.hold(Held {
+            stamp: self.data.stamp(),
+            parts: std::mem::take(&mut self.parts),
+            residence: std::mem::replace(&mut self.residence, nothing),
+        });
+    }
+}
+
 impl Residence {
+    /// Bytes on the device.
+    fn bytes(&self, data: &TileSet, parts: &[Part]) -> u64 {
+        let bytes = |part: &Part| PartBuffers::bytes(data, part.n_blocks);
+        let largest = parts.iter().map(|part| part.n_blocks).max().unwrap_or(0);
+        let resident: u64 = parts.iter().take(self.resident.len()).map(bytes).sum();
+        resident + self.stream.len() as u64 * PartBuffers::bytes(data, largest)
+    }
+
     /// As much as fits into `budget` bytes, or less where the device has less.
     fn new(device: &Device, data: &TileSet, parts: &[Part], mut budget: u64) -> Result<Self> {
         loop {
@@ -491,6 +530,70 @@ mod tests {
             let residence = Residence::within(&device, &data, &parts, budget).unwrap();
             assert_eq!((residence.resident.len(), residence.stream.len()), shape, "{budget}");
         }
+    }
+
+    /// What is wrong in a device's memory is heard of: a value, which damages sums, and rows that changed places, which
+    /// damages labels alone.
+    #[test]
+    fn damage_in_the_memory_of_the_device_is_found() {
+        use crate::backend::audit::AuditedSession;
+
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let device = Device::open(&adapter, false, false).unwrap();
+        let values: Vec<f32> = (0..10 * BLOCK).map(|row| (row % 97) as f32).collect();
+        let data = TileSet::from_rows(&values, 1, None, usize::MAX);
+        let centroids = Centroids::on_rows(1, &[10, 50, 90]);
+        let complaint = |damaged: &[(usize, f32)]| {
+            // A copy, of which nothing is on the device yet.
+            let data = data.clone();
+            let session = GpuSession::open(&device, &data, 3, 1 << 20, &GpuOptions::default()).unwrap();
+            for &(row, value) in damaged {
+                let tiles = &session.residence.resident[0].tiles;
+                device
+                    .queue
+                    .write_buffer(tiles, row as u64 * WORD, bytemuck::bytes_of(&value));
+            }
+            let mut session = AuditedSession::new(Box::new(session), &data);
+            let nearest = session.two_nearest(&centroids).map(drop);
+            [session.assign(&centroids).map(drop), nearest].map(|outcome| outcome.err().map(|error| error.to_string()))
+        };
+        let wrong = |what: &str| Some(format!("the device computes wrongly: {what}"));
+        assert_eq!(complaint(&[]), [None, None]);
+        let sums = wrong("the sums of its clusters do not add up to those of the data");
+        let labels = wrong("2 of 640 rows that were checked have another cluster");
+        assert_eq!(complaint(&[(300, values[300] + 1.0)]), [sums, None]);
+        assert_eq!(complaint(&[(10, values[90]), (90, values[10])]), [None, labels]);
+    }
+
+    #[test]
+    fn data_is_uploaded_once_for_all_sessions() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let device = Device::open(&adapter, false, false).unwrap();
+        let values: Vec<f32> = (0..10 * BLOCK).map(|row| (row % 97) as f32).collect();
+        let mut data = TileSet::from_rows(&values, 1, None, usize::MAX);
+        let sum = |data: &TileSet, n_clusters: usize, mark: Option<f32>| {
+            let options = GpuOptions::default();
+            let mut session = GpuSession::open(&device, data, n_clusters, 1 << 20, &options).unwrap();
+            let centroids = Centroids::on_rows(1, &vec![7; n_clusters]);
+            let pass = session.assign(&centroids).unwrap();
+            if let Some(mark) = mark {
+                let tiles = &session.residence.resident[0].tiles;
+                device.queue.write_buffer(tiles, 0, bytemuck::bytes_of(&mark));
+            }
+            pass.partial.sums.iter().sum::<i128>()
+        };
+        let expected: i128 = values.iter().map(|&v| v as i128).sum();
+        // A mark on the device alone shows in the next session, and in none on other data, or on changed data.
+        assert_eq!(sum(&data, 2, Some(1000.0)), expected);
+        assert_eq!(sum(&data, 40, None), expected + 1000);
+        assert_eq!(sum(&data.clone(), 2, Some(1000.0)), expected);
+        assert_eq!(sum(&data, 2, Some(1000.0)), expected);
+        data.fill_rows(1, &[vec![values[1] + 3.0]]);
+        assert_eq!(sum(&data, 2, None), expected + 3);
     }
 
     #[test]

@@ -167,6 +167,15 @@ impl Object {
         self.0.identity.bytes
     }
 
+    /// What tells its state from others, for another process.
+    pub(crate) fn state(&self) -> String {
+        let Identity { bytes, etag, modified } = &self.0.identity;
+        match etag {
+            Some(etag) => format!("{bytes}-{etag}"),
+            None => format!("{bytes}-{modified}"),
+        }
+    }
+
     /// The ETag, where equal ones mean equal bytes.
     pub(crate) fn etag(&self) -> Option<&str> {
         self.0.identity.strong()
@@ -326,6 +335,11 @@ pub(crate) struct Reading {
 impl Reading {
     pub(crate) fn new(object: Object) -> Self {
         Self { object, ahead: None }
+    }
+
+    /// [`Object::state`].
+    pub(crate) fn state(&self) -> String {
+        self.object.state()
     }
 
     /// The same, which fetches `ranges` before they are asked for.
