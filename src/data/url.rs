@@ -91,7 +91,9 @@ impl Address {
         if authority.is_empty() || container.is_some_and(|(user, host)| user.is_empty() || host.is_empty()) {
             return refuse("names no bucket");
         }
-        if authority.contains(['*', '?', '[', '#', '\\']) || authority.contains(char::is_whitespace) {
+        // Brackets stand around addresses of the sixth version.
+        let is_odd = |c: char| "*?#\\".contains(c) || c.is_whitespace() || (c == '[' && scheme != Scheme::Http);
+        if authority.contains(is_odd) {
             return refuse("has a glob, or what no name can have, in place of its bucket");
         }
         if start.eq_ignore_ascii_case("http://") && !is_loopback(authority) {
@@ -179,10 +181,7 @@ mod tests {
     fn the_query_of_a_host_is_kept_apart() {
         let found = address("https://host:8443/a/b.parquet?X-Sig=secret#part");
         assert_eq!(found.clean(), "https://host:8443/a/b.parquet");
-        assert_eq!(
-            found.query.as_deref(),
-            Some("X-Sig=secret#part").map(|query| &query[..12])
-        );
+        assert_eq!(found.query.as_deref(), Some("X-Sig=secret"));
         assert_eq!(address("https://host/a?").query, None);
     }
 
