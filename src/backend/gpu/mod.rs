@@ -187,7 +187,9 @@ mod tests {
         }
         let second = backend.second.get().unwrap();
         second.device.destroy();
-        let third = backend.open(&data, 2).and_then(|mut session| session.assign(&centroids));
+        let third = backend
+            .open(&data, 2)
+            .and_then(|mut session| session.assign(&centroids));
         assert!(third.is_err(), "there is no third");
     }
 }
