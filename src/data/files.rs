@@ -227,7 +227,7 @@ impl FileSource {
             .transpose()?;
         // Rows without an id do not repeat one: where they are not left out, all of them are told of later.
         if let Some(keys) = keys.filter(|keys| keys.null_rows.is_empty()) {
-            let repeated = repeated_rows(&keys.keys)?;
+            let repeated = repeated_rows(&keys)?;
             self.kept.n_repeated = repeated.len();
             self.leave_out(&repeated);
         }

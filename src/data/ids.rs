@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::NullBuffer;
+use arrow::compute::kernels::cmp::lt;
 use arrow::datatypes::{
     DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType,
-    Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
+    Int8Type, Int16Type, Int32Type, Int64Type, Schema, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
     Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type, i256,
 };
@@ -54,7 +55,9 @@ type Append = Box<dyn Fn(usize, &mut Vec<u8>) + Send + Sync>;
 /// [`Error::ColumnUnusable`] for types that are no ids (floats among them), [`Error::NullIds`],
 /// [`Error::DuplicateIds`], [`Error::OutOfMemory`], and those of reading.
 pub fn read_keys(source: &dyn BatchSource, columns: &[usize], names: &[String]) -> Result<RowKeys> {
-    let Keys { mut keys, nulls, .. } = keys_and_nulls(source, columns, names)?;
+    let Keys {
+        mut keys, nulls, rise, ..
+    } = keys_and_nulls(source, columns, names)?;
     if let Some(i) = nulls.iter().position(|&(count, _)| count > 0) {
         return Err(Error::NullIds {
             column: names[i].clone(),
@@ -64,6 +67,7 @@ pub fn read_keys(source: &dyn BatchSource, columns: &[usize], names: &[String]) 
         });
     }
     match source.duplicate_ids() {
+        _ if rise => {}
         DuplicateIds::Keep => tell_apart(&mut keys)?,
         DuplicateIds::Error | DuplicateIds::First => refuse_duplicates(&keys, names)?,
     }
@@ -77,6 +81,8 @@ pub(crate) struct Keys {
     pub(crate) null_rows: Vec<usize>,
     /// For each column how many nulls it has, and the row of the first.
     nulls: Vec<(usize, usize)>,
+    /// Whether each id is above that of the row before, so that none stands twice.
+    rise: bool,
 }
 
 /// Reads ids, whatever they are.
@@ -89,9 +95,11 @@ pub(crate) fn keys_and_nulls(source: &dyn BatchSource, columns: &[usize], names:
     let mut keys = with_room(n_rows)?;
     let mut nulls = vec![(0usize, 0usize); columns.len()];
     let mut null_rows = Vec::new();
+    let mut rise = Rise::of(schema, columns);
     source.scan(columns, &mut |first_row, batch| {
         count_nulls(first_row, batch, &mut nulls);
         add_null_rows(first_row, batch, &mut null_rows);
+        rise.add(batch);
         let appends = appends(batch, names)?;
         if first_row != keys.len() || batch.num_rows() > n_rows - first_row {
             return Err(Error::Internal(format!(
@@ -109,11 +117,59 @@ pub(crate) fn keys_and_nulls(source: &dyn BatchSource, columns: &[usize], names:
         });
         Ok(())
     })?;
-    Ok(Keys { keys, null_rows, nulls })
+    Ok(Keys {
+        keys,
+        null_rows,
+        nulls,
+        rise: rise.so_far,
+    })
+}
+
+/// Whether the ids of a column rise from row to row, as they do in many a table: then nothing has to be sorted to see that
+/// none stands twice.
+struct Rise {
+    so_far: bool,
+    /// The last id.
+    last: Option<ArrayRef>,
+}
+
+impl Rise {
+    /// Of a single column, of a type whose values are equal where their ids are.
+    fn of(schema: &Schema, columns: &[usize]) -> Self {
+        let so_far = match columns {
+            [column] => {
+                let data_type = schema.field(*column).data_type();
+                let is_text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+                data_type.is_integer() || is_text
+            }
+            _ => false,
+        };
+        Self { so_far, last: None }
+    }
+
+    fn add(&mut self, batch: &RecordBatch) {
+        let (Some(ids), n) = (batch.columns().first(), batch.num_rows()) else {
+            return;
+        };
+        if !self.so_far || n == 0 {
+            return;
+        }
+        let is_below = |one: &ArrayRef, other: &ArrayRef| {
+            let below = lt(one, other);
+            below.is_ok_and(|below| below.true_count() == below.len())
+        };
+        let after_last = self.last.as_ref().is_none_or(|last| is_below(last, &ids.slice(0, 1)));
+        self.so_far = after_last && is_below(&ids.slice(0, n - 1), &ids.slice(1, n - 1));
+        self.last = Some(ids.slice(n - 1, 1));
+    }
 }
 
 /// Rows whose id an earlier row has, in order.
-pub(crate) fn repeated_rows(keys: &[u128]) -> Result<Vec<usize>> {
+pub(crate) fn repeated_rows(ids: &Keys) -> Result<Vec<usize>> {
+    if ids.rise {
+        return Ok(Vec::new());
+    }
+    let keys = &ids.keys;
     let mut seen = repeated(keys)?;
     let is_later = |key: &u128| {
         seen.get_mut(key).is_some_and(|count| {
@@ -498,6 +554,34 @@ mod tests {
             one(TimestampSecondArray::from(vec![7])),
             one(TimestampNanosecondArray::from(vec![7_000_000_000]))
         );
+    }
+
+    #[test]
+    fn ids_that_rise_are_known_to_differ_and_others_are_looked_at() {
+        let rise = |batches: Vec<ArrayRef>| {
+            let of_array = |array: ArrayRef| RecordBatch::try_from_iter_with_nullable([("id", array, true)]).unwrap();
+            let source = MemorySource::new(batches.into_iter().map(of_array).collect()).unwrap();
+            let names = ["id".to_owned()];
+            (
+                keys_and_nulls(&source, &[0], &names).unwrap().rise,
+                read_keys(&source, &[0], &names).is_ok(),
+            )
+        };
+        let numbers = |ids: &[i64]| Arc::new(Int64Array::from(ids.to_vec())) as ArrayRef;
+        let texts = |ids: &[&str]| Arc::new(StringArray::from(ids.to_vec())) as ArrayRef;
+        assert_eq!(
+            rise(vec![numbers(&[-2, 3]), numbers(&[]), numbers(&[4]), numbers(&[9, 11])]),
+            (true, true)
+        );
+        assert_eq!(rise(vec![texts(&["A-9", "B"]), texts(&["Ba", "c"])]), (true, true));
+        // Out of order, and the same twice, in a batch and across two.
+        assert_eq!(rise(vec![numbers(&[3, 2]), numbers(&[4])]), (false, true));
+        assert_eq!(rise(vec![numbers(&[1, 3]), numbers(&[2, 4])]), (false, true));
+        assert_eq!(rise(vec![numbers(&[1, 2]), numbers(&[2, 4])]), (false, false));
+        assert_eq!(rise(vec![numbers(&[1, 2, 2])]), (false, false));
+        assert_eq!(rise(vec![texts(&["b", "c"]), texts(&["c"])]), (false, false));
+        let gap = Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])) as ArrayRef;
+        assert_eq!(rise(vec![gap]), (false, false));
     }
 
     #[test]
