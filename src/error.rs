@@ -1,5 +1,6 @@
 //! The one error type: variants carry data, the message says what and where, [`Error::hint`] the next step.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// A [`std::result::Result`] with kohort's [`Error`].
@@ -45,7 +46,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A folder or glob holds no data file.
-    #[error("no data file matches {pattern}", pattern = escape(pattern))]
+    #[error("no data file matches {pattern}", pattern = escape(&told(pattern)))]
     NoFiles {
         /// The folder or glob.
         pattern: String,
@@ -74,6 +75,22 @@ pub enum Error {
         column: Option<String>,
         /// What is wrong.
         reason: String,
+    },
+    /// DATA names an object, and this build reads files alone.
+    #[error("{}: this build of kohort has no object stores", show_path(path))]
+    NoObjectStores {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// A request for an object failed.
+    #[error("cannot read {}: {problem}", show_path(path))]
+    ObjectUnread {
+        /// The object, or the folder or bucket.
+        path: PathBuf,
+        /// What went wrong; nothing that a store or a server said stands in it.
+        problem: String,
+        /// What to do about it, where there is something.
+        hint: Option<&'static str>,
     },
     /// A file changed between the first and the last look at it.
     #[error("{} changed while it was being read", show_path(path))]
@@ -271,7 +288,7 @@ pub enum Error {
         weighted: bool,
     },
     /// A parameter outside its range.
-    #[error("{param} = {}: {}", escape(value), escape(reason))]
+    #[error("{param} = {}: {}", escape(&told(value)), escape(reason))]
     InvalidParam {
         /// The parameter.
         param: &'static str,
@@ -317,6 +334,15 @@ pub enum Error {
         path: PathBuf,
         /// The folder.
         folder: PathBuf,
+    },
+    /// An output that would be in an object store.
+    #[error(
+        "{} cannot be the output: results are written to this machine's disks alone",
+        show_path(path)
+    )]
+    OutputRemote {
+        /// What was named.
+        path: PathBuf,
     },
     /// What stands where the output should go may not be replaced, or is no place for one.
     #[error("{} cannot be the output: {reason}", show_path(path))]
@@ -449,6 +475,7 @@ impl Error {
         match self {
             Self::Io { .. }
             | Self::FileChanged { .. }
+            | Self::ObjectUnread { .. }
             | Self::Internal(_)
             | Self::FoundApart {
                 is_about_input: false, ..
@@ -485,6 +512,8 @@ impl Error {
             Self::InputGone { path } if path.as_os_str() == "-" => {
                 "the data came from stdin: name a file with it after the run, or - to pipe it in again".into()
             }
+            Self::NoObjectStores { .. } => "build it with them: `cargo build --release --features object-store`".into(),
+            Self::ObjectUnread { hint, .. } => return hint.map(str::to_owned),
             Self::FileChanged { .. } => "wait until the file is complete, then run again".into(),
             Self::InputChanged { .. } => {
                 "a run can only be made again from the same bytes: restore the file, or name its copy as DATA".into()
@@ -550,6 +579,7 @@ impl Error {
         Some(match self {
             Self::BadSetting { hint, .. } | Self::FoundApart { hint, .. } => return hint.clone(),
             Self::OutputFolderMissing { .. } => "create the folder first, or give another --out".into(),
+            Self::OutputRemote { .. } => "give a local --out, and copy what it holds when it is done".into(),
             Self::OutputExists { .. } => "give another --out, or replace it with --overwrite".into(),
             Self::OutputBusy { .. } => {
                 "wait until that run has ended, or give another --out; one that was killed holds up nobody".into()
@@ -658,8 +688,8 @@ fn columns_and_reasons(ignored: &[(String, String)]) -> String {
 /// What was given as DATA, in short.
 fn name_data(data: &[String]) -> String {
     match data {
-        [one] => escape(one),
-        [first, rest @ ..] => format!("{} and {} more", escape(first), rest.len()),
+        [one] => escape(&told(one)),
+        [first, rest @ ..] => format!("{} and {} more", escape(&told(first)), rest.len()),
         [] => "the data".into(),
     }
 }
@@ -689,7 +719,36 @@ fn near_names(column: &str, available: &[String]) -> String {
 }
 
 fn show_path(path: &std::path::Path) -> String {
-    escape(&path.to_string_lossy())
+    escape(&told(&path.to_string_lossy()))
+}
+
+/// A text without the parts of a URL that may be secret: user and password, and what follows `?` where that is a query.
+#[must_use]
+pub fn told(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.into();
+    };
+    if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
+        return text.into();
+    }
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (authority, key) = rest.split_at(end);
+    let authority = match authority.rsplit_once('@') {
+        // In Azure's URLs the container stands there.
+        Some((user, host)) if scheme.starts_with("abfs") && !user.contains([':', '@']) => format!("{user}@{host}"),
+        Some((_, host)) => host.to_owned(),
+        None => authority.to_owned(),
+    };
+    // Elsewhere `?` may stand for a character in a glob.
+    let is_query = |after: &str| {
+        let name = after.split_once('=').map_or("", |(name, _)| name);
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-_.%".contains(&b);
+        scheme.to_ascii_lowercase().starts_with("http") || (!name.is_empty() && name.bytes().all(is_name))
+    };
+    let queries = key.match_indices('?').map(|(at, _)| at);
+    let end = { queries }.find(|&at| is_query(&key[at + 1..])).unwrap_or(key.len());
+    let authority = authority.split_once('?').map_or(authority.as_str(), |(host, _)| host);
+    format!("{scheme}://{authority}{}", &key[..end]).into()
 }
 
 /// Which columns hold the id.
@@ -787,6 +846,30 @@ mod tests {
             about(Error::Interrupted, &["a"]).to_string(),
             Error::Interrupted.to_string()
         );
+    }
+
+    #[test]
+    fn what_may_be_secret_in_a_url_is_not_told() {
+        for (text, expected) in [
+            ("https://u:p@h:1/a/b.parquet?sig=x&y", "https://h:1/a/b.parquet"),
+            ("https://h?sig=x", "https://h"),
+            ("HTTP://h/a?b", "HTTP://h/a"),
+            ("s3://k:s@b/a?X-Amz-Signature=x", "s3://b/a"),
+            ("s3://b/dt=?/part-?.parquet", "s3://b/dt=?/part-?.parquet"),
+            (
+                "abfss://c@a.dfs.core.windows.net/x",
+                "abfss://c@a.dfs.core.windows.net/x",
+            ),
+            ("abfss://c:s@a/x", "abfss://a/x"),
+            ("a/b?c=d", "a/b?c=d"),
+            ("a b://c?d=e", "a b://c?d=e"),
+        ] {
+            assert_eq!(told(text), expected);
+        }
+        let error = Error::NoFiles {
+            pattern: "https://h/a?sig=x".into(),
+        };
+        assert_eq!(error.to_string(), "no data file matches https://h/a");
     }
 
     #[test]

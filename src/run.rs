@@ -19,8 +19,8 @@ use crate::artifact::{
 };
 use crate::backend::cpu::CpuBackend;
 use crate::cells::MinCell;
-use crate::data::{BatchSource, FileSource};
-use crate::error::{Error, Result};
+use crate::data::{BatchSource, FileSource, InputFile};
+use crate::error::{Error, Result, told};
 use crate::features::Preparation;
 use crate::fit::{Fit, FitOptions, InitCentroids, InitChoice, Nested};
 use crate::kmeans::StopReason;
@@ -121,7 +121,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         version: RunRecord::VERSION,
         kohort_version: env!("CARGO_PKG_VERSION").into(),
         labels_hash: summary.labels_hash.clone(),
-        data: context.data.clone(),
+        data: context.data.iter().map(|name| told(name).into_owned()).collect(),
         inputs: context.inputs.clone(),
         source: context.source.clone(),
         n_rows: summary.n_rows as u64,
@@ -251,7 +251,11 @@ fn segment_records(fit: &Fit) -> Vec<SegmentRecord> {
 /// Those of reading the files.
 pub fn job_of(source: &FileSource, options: &FitOptions, select: Option<&SweepOptions>) -> Result<serde_json::Value> {
     let files = source.fingerprints()?;
-    let files: Vec<_> = files.iter().map(|file| (file.bytes, &file.xxh3_128)).collect();
+    let of_file = |file: &InputFile| match &file.xxh3_128 {
+        Some(hash) => serde_json::json!([file.bytes, hash]),
+        None => serde_json::json!([file.bytes, file.etag, file.path]),
+    };
+    let files: Vec<_> = files.iter().map(of_file).collect();
     let select = select.map(|select| (&select.k, &select.prefer, select.min_share, select.n_resamples));
     Ok(serde_json::json!({
         "input_files": files,

@@ -539,7 +539,8 @@ mod tests {
             path: "a.parquet".into(),
             bytes: 7,
             n_rows: 3,
-            xxh3_128: "0".repeat(32),
+            xxh3_128: Some("0".repeat(32)),
+            etag: None,
         }];
         let record = ScoreRecord::new("1".repeat(32), "2".repeat(32), inputs, SourceRecord::default());
         let data = table(vec![("id", Arc::new(Int32Array::from(vec![1, 2, 3])))]);

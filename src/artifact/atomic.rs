@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
 use super::names;
+use crate::data::is_remote;
 use crate::error::{Error, Result};
 
 /// A file being written, which knows the name it will have.
@@ -620,6 +621,7 @@ impl Listed {
 
 /// Folder and last part of an output path.
 pub(super) fn folder_and_name(path: &Path) -> Result<(PathBuf, OsString)> {
+    check_local(path)?;
     let name = path
         .file_name()
         .ok_or_else(|| foreign(path, "it has no name of its own"))?;
@@ -628,6 +630,17 @@ pub(super) fn folder_and_name(path: &Path) -> Result<(PathBuf, OsString)> {
         _ => Path::new("."),
     };
     Ok((folder.to_owned(), name.to_owned()))
+}
+
+/// Refuses an output that would be in an object store.
+///
+/// # Errors
+/// [`Error::OutputRemote`].
+pub fn check_local(path: &Path) -> Result<()> {
+    match is_remote(path) {
+        true => Err(Error::OutputRemote { path: path.to_owned() }),
+        false => Ok(()),
+    }
 }
 
 /// Refuses a folder that is missing or that takes no new entry, by making one.

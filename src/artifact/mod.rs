@@ -23,8 +23,8 @@ mod typical_ids;
 pub use accounts::{AccountsOptions, AccountsOut, Written, write_accounts};
 pub use assignments::{AssignmentTable, check_carried_columns, check_id_columns, check_path_column};
 pub use atomic::{
-    OutFile, RunDir, check_output_dir, check_output_file, check_output_parts, check_output_scored, check_output_sweep,
-    write_atomic, write_stream,
+    OutFile, RunDir, check_local, check_output_dir, check_output_file, check_output_parts, check_output_scored,
+    check_output_sweep, write_atomic, write_stream,
 };
 pub use checkpoint::Checkpoint;
 pub use claim::Claim;

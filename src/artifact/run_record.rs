@@ -8,7 +8,7 @@ use super::json;
 use super::levels_record::LevelsRecord;
 use super::{OutFile, Selection, SourceRecord, names};
 use crate::cells::{Count, MIN_CELL};
-use crate::data::InputFile;
+use crate::data::{InputFile, Known, is_remote};
 use crate::error::{Error, Result};
 use crate::features::FeatureOptions;
 use crate::kmeans::StopReason;
@@ -142,8 +142,12 @@ pub struct InputRecord {
     pub bytes: u64,
     /// Its rows.
     pub n_rows: u64,
-    /// XXH3-128 of its bytes, 32 hexadecimal digits.
-    pub xxh3_128: String,
+    /// XXH3-128 of its bytes, 32 hexadecimal digits; none of an object that was read in parts and has an ETag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xxh3_128: Option<String>,
+    /// The ETag of an object, where equal ones mean equal bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
 }
 
 /// Everything that decides the result besides the data.
@@ -296,8 +300,8 @@ impl InputRecord {
     #[must_use]
     pub fn new(file: &InputFile) -> Self {
         let given = PathBuf::from(&file.path);
-        // What stdin gave is nowhere.
-        let is_file = file.path != "-";
+        // What stdin gave is nowhere, and a URL is the same everywhere.
+        let is_file = file.path != "-" && !is_remote(&given);
         let absolute = is_file
             .then(|| std::path::absolute(&given).ok())
             .flatten()
@@ -308,6 +312,18 @@ impl InputRecord {
             bytes: file.bytes,
             n_rows: file.n_rows,
             xxh3_128: file.xxh3_128.clone(),
+            etag: file.etag.clone(),
+        }
+    }
+
+    /// What tells whether a file is the one that was read.
+    #[must_use]
+    pub fn known(&self) -> Known<'_> {
+        Known {
+            path: &self.path,
+            bytes: self.bytes,
+            xxh3_128: self.xxh3_128.as_deref(),
+            etag: self.etag.as_deref(),
         }
     }
 
@@ -315,7 +331,7 @@ impl InputRecord {
     #[must_use]
     pub fn locate(&self) -> PathBuf {
         let given = PathBuf::from(&self.path);
-        if given.exists() {
+        if is_remote(&given) || given.exists() {
             given
         } else {
             PathBuf::from(&self.absolute_path)
@@ -363,10 +379,14 @@ impl RunRecord {
             return Err("format or version are not this program's".into());
         }
         let is_hash = |text: &str| text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let inputs = self.inputs.iter().map(|input| &input.xxh3_128);
+        let inputs = self.inputs.iter().filter_map(|input| input.xxh3_128.as_ref());
         let config = self.config.iter().map(|config| &config.xxh3_128);
         if !is_hash(&self.labels_hash) || !inputs.chain(config).all(|hash| is_hash(hash)) {
             return Err("a hash is not 32 hexadecimal digits".into());
+        }
+        let is_unknown = |input: &InputRecord| input.xxh3_128.is_none() && input.etag.is_none();
+        if self.inputs.iter().any(is_unknown) {
+            return Err("a file has neither a hash nor an ETag".into());
         }
         if self.inertia_exact().is_none() {
             return Err("inertia_exact is not a whole number".into());
@@ -460,7 +480,8 @@ mod tests {
             path: path.into(),
             bytes: 1234,
             n_rows: 10,
-            xxh3_128: "f".repeat(32),
+            xxh3_128: Some("f".repeat(32)),
+            etag: None,
         }
     }
 
@@ -583,12 +604,13 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         assert!(load_changed(|_| {}).is_ok());
         type Change = (&'static str, fn(&mut RunRecord));
-        let changes: [Change; 14] = [
+        let changes: [Change; 15] = [
             ("boundary", |record| record.boundary.as_mut().unwrap().margin = 2.0),
             ("format", |record| record.format = "kohort-model".into()),
             ("hash", |record| record.labels_hash = "xyz".into()),
             ("upper case", |record| record.labels_hash = "A".repeat(32)),
-            ("input hash", |record| record.inputs[0].xxh3_128.clear()),
+            ("input hash", |record| record.inputs[0].xxh3_128 = Some(String::new())),
+            ("input known by nothing", |record| record.inputs[0].xxh3_128 = None),
             ("config hash", |record| {
                 record.config = Some(ConfigRecord {
                     name: "kohort.toml".into(),

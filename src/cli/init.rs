@@ -9,7 +9,7 @@ use serde_json::json;
 use unicode_width::UnicodeWidthStr;
 
 use kohort::artifact::write_atomic;
-use kohort::error::escape;
+use kohort::error::{escape, told};
 use kohort::features::{ColumnInspection, Role};
 use kohort::segments::MIN_CELL;
 use kohort::{Error, Result};
@@ -92,7 +92,7 @@ fn refuse(args: &InitArgs, source: &SourceArgs) -> Result<()> {
 
 /// The whole file.
 fn text(data: &[String], n_rows: usize, columns: &[ColumnInspection]) -> String {
-    let names: Vec<String> = data.iter().map(|name| quoted(name)).collect();
+    let names: Vec<String> = data.iter().map(|name| quoted(&told(name))).collect();
     let data = match names.as_slice() {
         [one] => one.clone(),
         several => format!("[{}]", several.join(", ")),

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use kohort::data::{DecodedFile, SourceOptions, check_apart, expand};
+use kohort::data::{DecodedFile, SourceOptions, check_apart, expand, has_query};
 use kohort::sys::kept_limit;
 use kohort::{Error, ErrorKind, Result};
 
@@ -100,6 +100,13 @@ impl ReadArgs {
                     param: "--isolate",
                     value: STDIN.into(),
                     reason: "is for files; stdin can be read once only: write it to a file".into(),
+                });
+            }
+            if has_query(path) {
+                return Err(Error::InvalidParam {
+                    param: "--isolate",
+                    value: path.to_string_lossy().into_owned(),
+                    reason: "was named with a query, which is handed to no other process: download it".into(),
                 });
             }
             // All that changes what is done to the bytes of a file: types of columns of CSV files do not, as every cell is

@@ -8,7 +8,7 @@ use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
-use kohort::artifact::DeviceRecord;
+use kohort::artifact::{DeviceRecord, check_local};
 use kohort::backend::Backend;
 use kohort::backend::choice::choose;
 use kohort::backend::cpu::CpuBackend;
@@ -382,6 +382,7 @@ pub(crate) fn check_not_input(out: &Path, data: &[String]) -> Result<()> {
 
 /// Refuses an output whose folder is not there, before any work is done.
 pub(crate) fn check_folder(out: &Path) -> Result<()> {
+    check_local(out)?;
     match out.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(Error::OutputFolderMissing {
             path: out.to_owned(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use kohort::data::stop_waiting_with;
 use kohort::kmeans::{Event, Observer};
 use kohort::{Error, ErrorKind, Result};
 
@@ -21,6 +22,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// Where the operating system takes no handler.
 pub(crate) fn stop_on_interrupt() -> Result<()> {
+    stop_waiting_with(check_interrupt);
     on_interrupt(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(super::exit_code(ErrorKind::Interrupted).into());

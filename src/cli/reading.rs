@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 
 use kohort::artifact::{InputRecord, RunRecord};
 use kohort::data::{
-    AbsentColumns, DecodedFile, DuplicateIds, FileSource, Filter, NullIds, RowsKept, SourceOptions, expand, type_of,
+    AbsentColumns, DecodedFile, DuplicateIds, FileSource, Filter, NullIds, RowsKept, SourceOptions, expand, is_remote,
+    type_of,
 };
 use kohort::model::Model;
 use kohort::{Error, Result};
@@ -127,7 +128,7 @@ impl ReadArgs {
 /// The files that a run read, where they are now.
 pub(crate) fn recorded_files(record: &RunRecord) -> Result<Vec<PathBuf>> {
     let files: Vec<PathBuf> = record.inputs.iter().map(InputRecord::locate).collect();
-    match files.iter().find(|path| !path.exists()) {
+    match files.iter().find(|path| !is_remote(path) && !path.exists()) {
         Some(gone) => Err(Error::InputGone { path: gone.clone() }),
         None => Ok(files),
     }
@@ -166,13 +167,23 @@ fn check_inputs(expected: &[InputRecord], found: &[InputRecord]) -> Result<()> {
             ),
         });
     }
-    let same = |(old, new): &(&InputRecord, &InputRecord)| (old.bytes, &old.xxh3_128) == (new.bytes, &new.xxh3_128);
-    match expected.iter().zip(found).find(|pair| !same(pair)) {
-        Some((_, changed)) => Err(Error::InputChanged {
-            path: Path::new(&changed.path).to_owned(),
-        }),
-        None => Ok(()),
+    for (old, new) in expected.iter().zip(found) {
+        let path = || Path::new(&new.path).to_owned();
+        match old.known().is_same(&new.known()) {
+            Some(true) => {}
+            Some(false) => return Err(Error::InputChanged { path: path() }),
+            None => {
+                return Err(Error::FileRefused {
+                    path: path(),
+                    reason: format!(
+                        "cannot be held against what the run read: of {} its ETag alone is known; name that object",
+                        old.path
+                    ),
+                });
+            }
+        }
     }
+    Ok(())
 }
 
 /// What DATA names, as one table.

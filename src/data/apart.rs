@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::datatypes::DataType;
 
-use super::file;
+use super::file::{Input, state_at};
 use super::limits::restrain;
 use super::{BatchSource, FileSource, SourceOptions};
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ impl DecodedFile {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Io`].
     pub fn now(path: &Path) -> Result<Self> {
-        let state = file::state(&file::metadata(path)?);
+        let state = state_at(path)?;
         Ok(Self {
             path: path.into(),
             state,
@@ -49,7 +49,7 @@ impl DecodedFile {
 /// [`Error::FileChanged`] where the file is not in the state that was named, or does not stay in it; those of
 /// [`FileSource::open_with`] and of reading.
 pub fn check_apart(file: DecodedFile, memory: Option<u64>, options: SourceOptions) -> Result<()> {
-    let bytes = std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len());
+    let bytes = Input::open(&file.path)?.0.bytes;
     let cpu_seconds = CPU_SECONDS.saturating_add((bytes >> 20).saturating_mul(CPU_SECONDS_PER_MIB));
     restrain(memory.unwrap_or(u64::MAX), cpu_seconds);
     decode(&file, options)

@@ -116,6 +116,8 @@ impl Task<'_> {
         for &column in columns {
             leaves.push(self.leaf(column).ok_or_else(|| Stop::Broken("is nested".into()))?);
         }
+        let chunks = leaves.iter().map(|&leaf| self.metadata().column(leaf).byte_range());
+        let source = &source.ahead(chunks.map(|(start, len)| start..start.saturating_add(len)));
         let limits = Limits {
             bytes: self.page_bytes,
             batch_rows: self.batch_rows(source, columns)?,

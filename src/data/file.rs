@@ -1,8 +1,9 @@
-//! One input file, opened without blocking and never mistaken for another: its identity is taken when it is first
+//! One input file or object, opened without blocking and never mistaken for another: its identity is taken when it is first
 //! seen and compared whenever it is looked at again.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,12 +12,14 @@ use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::objects::{Object, Reading};
+use super::url::is_remote;
 use crate::error::{Error, NOT_REGULAR, Result};
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) bytes: u64,
+struct Identity {
+    bytes: u64,
     modified: Option<SystemTime>,
     inode: (u64, u64),
 }
@@ -41,7 +44,7 @@ impl Identity {
 /// What tells one state of a file from another more strictly than its [`Identity`], as a text that processes can hand
 /// each other: whoever writes to it, sets its times or puts another in its place changes it, but so does who gives it
 /// another name.
-pub(crate) fn state(metadata: &Metadata) -> String {
+fn state(metadata: &Metadata) -> String {
     let Identity { bytes, modified, inode } = Identity::of(metadata);
     let modified = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
     #[cfg(unix)]
@@ -53,6 +56,17 @@ pub(crate) fn state(metadata: &Metadata) -> String {
     let changed = (0, 0);
     let modified = modified.unwrap_or_default().as_nanos();
     format!("{bytes}-{modified}-{}-{}-{}-{}", inode.0, inode.1, changed.0, changed.1)
+}
+
+/// The [`state`] of what is at a path, or behind a URL.
+///
+/// # Errors
+/// Those of [`metadata`] and of [`Object::open`].
+pub(crate) fn state_at(path: &Path) -> Result<String> {
+    match is_remote(path) {
+        true => Ok(Object::open(path)?.state()),
+        false => Ok(state(&metadata(path)?)),
+    }
 }
 
 /// What is at a path, links followed.
@@ -131,54 +145,76 @@ fn unchanged(path: &Path, expected: Identity) -> Result<()> {
     }
 }
 
-/// One input: a file as it was when it was first seen, or what stdin gave, kept in a file without a name.
+/// One input: a file or object as it was when it was first seen, or what stdin gave, kept in a file without a name.
 #[derive(Clone)]
 pub(crate) struct Input {
-    /// The path as it was given; [`STDIN`] for what stdin gave.
+    /// The path or URL as it was given, without what may be secret; [`STDIN`] for what stdin gave.
     pub(crate) path: PathBuf,
-    pub(crate) identity: Identity,
-    spool: Option<Arc<File>>,
+    /// Bytes in it.
+    pub(crate) bytes: u64,
+    held: Held,
+    /// The object that a copy was made of.
+    copied: Option<Object>,
+}
+
+/// Where the bytes of an input are.
+#[derive(Clone)]
+enum Held {
+    File(Identity),
+    /// A copy in a file without a name.
+    Copy(Arc<File>),
+    Object(Object),
 }
 
 /// What stands for stdin among the names of files.
 pub(crate) const STDIN: &str = "-";
 
 impl Input {
-    /// Opens a file for the first time.
+    /// Opens a file or an object for the first time.
     ///
     /// # Errors
-    /// Those of [`open`].
+    /// Those of [`open`] and of [`Object::open`].
     pub(crate) fn open(path: &Path) -> Result<(Self, FileBytes)> {
-        let (file, identity) = open(path)?;
-        let input = Self {
+        let input = |bytes, held| Self {
             path: path.into(),
-            identity,
-            spool: None,
+            bytes,
+            held,
+            copied: None,
         };
-        Ok((input, FileBytes::new(file, identity.bytes)))
-    }
-
-    /// The same, if the file is in the [`state`] in which it was found before.
-    ///
-    /// # Errors
-    /// Those of [`Input::open`]; [`Error::FileChanged`].
-    pub(crate) fn open_as(path: &Path, expected: &str) -> Result<(Self, FileBytes)> {
-        let (input, bytes) = Self::open(path)?;
-        let metadata = bytes.file.metadata().map_err(Error::io("read", path))?;
-        if state(&metadata) != expected {
-            return Err(Error::FileChanged { path: path.into() });
+        if is_remote(path) {
+            let object = Object::open(path)?;
+            let source = FileBytes::of_object(object.clone());
+            return Ok((input(object.bytes(), Held::Object(object)), source));
         }
-        Ok((input, bytes))
+        let (file, identity) = open(path)?;
+        let source = FileBytes::new(file, identity.bytes);
+        Ok((input(identity.bytes, Held::File(identity)), source))
     }
 
-    /// What stdin gave, as it was written to `spool`.
-    pub(crate) fn of_spool(spool: File) -> Result<Self> {
-        let metadata = spool.metadata().map_err(Error::io("read", STDIN))?;
+    /// What stdin gave, as it was written to `copy`.
+    pub(crate) fn of_stdin(copy: File) -> Result<Self> {
+        let metadata = copy.metadata().map_err(Error::io("read", STDIN))?;
         Ok(Self {
             path: STDIN.into(),
-            identity: Identity::of(&metadata),
-            spool: Some(Arc::new(spool)),
+            bytes: metadata.len(),
+            held: Held::Copy(Arc::new(copy)),
+            copied: None,
         })
+    }
+
+    /// This input as one that can be read back and forth: an object is copied by `copy`.
+    ///
+    /// # Errors
+    /// Those of `copy`.
+    pub(crate) fn at_hand(self, copy: impl FnOnce(&Object) -> Result<File>) -> Result<Self> {
+        match self.held {
+            Held::Object(object) => Ok(Self {
+                held: Held::Copy(Arc::new(copy(&object)?)),
+                copied: Some(object),
+                ..self
+            }),
+            _ => Ok(self),
+        }
     }
 
     /// Opens it again.
@@ -186,33 +222,54 @@ impl Input {
     /// # Errors
     /// Those of [`reopen`].
     pub(crate) fn reopen(&self) -> Result<FileBytes> {
-        let bytes = self.identity.bytes;
-        match &self.spool {
-            Some(spool) => Ok(FileBytes {
-                file: Arc::clone(spool),
-                bytes,
+        match &self.held {
+            Held::File(identity) => reopen(&self.path, *identity).map(|file| FileBytes::new(file, self.bytes)),
+            Held::Copy(copy) => Ok(FileBytes {
+                from: From::File(Arc::clone(copy)),
+                bytes: self.bytes,
             }),
-            None => reopen(&self.path, self.identity).map(|file| FileBytes::new(file, bytes)),
+            Held::Object(object) => object.sound().map(|()| FileBytes::of_object(object.clone())),
         }
     }
 
-    /// Compares it with what it was.
+    /// Compares it with what it was. What came of an object was compared when it came, so that this only tells of what
+    /// went wrong with it.
     ///
     /// # Errors
-    /// [`Error::FileChanged`].
+    /// [`Error::FileChanged`]; for an object, those of requests.
     pub(crate) fn unchanged(&self) -> Result<()> {
-        match self.spool {
-            Some(_) => Ok(()),
-            None => unchanged(&self.path, self.identity),
+        match &self.held {
+            Held::File(identity) => unchanged(&self.path, *identity),
+            Held::Copy(_) => Ok(()),
+            Held::Object(object) => object.sound(),
         }
+    }
+
+    /// The object that this is, or is a copy of.
+    pub(crate) fn object(&self) -> Option<&Object> {
+        match &self.held {
+            Held::Object(object) => Some(object),
+            Held::File(_) | Held::Copy(_) => self.copied.as_ref(),
+        }
+    }
+
+    /// Whether reading all of it means to fetch all of it.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self.held, Held::Object(_))
     }
 }
 
-/// An open file read by position, so that threads and column readers never move each other's place in it.
+/// An open file or object read by position, so that threads and column readers never move each other's place in it.
 #[derive(Clone)]
 pub(crate) struct FileBytes {
-    file: Arc<File>,
+    from: From,
     bytes: u64,
+}
+
+#[derive(Clone)]
+enum From {
+    File(Arc<File>),
+    Object(Reading),
 }
 
 /// Bytes that a page header is read in at a time; most headers are shorter than this.
@@ -220,10 +277,14 @@ const HEADER_BUFFER: usize = 512;
 
 impl FileBytes {
     pub(crate) fn new(file: File, bytes: u64) -> Self {
-        Self {
-            file: Arc::new(file),
-            bytes,
-        }
+        let from = From::File(Arc::new(file));
+        Self { from, bytes }
+    }
+
+    fn of_object(object: Object) -> Self {
+        let bytes = object.bytes();
+        let from = From::Object(Reading::new(object));
+        Self { from, bytes }
     }
 
     /// Bytes in the file.
@@ -231,11 +292,39 @@ impl FileBytes {
         self.bytes
     }
 
+    /// Whether it is in the [`state`] in which the file at `path` was found before.
+    ///
+    /// # Errors
+    /// [`Error::FileChanged`]; those of the system.
+    pub(crate) fn check_state(&self, path: &Path, expected: &str) -> Result<()> {
+        let found = match &self.from {
+            From::File(file) => state(&file.metadata().map_err(Error::io("read", path))?),
+            From::Object(reading) => reading.state(),
+        };
+        match found == expected {
+            true => Ok(()),
+            false => Err(Error::FileChanged { path: path.into() }),
+        }
+    }
+
+    /// The same, for a reader of `ranges`: those of an object are fetched before they are asked for.
+    pub(crate) fn ahead(&self, ranges: impl Iterator<Item = Range<u64>>) -> Self {
+        let from = match &self.from {
+            From::File(file) => From::File(Arc::clone(file)),
+            From::Object(reading) => {
+                let end = self.bytes;
+                let within = ranges.map(|range| range.start.min(end)..range.end.min(end));
+                From::Object(reading.ahead(within.collect()))
+            }
+        };
+        Self { from, ..*self }
+    }
+
     /// Fills `buffer` from `offset`, or as much of it as the file holds; returns the bytes read.
     pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
-            match read_once(&self.file, &mut buffer[done..], offset + done as u64) {
+            match self.read_once(offset + done as u64, &mut buffer[done..]) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -245,20 +334,48 @@ impl FileBytes {
         Ok(done)
     }
 
+    fn read_once(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match &self.from {
+            From::File(file) => read_once(file, buffer, offset),
+            From::Object(reading) => {
+                let n = buffer.len().min(self.bytes.saturating_sub(offset) as usize);
+                if n > 0 {
+                    buffer[..n].copy_from_slice(&reading.bytes_at(offset..offset + n as u64)?);
+                }
+                Ok(n)
+            }
+        }
+    }
+
     /// Exactly `len` bytes from `offset`.
     pub(crate) fn exactly(&self, offset: u64, len: usize) -> std::io::Result<Vec<u8>> {
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.bytes) {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
+        let end = self.end_of(offset, len)?;
         let mut buffer = Vec::new();
         buffer
             .try_reserve_exact(len)
             .map_err(|_| std::io::ErrorKind::OutOfMemory)?;
+        if let From::Object(reading) = &self.from {
+            buffer.extend_from_slice(&reading.bytes_at(offset..end)?);
+            return Ok(buffer);
+        }
         buffer.resize(len, 0);
         if self.read_at(offset, &mut buffer)? < len {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         Ok(buffer)
+    }
+
+    /// The same, without a copy where the bytes are in memory already.
+    fn shared(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
+        match &self.from {
+            From::File(_) => self.exactly(offset, len).map(Bytes::from),
+            From::Object(reading) => reading.bytes_at(offset..self.end_of(offset, len)?),
+        }
+    }
+
+    fn end_of(&self, offset: u64, len: usize) -> std::io::Result<u64> {
+        let end = offset.checked_add(len as u64).filter(|&end| end <= self.bytes);
+        end.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
     }
 }
 
@@ -280,7 +397,7 @@ pub(crate) struct Cursor {
 
 impl Read for Cursor {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = read_once(&self.source.file, buffer, self.offset)?;
+        let n = self.source.read_once(self.offset, buffer)?;
         self.offset += n as u64;
         Ok(n)
     }
@@ -304,8 +421,8 @@ impl ChunkReader for FileBytes {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        match self.exactly(start, length) {
-            Ok(bytes) => Ok(bytes.into()),
+        match self.shared(start, length) {
+            Ok(bytes) => Ok(bytes),
             Err(error) => Err(ParquetError::External(Box::new(error))),
         }
     }

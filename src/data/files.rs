@@ -335,7 +335,7 @@ impl FileSource {
     /// Bytes of all files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.input().identity.bytes).sum()
+        self.parts.iter().map(|part| part.input().bytes).sum()
     }
 
     /// Path, size, rows and hash of each file, in order.
@@ -410,7 +410,7 @@ impl FileSource {
     fn check_plausible(&self, columns: &[usize]) -> Result<()> {
         let values = (self.n_rows() as u64).saturating_mul(columns.len() as u64);
         let bytes = values.saturating_mul(4);
-        let held: u64 = self.parts.iter().map(|part| part.input().identity.bytes).sum();
+        let held: u64 = self.parts.iter().map(|part| part.input().bytes).sum();
         if bytes > available_memory() && bytes / MAX_EXPANSION > held {
             let what = format!(
                 "{} rows of {} columns in {held} bytes of files",

@@ -1,6 +1,7 @@
 //! Which format a file is of: its first bytes say it, or else its name.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::csv::{self, CsvFile};
 use super::file::{FileBytes, Input, STDIN, refused};
@@ -9,7 +10,9 @@ use super::ipc::{self, IpcPart};
 use super::options::SourceOptions;
 use super::parquet::ParquetPart;
 use super::part::Part;
-use super::stdin::spool;
+use super::slab::on_threads;
+use super::stdin::{copy_of, spool};
+use super::url::is_remote;
 use crate::error::{Error, Result};
 
 /// A format that tables are read from.
@@ -19,6 +22,10 @@ pub(crate) enum Format {
     Arrow,
     Csv,
 }
+
+/// Objects that are opened before they are looked at, and how many of them at a time.
+const OBJECTS_AHEAD: usize = 64;
+const OBJECTS_AT_A_TIME: usize = 16;
 
 /// Endings of the names of data files.
 const ENDINGS: [(&str, Format); 9] = [
@@ -104,12 +111,14 @@ enum Opened {
 pub(crate) fn open_parts(paths: &[PathBuf], threads: usize, options: &SourceOptions) -> Result<Vec<Box<dyn Part>>> {
     let mut parts: Vec<Option<Box<dyn Part>>> = Vec::with_capacity(paths.len());
     let mut csv_files = Vec::new();
-    for path in paths {
-        match guarded_read(path, || open(path, threads, options))? {
-            Opened::Part(part) => parts.push(Some(part)),
-            Opened::Csv(file) => {
-                csv_files.push(file);
-                parts.push(None);
+    for run in paths.chunks(OBJECTS_AHEAD) {
+        for (path, remote) in run.iter().zip(remote_inputs(run)?) {
+            match guarded_read(path, || open(path, remote, threads, options))? {
+                Opened::Part(part) => parts.push(Some(part)),
+                Opened::Csv(file) => {
+                    csv_files.push(file);
+                    parts.push(None);
+                }
             }
         }
     }
@@ -132,38 +141,78 @@ pub(crate) fn open_parts(paths: &[PathBuf], threads: usize, options: &SourceOpti
     parts.ok_or_else(|| Error::Internal("a CSV file was lost".into()))
 }
 
-fn open(path: &Path, threads: usize, options: &SourceOptions) -> Result<Opened> {
+/// The objects among some files, opened many at a time, since each takes as long as an answer is on its way. An object that
+/// cannot be opened is left for its turn, so that the first of them is told of.
+fn remote_inputs(paths: &[PathBuf]) -> Result<Vec<Option<(Input, FileBytes)>>> {
+    let n = paths.iter().filter(|path| is_remote(path)).count();
+    let opened: Vec<Mutex<Option<_>>> = paths.iter().map(|_| Mutex::new(None)).collect();
+    if n > 1 {
+        on_threads(OBJECTS_AT_A_TIME, paths.len(), &|_, at| {
+            if is_remote(&paths[at])
+                && let Ok(input) = Input::open(&paths[at])
+            {
+                *opened[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
+            }
+            Ok(())
+        })?;
+    }
+    let taken = |slot: Mutex<Option<_>>| slot.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(opened.into_iter().map(taken).collect())
+}
+
+fn open(path: &Path, remote: Option<(Input, FileBytes)>, threads: usize, options: &SourceOptions) -> Result<Opened> {
     let is_stdin = path.as_os_str() == STDIN;
-    let (input, source) = match is_stdin {
-        true => {
+    let (input, source) = match (remote, is_stdin) {
+        (Some(opened), _) => opened,
+        (None, true) => {
             let input = spool(options.stop)?;
             let source = input.reopen()?;
             (input, source)
         }
-        false => match { options.decoded.iter() }.find(|decoded| decoded.path == path) {
-            Some(decoded) => Input::open_as(path, &decoded.state)?,
-            None => Input::open(path)?,
-        },
+        (None, false) => Input::open(path)?,
     };
+    if let Some(decoded) = options.decoded.iter().find(|decoded| decoded.path == path) {
+        source.check_state(path, &decoded.state)?;
+    }
+    let opened = open_input(input.clone(), &source, threads, options);
+    // What went wrong with a request is told, not what came of it.
+    opened.or_else(|error| input.unchanged().and(Err(error)))
+}
+
+fn open_input(input: Input, source: &FileBytes, threads: usize, options: &SourceOptions) -> Result<Opened> {
+    let path = input.path.clone();
+    let path = path.as_path();
+    let is_stdin = path.as_os_str() == STDIN;
     let n = source.bytes().min(512) as usize;
     let head = source.exactly(0, n).map_err(Error::io("read", path))?;
-    let arrow = |is_file| IpcPart::open(input.clone(), &source, is_file).map(|part| Opened::Part(Box::new(part)));
+    // These are read back and forth.
+    let at_hand = || {
+        let input = input.clone().at_hand(copy_of)?;
+        let source = input.reopen()?;
+        Ok((input, source))
+    };
+    let arrow = |is_file| {
+        let (input, source) = at_hand()?;
+        IpcPart::open(input, &source, is_file).map(|part| Opened::Part(Box::new(part)))
+    };
+    let csv = || {
+        let (input, source) = at_hand()?;
+        CsvFile::open(input, &source, threads, options).map(Opened::Csv)
+    };
     match (head_of(&head), Format::by_name(path)) {
         (Head::ArrowFile, _) => arrow(true),
         (Head::ArrowStream, _) => arrow(false),
         // The gate says best what a Parquet file lacks.
         (Head::Parquet, _) | (_, Some(Format::Parquet)) => {
-            parquet(input, &source, options.filter.is_some() || options.statistics)
+            parquet(input.clone(), source, options.filter.is_some() || options.statistics)
         }
         (Head::Foreign(what), _) => Err(refused(path, what)),
         (Head::Unknown { .. }, Some(Format::Arrow)) => {
             let what = "is not an Arrow file: it begins neither with ARROW1 nor as a stream does";
             Err(refused(path, if head.is_empty() { "is empty" } else { what }))
         }
-        (Head::Unknown { .. }, Some(Format::Csv)) => csv_file(input, &source, threads, options),
-        (Head::Unknown { is_text: true }, None) if is_stdin || is_named_text(path) => {
-            csv_file(input, &source, threads, options)
-        }
+        (Head::Unknown { .. }, Some(Format::Csv)) => csv(),
+        (Head::Unknown { is_text: true }, None) if is_stdin || is_named_text(path) => csv(),
         (Head::Unknown { .. }, None) => Err(refused(path, unknown(&head, is_stdin))),
     }
 }
@@ -186,8 +235,4 @@ fn is_named_text(path: &Path) -> bool {
 
 fn parquet(input: Input, source: &FileBytes, with_statistics: bool) -> Result<Opened> {
     ParquetPart::open(input, source, with_statistics).map(|part| Opened::Part(Box::new(part)))
-}
-
-fn csv_file(input: Input, source: &FileBytes, threads: usize, options: &SourceOptions) -> Result<Opened> {
-    CsvFile::open(input, source, threads, options).map(Opened::Csv)
 }

@@ -20,6 +20,11 @@ mod key_value;
 mod limits;
 mod lists;
 mod memory;
+#[cfg(feature = "object-store")]
+mod objects;
+#[cfg(not(feature = "object-store"))]
+#[path = "objects_disabled.rs"]
+mod objects;
 mod options;
 mod pages;
 mod parquet;
@@ -30,6 +35,7 @@ mod slab;
 mod source;
 mod stdin;
 mod thrift;
+mod url;
 mod values;
 
 pub use self::apart::{DecodedFile, check_apart};
@@ -37,16 +43,18 @@ pub use self::cache::ColumnCache;
 pub use self::file::read_small;
 pub use self::files::{FileSource, RowsKept};
 pub use self::filter::{ComparedValue, Filter};
-pub use self::fingerprint::{InputFile, is_of_bytes};
+pub use self::fingerprint::{InputFile, Known, is_of_bytes};
 pub use self::ids::read_keys;
 pub use self::key_value::key_value;
 pub(crate) use self::limits::available_memory;
 pub(crate) use self::lists::item_type;
 pub use self::memory::MemorySource;
+pub use self::objects::{has_query, stop_waiting_with};
 pub use self::options::{AbsentColumns, DuplicateIds, NullIds, SourceOptions, name_of, type_of};
 pub use self::slab::{ConsumeSlab, Slab};
 pub(crate) use self::slab::{keys_and_values, same_values};
 pub use self::source::{expand, relative_names};
+pub use self::url::is_remote;
 pub(crate) use self::values::is_time;
 
 use std::path::PathBuf;

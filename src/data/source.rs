@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::file::{self, STDIN, refused};
 use super::format::Format;
+use super::objects;
+use super::url::{Address, is_remote};
 use crate::error::{Error, NOT_REGULAR, Result, escape};
 
 /// Folders nested deeper than this are taken for a loop.
@@ -46,17 +48,23 @@ pub fn relative_names(inputs: &[String]) -> Result<Vec<String>> {
         }
         let mut files = Vec::new();
         expand_one(input, &mut files)?;
-        let path = Path::new(input);
-        let base = match path.symlink_metadata() {
-            Ok(_) if path.is_dir() => path.to_owned(),
-            Ok(_) => PathBuf::new(),
-            Err(_) => path
+        let address = Address::of(input)?.map(|address| PathBuf::from(address.clean()));
+        let path = address.as_deref().unwrap_or(Path::new(input));
+        let is_one = match address {
+            Some(_) => files.len() == 1 && files[0] == path,
+            None => path.symlink_metadata().is_ok() && !path.is_dir(),
+        };
+        let is_folder = address.is_none() && path.is_dir();
+        let base = match is_one || is_folder {
+            true if is_one => PathBuf::new(),
+            true => path.to_owned(),
+            false => path
                 .components()
                 .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
                 .collect(),
         };
         for file in files {
-            let below = match base.as_os_str().is_empty() && path.symlink_metadata().is_ok() {
+            let below = match is_one {
                 true => file.file_name().map(Path::new),
                 false => file.strip_prefix(&base).ok(),
             };
@@ -76,7 +84,9 @@ fn expand_one(input: &str, files: &mut Vec<PathBuf>) -> Result<()> {
         return Ok(());
     }
     let before = files.len();
-    if path.symlink_metadata().is_ok() {
+    if let Some(address) = Address::of(input)? {
+        files.extend(objects::expand(&address)?);
+    } else if path.symlink_metadata().is_ok() {
         expand_path(path, files)?;
     } else if input.contains(['*', '?', '[']) {
         for path in matches(input)? {
@@ -110,13 +120,8 @@ fn expand_path(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
-    let no_glob = |reason: String| Error::InvalidParam {
-        param: "DATA",
-        value: pattern.to_owned(),
-        reason,
-    };
     let mut paths = Vec::new();
-    for path in glob::glob(pattern).map_err(|error| no_glob(format!("is not a glob: {}", error.msg)))? {
+    for path in glob::glob(pattern).map_err(|error| no_glob(pattern, error.msg))? {
         let path = path.map_err(|error| Error::io("read", error.path().to_path_buf())(error.into()))?;
         if !is_hidden(&path) {
             paths.push(path);
@@ -126,17 +131,26 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// The error of a text that is no glob.
+pub(super) fn no_glob(pattern: &str, problem: &str) -> Error {
+    Error::InvalidParam {
+        param: "DATA",
+        value: pattern.to_owned(),
+        reason: format!("is not a glob: {problem}"),
+    }
+}
+
 fn sort_by_bytes(paths: &mut [PathBuf]) {
     paths.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
 }
 
 /// Names that data never has: `_SUCCESS`, `_metadata`, `.crc` files and the like.
-fn is_hidden(path: &Path) -> bool {
+pub(super) fn is_hidden(path: &Path) -> bool {
     let name = path.file_name().map_or(&[][..], |name| name.as_encoded_bytes());
     matches!(name.first(), Some(b'_' | b'.'))
 }
 
-fn refuse_several_formats(folder: &Path, files: &[PathBuf]) -> Result<()> {
+pub(super) fn refuse_several_formats(folder: &Path, files: &[PathBuf]) -> Result<()> {
     let format = |path: &PathBuf| Format::by_name(path);
     let Some(first) = files.first() else { return Ok(()) };
     let Some(other) = files.iter().find(|file| format(file) != format(first)) else {
@@ -181,8 +195,8 @@ fn walk(folder: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) -> Re
 fn refuse_twice(files: &[PathBuf]) -> Result<()> {
     let mut real = Vec::with_capacity(files.len());
     for (i, path) in files.iter().enumerate() {
-        let stdin = (path.as_os_str() == STDIN).then(|| path.clone());
-        let path = stdin.map_or_else(|| path.canonicalize().map_err(Error::io("read", path)), Ok)?;
+        let own = (path.as_os_str() == STDIN || is_remote(path)).then(|| path.clone());
+        let path = own.map_or_else(|| path.canonicalize().map_err(Error::io("read", path)), Ok)?;
         real.push((path, i));
     }
     real.sort();

@@ -1,4 +1,4 @@
-//! Stdin, which can be read once, as a file that can be read any number of times.
+//! Stdin, which can be read once, and objects that are read back and forth, as files that can be read any number of times.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
@@ -6,6 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use super::file::{Input, STDIN, refused};
+use super::objects::Object;
 use crate::error::{Error, Result};
 
 /// Bytes copied at a time.
@@ -60,7 +61,19 @@ fn copied(from: impl Read + Send + 'static, stop: Option<fn() -> Result<()>>) ->
         }
     }
     file.flush().map_err(unwritable())?;
-    Input::of_spool(file)
+    Input::of_stdin(file)
+}
+
+/// Copies an object to a file without a name, as stdin is.
+///
+/// # Errors
+/// Those of requests and of writing.
+pub(crate) fn copy_of(object: &Object) -> Result<File> {
+    let unwritable = || Error::io("write a temporary copy of an object to", std::env::temp_dir());
+    let mut file: File = tempfile::tempfile().map_err(unwritable())?;
+    object.stream(&mut |block| file.write_all(block).map_err(unwritable()))?;
+    file.flush().map_err(unwritable())?;
+    Ok(file)
 }
 
 /// Up to [`STEP`] bytes; none at the end.
@@ -78,7 +91,7 @@ mod tests {
     fn every_byte_is_copied_and_can_be_read_twice() {
         let bytes: Vec<u8> = (0..2 * STEP + 77).map(|i| (i * i % 253) as u8).collect();
         let input = copied(std::io::Cursor::new(bytes.clone()), None).unwrap();
-        assert_eq!(input.identity.bytes, bytes.len() as u64);
+        assert_eq!(input.bytes, bytes.len() as u64);
         for _ in 0..2 {
             assert_eq!(input.reopen().unwrap().exactly(0, bytes.len()).unwrap(), bytes);
         }

@@ -53,7 +53,8 @@ fn reports_of(names: &[String], mut options: FitOptions) -> [String; 2] {
             absolute_path: HOSTILE[1].into(),
             bytes: 1,
             n_rows: 400,
-            xxh3_128: "0".repeat(32),
+            xxh3_128: Some("0".repeat(32)),
+            etag: None,
         }],
         source: SourceRecord::default(),
         device: DeviceRecord {

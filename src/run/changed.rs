@@ -7,7 +7,7 @@ use super::options_with;
 use crate::artifact::{
     InitRecord, InputRecord, OptionsRecord, RunRecord, ScoreRecord, Selection, SourceRecord, SweepRecord, TableFormat,
 };
-use crate::data::{InputFile, SourceOptions, is_of_bytes};
+use crate::data::{Known, SourceOptions, is_of_bytes};
 use crate::error::{Result, escape};
 use crate::fit::{FitOptions, InitChoice};
 use crate::select::SweepOptions;
@@ -76,7 +76,7 @@ pub fn difference_of_run(
         version: &record.kohort_version,
         source: &record.source,
         ids: &record.options.features.id,
-        files: record.inputs.iter().map(File::from).collect(),
+        files: record.inputs.iter().map(InputRecord::known).collect(),
     };
     then.difference(now, settings)
 }
@@ -99,7 +99,7 @@ pub fn difference_of_sweep(
         version: &record.kohort_version,
         source: &record.source,
         ids: &record.options.features.id,
-        files: record.inputs.iter().map(File::from).collect(),
+        files: record.inputs.iter().map(InputRecord::known).collect(),
     };
     then.difference(now, settings)
 }
@@ -132,7 +132,7 @@ pub fn difference_of_score(
         version: &record.kohort_version,
         source: &record.source,
         ids: scoring.ids,
-        files: record.inputs.iter().map(File::from).collect(),
+        files: record.inputs.iter().map(Known::from).collect(),
     };
     then.difference(now, || {
         if record.model_hash != scoring.model_hash {
@@ -147,39 +147,12 @@ pub fn difference_of_score(
     })
 }
 
-/// What is known of a file that was read.
-struct File<'f> {
-    path: &'f str,
-    bytes: u64,
-    xxh3_128: &'f str,
-}
-
-impl<'f> From<&'f InputRecord> for File<'f> {
-    fn from(record: &'f InputRecord) -> Self {
-        Self {
-            path: &record.path,
-            bytes: record.bytes,
-            xxh3_128: &record.xxh3_128,
-        }
-    }
-}
-
-impl<'f> From<&'f InputFile> for File<'f> {
-    fn from(file: &'f InputFile) -> Self {
-        Self {
-            path: &file.path,
-            bytes: file.bytes,
-            xxh3_128: &file.xxh3_128,
-        }
-    }
-}
-
 /// What all records have.
 struct Then<'t> {
     version: &'t str,
     source: &'t SourceRecord,
     ids: &'t [String],
-    files: Vec<File<'t>>,
+    files: Vec<Known<'t>>,
 }
 
 impl Then<'_> {
@@ -198,8 +171,8 @@ impl Then<'_> {
             return Ok(Some(Difference::NumberOfFiles(self.files.len(), now.files.len())));
         }
         for (then, path) in self.files.iter().zip(now.files) {
-            let is_same = columns_of(Path::new(then.path)).eq(columns_of(path))
-                && is_of_bytes(path, then.bytes, then.xxh3_128, now.options.stop)?;
+            let is_same =
+                columns_of(Path::new(then.path)).eq(columns_of(path)) && is_of_bytes(path, then, now.options.stop)?;
             if !is_same {
                 return Ok(Some(Difference::File(path.clone())));
             }
@@ -355,17 +328,21 @@ mod tests {
         }
         std::fs::write(path("other/b.csv"), "a\n2\n").unwrap();
         let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(b"a\n1\n"));
+        fn known_by<'k>(path: &'k str, hash: &'k str) -> Known<'k> {
+            Known {
+                path,
+                bytes: 4,
+                xxh3_128: Some(hash),
+                etag: None,
+            }
+        }
         let difference = |then_path: &str, source: SourceRecord, now_path: &str, options: &SourceOptions| {
             let path_then = path(then_path);
             let then = Then {
                 version: env!("CARGO_PKG_VERSION"),
                 source: &source,
                 ids: &[],
-                files: vec![File {
-                    path: path_then.to_str().unwrap(),
-                    bytes: 4,
-                    xxh3_128: &hash,
-                }],
+                files: vec![known_by(path_then.to_str().unwrap(), &hash)],
             };
             let now = Reading {
                 files: &[path(now_path)],
@@ -405,7 +382,7 @@ mod tests {
         let found = difference("x", filter("a = ?"), "other/a.csv", &asked);
         assert_eq!(found, Some(Difference::FilterUntold));
         assert!(matches!(
-            is_of_bytes(&path("gone"), 4, &hash, None),
+            is_of_bytes(&path("gone"), &known_by("gone", &hash), None),
             Err(Error::NotFound { .. })
         ));
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{RunContext, options_record};
 use crate::artifact::{self, RunDir, Selection, StageRecord, SweepRecord, TimeRecord, names};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, told};
 use crate::fit::{FitOptions, SweptTable};
 use crate::select::SweepOptions;
 
@@ -59,7 +59,7 @@ fn record(
         version: SweepRecord::VERSION,
         kohort_version: env!("CARGO_PKG_VERSION").into(),
         selection: Selection::new(select, swept.sweep.clone()),
-        data: context.data.clone(),
+        data: context.data.iter().map(|name| told(name).into_owned()).collect(),
         inputs: context.inputs.clone(),
         source: context.source.clone(),
         n_rows: swept.n_rows as u64,

@@ -345,3 +345,34 @@ fn verifying() {
     std::fs::remove_file(sandbox.path("customers.parquet")).unwrap();
     check(&sandbox, "data_gone", &["verify run"]);
 }
+
+/// What follows `?` in a URL, and a password in it, are in none of these lines.
+#[test]
+#[cfg(not(feature = "object-store"))]
+fn object_stores_in_a_build_without_them() {
+    check(
+        &Sandbox::new(),
+        "no_object_stores",
+        &[
+            "fit s3://bucket/accounts/*.parquet -k 3",
+            "inspect https://host/a.parquet?sig=SECRET",
+            "fit customers.parquet gs://bucket/a.parquet -k 3 --json",
+            "inspect https://user:SECRET@host/a.parquet",
+            "inspect http://host/a.parquet",
+        ],
+    );
+}
+
+#[test]
+fn outputs_in_object_stores() {
+    check(
+        &Sandbox::new(),
+        "remote_outputs",
+        &[
+            "fit customers.parquet -k 3 --out s3://bucket/segments",
+            "sweep customers.parquet -k 2..3 --out gs://bucket/choice",
+            "generate --rows 10 --out az://container/accounts.parquet",
+            "demo --out https://user:SECRET@host/demo?sig=SECRET",
+        ],
+    );
+}

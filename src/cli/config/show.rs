@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use serde_json::{Map, Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use kohort::error::escape;
+use kohort::error::{escape, told};
 use kohort::{Error, Result};
 
 use super::super::output::Output;
@@ -202,7 +202,10 @@ fn comment(origin: &Origin) -> String {
 fn objects<'s>(settings: &'s [&'s Setting], prefix: &'s str) -> impl Iterator<Item = (String, Value)> + 's {
     let of_setting = move |setting: &&Setting| {
         let opt = &setting.opt;
-        let texts = setting.values.iter().map(|value| value.to_string_lossy().into_owned());
+        let texts = setting
+            .values
+            .iter()
+            .map(|value| told(&value.to_string_lossy()).into_owned());
         let texts: Vec<String> = texts.collect();
         let scalar = |text: &String| match write::is_number(opt, text) {
             true => serde_json::from_str(text).unwrap_or_default(),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::path::Path;
 
+use kohort::data::is_remote;
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
@@ -126,7 +127,8 @@ fn integer(number: &DeInteger<'_>) -> Option<String> {
 /// A path that is relative to the folder of the file. `-` stands for a stream, and first centroids are a file only
 /// where they are no word.
 fn from_folder(opt: &Opt, folder: &Path, text: &str) -> OsString {
-    let is_word = matches!(text, "" | "-") || (opt.id == "init" && !text.ends_with(".parquet"));
+    let is_word =
+        matches!(text, "" | "-") || is_remote(Path::new(text)) || (opt.id == "init" && !text.ends_with(".parquet"));
     if is_word || folder.as_os_str().is_empty() || Path::new(text).is_absolute() {
         return text.into();
     }

@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use kohort::error::told;
+
 use super::super::args::Names;
 use super::catalog::{Kind, Opt};
 use super::layers::Setting;
@@ -48,11 +50,11 @@ pub(super) fn line(setting: &Setting) -> Option<String> {
     Some(format!("{} = {text}", setting.opt.key))
 }
 
-/// The value, as TOML.
+/// The value, as TOML; of a URL what may be told.
 fn value(opt: &Opt, values: &[OsString]) -> Option<String> {
     let texts: Vec<String> = values
         .iter()
-        .map(|value| value.to_string_lossy().into_owned())
+        .map(|value| told(&value.to_string_lossy()).into_owned())
         .collect();
     match (opt.kind, texts.as_slice()) {
         (_, []) => None,

@@ -115,7 +115,7 @@ pub(super) fn section(report: &Report) -> String {
                 name(&input.path),
                 count(input.n_rows),
                 count(input.bytes),
-                escaped(&input.xxh3_128)
+                escaped(input.xxh3_128.as_ref().or(input.etag.as_ref()).map_or("", String::as_str))
             )
         })
         .collect();
