@@ -175,7 +175,13 @@ pub struct TileSet {
 
 /// Tells the contents of data sets apart: another one for each, after each change, and in each copy.
 #[derive(Debug)]
-struct Stamp(u64);
+struct Stamp(
+    #[cfg_attr(
+        not(feature = "gpu"),
+        allow(dead_code, reason = "only a device keeps what it has of a data set")
+    )]
+    u64,
+);
 
 impl Stamp {
     fn new() -> Self {
@@ -364,6 +370,7 @@ impl TileSet {
     }
 
     /// A number that no other data set has, nor this one after a change: what a device has of it is good while this holds.
+    #[cfg(any(feature = "gpu", test))]
     pub(crate) fn stamp(&self) -> u64 {
         self.stamp.0
     }
