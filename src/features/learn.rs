@@ -267,15 +267,7 @@ impl Maker<'_> {
         // Prepared values rise with the values, so the ends are enough; what stands in may lie beyond.
         let reach = [numbers.min, numbers.max, value.fill].map(|v| value.z(v).abs());
         let reach = reach.into_iter().fold(0.0, f64::max);
-        if reach.is_nan() || reach > MAX_Z {
-            let reason = "reaches too far for its spread";
-            return Err(unusable(
-                self.source.schema(),
-                self.feature.column.index(),
-                "a feature",
-                reason,
-            ));
-        }
+        self.check_reaches(&[reach])?;
         let mut made = Made {
             reaches: vec![reach],
             spreads: vec![settled.std / value.scale],
@@ -295,6 +287,15 @@ impl Maker<'_> {
             self.push_cycle(&mut made, *cycle, counts);
         }
         Ok(made)
+    }
+
+    /// Whether prepared values stay where squares of their differences can be computed with.
+    fn check_reaches(&self, reaches: &[f64]) -> Result<()> {
+        if reaches.iter().all(|reach| *reach <= MAX_Z) {
+            return Ok(());
+        }
+        let (schema, column) = (self.source.schema(), self.feature.column.index());
+        Err(unusable(schema, column, "a feature", "reaches too far for its spread"))
     }
 
     /// Both coordinates of a month or weekday, scaled together so that the squared distance of two rows is 2 in the mean, as
@@ -443,15 +444,7 @@ impl Maker<'_> {
             made.spreads.push(std / feature.scale);
             made.features.push(feature);
         }
-        if made.reaches.iter().any(|&reach| reach.is_nan() || reach > MAX_Z) {
-            let reason = "reaches too far for its spread";
-            return Err(unusable(
-                self.source.schema(),
-                self.feature.column.index(),
-                "a feature",
-                reason,
-            ));
-        }
+        self.check_reaches(&made.reaches)?;
         if self.missing == Missing::Indicator && n_missing > 0 {
             let share = n_missing as f64 / self.source.n_rows() as f64;
             self.push_flag(&mut made, ValueKind::Missing, share, share, 1.0);
