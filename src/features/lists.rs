@@ -8,7 +8,8 @@ use arrow::datatypes::DataType;
 
 use super::decode::{BadCell, ValueKind, decode};
 use crate::grid::MAX_FEATURES;
-use crate::num::{Moments, range};
+use crate::num::Moments;
+use crate::num::survey::Survey;
 
 /// Rows whose numbers are looked at together, so that they stay in the cache.
 const RUN: usize = 1 << 10;
@@ -174,10 +175,12 @@ impl Lists {
                     .map(|(_, start)| values[start - base + at])
                     .filter(|v| !v.is_nan()),
             );
-            let (min, max) = range(&own);
-            coordinate.min = coordinate.min.min(min);
-            coordinate.max = coordinate.max.max(max);
-            coordinate.moments.add_all(&own);
+            for run in own.chunks(Moments::RUN) {
+                let survey = Survey::of(run);
+                coordinate.min = coordinate.min.min(survey.least);
+                coordinate.max = coordinate.max.max(survey.largest);
+                coordinate.moments.add_run(run, &survey);
+            }
         }
         Ok(())
     }

@@ -396,6 +396,7 @@ impl PassPlan {
 }
 
 /// Which parts stay on the device: the first ones.
+#[derive(Default)]
 struct Residence {
     resident: Vec<PartBuffers>,
     /// Two buffers that the other parts take in turn; none where all parts stay.
@@ -412,14 +413,10 @@ pub(super) struct Held {
 
 impl Drop for GpuSession<'_> {
     fn drop(&mut self) {
-        let nothing = Residence {
-            resident: Vec::new(),
-            stream: Vec::new(),
-        };
         self.device.hold(Held {
             stamp: self.data.stamp(),
             parts: std::mem::take(&mut self.parts),
-            residence: std::mem::replace(&mut self.residence, nothing),
+            residence: std::mem::take(&mut self.residence),
         });
     }
 }
