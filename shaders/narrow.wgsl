@@ -91,11 +91,16 @@ fn assign_quad(row: u32, lane: u32) -> u32 {
             }
         }
     }
+    rank_group();
     let decided = decide(row);
-    if !ranked {
+    if !ranked && !moves {
         accumulate(row, decided, lane);
     }
-    return relabel(row, decided);
+    let moved = relabel(row, decided);
+    if moves && any(moved) {
+        move_rows(row, moved, lane);
+    }
+    return count(moved);
 }
 
 // Zeros where there are no rows.
@@ -127,10 +132,7 @@ fn score(quad: u32, cluster: u32) {
     score2 = fma(-x$j, vec4<f32>(c$j.z), score2);
     score3 = fma(-x$j, vec4<f32>(c$j.w), score3);
     //@ end
-    rank(score0, cluster);
-    rank(score1, cluster + 1u);
-    rank(score2, cluster + 2u);
-    rank(score3, cluster + 3u);
+    rank_four(score0, score1, score2, score3, cluster);
 }
 
 // The quads of centroids `first ..`, as they stand in the buffer, which is padded to whole tiles.
@@ -162,6 +164,25 @@ const ROW_x: u32 = 0u;
 const ROW_y: u32 = 1u;
 const ROW_z: u32 = 2u;
 const ROW_w: u32 = 3u;
+
+// Adds the rows of a quad that moved, and takes them from where they were. They are few: a loop.
+fn move_rows(row: u32, moved: vec4<bool>, lane: u32) {
+    let slot = lane & (replicas - 1u);
+    for (var i = 0u; i < 4u; i++) {
+        if moved[i] {
+            let first = nearest[i] * width();
+            let first_before = (label_before[i] - 1u) * width();
+            let weight = weight_of(row + i);
+            //@ for j in FEATURES
+            let amount$j = times(natural(x$j[i]), weight);
+            add(first + $ju, amount$j, slot);
+            take(first_before + $ju, amount$j, slot);
+            //@ end
+            add_row(first, weight, slot);
+            take_row(first_before, weight, slot);
+        }
+    }
+}
 
 // Adds a quad to the private sums, without a branch and without atomics.
 fn accumulate_private(decided: vec4<bool>) {

@@ -14,6 +14,7 @@ alias Candidate = vec4<u32>;
 const NOBODY: Candidate = vec4<u32>(0xffffffffu, 0xffffffffu, 0xffffffffu, NO_CLUSTER);
 
 var<workgroup> n_doubtful: u32;
+var<workgroup> label_before: u32;
 var<workgroup> nearest: array<Candidate, lanes>;
 var<workgroup> second: array<Candidate, lanes>;
 
@@ -78,31 +79,49 @@ fn settle(row: u32, lane: u32) {
         }
         return;
     }
-    let weight = weight_of(row);
-    let first = 1u + cluster * width();
-    if lane == 0u {
-        if kept && relabelled(row, cluster + 1u) {
+    if kept && lane == 0u {
+        label_before = relabelled(row, cluster + 1u);
+        if label_before != cluster + 1u {
             add_total(0u, vec2<u32>(1u, 0u));
         }
-        add_total(first + params.n_features, vec2<u32>(1u, 0u));
-        if weighted {
-            add_total(first + params.n_features + 1u, vec2<u32>(weight, 0u));
-        }
     }
-    for (var feature = lane; feature < params.n_features; feature += lanes) {
-        add_total(first + feature, times(natural(value(row, feature)), weight));
+    if moves {
+        let before = workgroupUniformLoad(&label_before);
+        if before == cluster + 1u {
+            return;
+        }
+        add_row(row, before - 1u, true, lane);
+    }
+    add_row(row, cluster, false, lane);
+}
+
+// Adds the row to a cluster, or takes it away.
+fn add_row(row: u32, cluster: u32, taken: bool, lane: u32) {
+    let weight = weight_of(row);
+    let first = 1u + cluster * width();
+    for (var column = lane; column < width(); column += lanes) {
+        var amount = vec2<u32>(1u, 0u);
+        if column < params.n_features {
+            amount = times(natural(value(row, column)), weight);
+        } else if column > params.n_features {
+            amount = vec2<u32>(weight, 0u);
+        }
+        if taken {
+            amount = negative(amount);
+        }
+        add_total(first + column, amount);
     }
 }
 
-// Writes a row's label; whether it is a new one. No other thread writes this row's bits.
-fn relabelled(row: u32, label: u32) -> bool {
+// Writes a row's label; the one that it had, plus one. No other thread writes this row's bits.
+fn relabelled(row: u32, label: u32) -> u32 {
     if !packed {
-        return atomicExchange(&labels[row], label) != label;
+        return atomicExchange(&labels[row], label);
     }
     let bits = 8u * (row % 4u);
     let before = (atomicLoad(&labels[row / 4u]) >> bits) & 0xffu;
     atomicXor(&labels[row / 4u], (before ^ label) << bits);
-    return before != label;
+    return before;
 }
 
 fn before(a: Candidate, b: Candidate) -> bool {

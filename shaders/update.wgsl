@@ -34,7 +34,7 @@ const EMPTY: u32 = 6u; // whether any cluster has no weight
 
 // IN   loop_params
 @group(0) @binding(0) var<uniform> loop_params: LoopParams;
-// IN, OUT  totals: as in shared/pass.wgsl; cleared for the next pass
+// IN, OUT  totals: as in shared/pass.wgsl; all but the sums of the clusters, which the next pass changes, is cleared
 @group(0) @binding(1) var<storage, read_write> totals: array<u32>;
 // OUT  centroids: as in shared/pass.wgsl, by single numbers
 @group(0) @binding(2) var<storage, read_write> centroids: array<f32>;
@@ -82,13 +82,10 @@ fn update_cluster(cluster: u32, lane: u32) {
     let d = loop_params.n_features;
     // The weight stands in the last column: without weights, that of the rows.
     let weight = total((cluster + 1u) * loop_params.width - 1u).xy;
-    // From here on columns are cleared.
-    storageBarrier();
-    workgroupBarrier();
     var norm = vec3<u32>();
     var shift = vec3<u32>();
     for (var j = lane; j < loop_params.width; j += lanes) {
-        let sum = take_total(cluster * loop_params.width + j);
+        let sum = note_total(cluster * loop_params.width + j);
         if j < d {
             let before = centroids_exact[cluster * d + j];
             var after = before;
@@ -148,14 +145,13 @@ fn total(entry: u32) -> vec3<u32> {
     return vec3<u32>(totals[word], totals[word + 1u], totals[word + 2u]);
 }
 
-// The same, written down and cleared.
-fn take_total(entry: u32) -> vec3<u32> {
+// The same, written down.
+fn note_total(entry: u32) -> vec3<u32> {
     let word = loop_params.first_total + 3u * (1u + entry);
     let sum = total(entry);
     let to = slot() + loop_params.n_clusters * loop_params.n_features + word;
     for (var i = 0u; i < 3u; i++) {
         history[to + i] = sum[i];
-        totals[word + i] = 0u;
     }
     return sum;
 }

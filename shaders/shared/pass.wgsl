@@ -30,6 +30,9 @@ override weighted: bool = false;
 override ranked: bool = false;
 // Whether labels are kept from pass to pass, and the rows that change theirs counted. Else they are not touched.
 override kept: bool = false;
+// Whether the labels are those of the pass before, whose sums still stand in `totals`: only rows that change their label
+// are added to a cluster, and taken from another. Only if `kept`.
+override moves: bool = false;
 // Whether a word holds the labels of a quad, 8 bits each, lowest row first; else it holds one label.
 override packed: bool = false;
 
@@ -92,16 +95,24 @@ fn times(natural: u32, weight: u32) -> vec2<u32> {
     return vec2<u32>(sum, (high >> 16u) + select(0u, 1u, sum < low));
 }
 
-// Adds to sum number `entry`; the carry is seen from the word that stood there before, so no order can lose it.
+// The same number, taken away instead of added.
+fn negative(amount: vec2<u32>) -> vec2<u32> {
+    return vec2<u32>(0u - amount.x, ~amount.y + select(0u, 1u, amount.x == 0u));
+}
+
+// Adds to sum number `entry` a number of 64 bits with a sign. Carries are seen from the words that stood there before, so
+// no order can lose one; nearly always they leave the higher words as they are.
 fn add_total(entry: u32, amount: vec2<u32>) {
     let word = params.first_total + 3u * entry;
     let low = atomicAdd(&totals[word], amount.x);
     let carried = amount.y + select(0u, 1u, amount.x > 0xffffffffu - low);
-    if carried == 0u {
-        return;
+    // Above the number stand zeros or, below 0, ones, which a carry turns into zeros.
+    var above = select(0u, 0xffffffffu, (amount.y >> 31u) != 0u) + select(0u, 1u, carried < amount.y);
+    if carried != 0u {
+        let middle = atomicAdd(&totals[word + 1u], carried);
+        above += select(0u, 1u, carried > 0xffffffffu - middle);
     }
-    let high = atomicAdd(&totals[word + 1u], carried);
-    if carried > 0xffffffffu - high {
-        atomicAdd(&totals[word + 2u], 1u);
+    if above != 0u {
+        atomicAdd(&totals[word + 2u], above);
     }
 }

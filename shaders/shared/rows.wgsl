@@ -7,7 +7,8 @@
 // numbers that are added below 2^b, 2^(32 - b) rows fit into a slot, and the host (`Sums::rounds_per_flush`) lets no
 // more rounds pass before `flush` than bring so many to a slot even if all rows are in one cluster. With one piece, b = 24:
 // 256 rows. With two, a number is cut at `split_bits`: the low piece of 12 (unweighted), 16 (what private sums hold)
-// or 20 bits (weighted, below 2^40 in all) and a high piece of no more.
+// or 20 bits (weighted, below 2^40 in all) and a high piece of no more. Where rows move, slots have a sign, so that half
+// as many fit; they are few, always cut in two, and a row adds or takes no more than one number to or from a slot.
 //
 // Rust twin: src/backend/gpu/sums.rs (`Sums`); proof of the certificate: src/backend/certificate.rs.
 
@@ -38,8 +39,17 @@ var<private> second: vec4<f32>;
 var<private> third: vec4<f32>; // only if `ranked`
 var<private> nearest: vec4<u32>;
 var<private> runner_up: vec4<u32>; // only if `ranked`
+// The group of four clusters that holds the nearest so far, by its first, and their scores; until `rank_group`, `best` is
+// the best of them, `second` the best of all other groups. Unless `ranked`.
+var<private> group: vec4<u32>;
+var<private> score_a: vec4<f32>;
+var<private> score_b: vec4<f32>;
+var<private> score_c: vec4<f32>;
+var<private> score_d: vec4<f32>;
 // |x|^2 of the quad's rows.
 var<private> sq_norm: vec4<f32>;
+// The labels that the quad's rows had, plus one.
+var<private> label_before: vec4<u32>;
 
 fn rank_nothing() {
     best = vec4<f32>(FAR);
@@ -47,17 +57,59 @@ fn rank_nothing() {
     third = vec4<f32>(FARTHER);
     nearest = vec4<u32>(NO_CLUSTER);
     runner_up = vec4<u32>(NO_CLUSTER);
+    group = vec4<u32>(NO_CLUSTER);
+    score_a = vec4<f32>(FARTHER);
+    score_b = vec4<f32>(FARTHER);
+    score_c = vec4<f32>(FARTHER);
+    score_d = vec4<f32>(FARTHER);
 }
 
-fn rank(score: vec4<f32>, cluster: u32) {
+fn rank(score: vec4<f32>, cluster: vec4<u32>) {
     let closer = score < best;
     if ranked {
         third = min(third, max(second, score));
-        runner_up = select(select(runner_up, vec4<u32>(cluster), score < second), nearest, closer);
+        runner_up = select(select(runner_up, cluster, score < second), nearest, closer);
     }
     second = min(second, max(best, score));
-    nearest = select(nearest, vec4<u32>(cluster), closer);
+    nearest = select(nearest, cluster, closer);
     best = min(best, score);
+}
+
+// Ranks the clusters `cluster ..`: three operations a score instead of five, since a group is looked into once, at the end.
+fn rank_four(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, cluster: u32) {
+    if ranked {
+        rank(a, vec4<u32>(cluster));
+        rank(b, vec4<u32>(cluster + 1u));
+        rank(c, vec4<u32>(cluster + 2u));
+        rank(d, vec4<u32>(cluster + 3u));
+        return;
+    }
+    let least = min(min(a, b), min(c, d));
+    let closer = least < best;
+    group = select(group, vec4<u32>(cluster), closer);
+    score_a = select(score_a, a, closer);
+    score_b = select(score_b, b, closer);
+    score_c = select(score_c, c, closer);
+    score_d = select(score_d, d, closer);
+    second = min(second, max(best, least));
+    best = min(best, least);
+}
+
+// Looks into the group that was the best of all: its nearest cluster, and whether its next one is the second of all.
+fn rank_group() {
+    if ranked {
+        return;
+    }
+    let second_in_group = min(
+        max(min(score_a, score_b), min(score_c, score_d)),
+        min(max(score_a, score_b), max(score_c, score_d)),
+    );
+    second = min(second, second_in_group);
+    // Equal ones are in doubt, whichever is taken.
+    var in_group = select(vec4<u32>(3u), vec4<u32>(2u), score_c == best);
+    in_group = select(in_group, vec4<u32>(1u), score_b == best);
+    in_group = select(in_group, vec4<u32>(), score_a == best);
+    nearest = select(vec4<u32>(NO_CLUSTER), group + in_group, best < vec4<f32>(FAR));
 }
 
 // `certificate::proves`.
@@ -92,37 +144,40 @@ fn decide(row: u32) -> vec4<bool> {
     return decided;
 }
 
-// Writes the labels of the decided rows where they are new; how many are.
-fn relabel(row: u32, decided: vec4<bool>) -> u32 {
+// Which of the decided rows have a new label, which is written. What they had is in `label_before`.
+fn relabel(row: u32, decided: vec4<bool>) -> vec4<bool> {
     if !kept || !any(decided) {
-        return 0u;
+        return vec4<bool>();
     }
     let label = nearest + vec4<u32>(1u);
-    var before: vec4<u32>;
     if packed {
-        before = (vec4<u32>(atomicLoad(&labels[row / 4u])) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
+        let word = atomicLoad(&labels[row / 4u]);
+        label_before = (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
     } else {
         for (var i = 0u; i < 4u; i++) {
             if decided[i] {
-                before[i] = atomicLoad(&labels[row + i]);
+                label_before[i] = atomicLoad(&labels[row + i]);
             }
         }
     }
-    let moved = decided & (before != label);
-    if !any(moved) {
-        return 0u;
-    }
-    let after = select(before, label, moved);
-    if packed {
-        atomicStore(&labels[row / 4u], after.x | (after.y << 8u) | (after.z << 16u) | (after.w << 24u));
-    } else {
-        for (var i = 0u; i < 4u; i++) {
-            if moved[i] {
-                atomicStore(&labels[row + i], after[i]);
+    let moved = decided & (label_before != label);
+    if any(moved) {
+        if packed {
+            let after = select(label_before, label, moved);
+            atomicStore(&labels[row / 4u], after.x | (after.y << 8u) | (after.z << 16u) | (after.w << 24u));
+        } else {
+            for (var i = 0u; i < 4u; i++) {
+                if moved[i] {
+                    atomicStore(&labels[row + i], label[i]);
+                }
             }
         }
     }
-    let one = select(vec4<u32>(), vec4<u32>(1u), moved);
+    return moved;
+}
+
+fn count(rows: vec4<bool>) -> u32 {
+    let one = select(vec4<u32>(), vec4<u32>(1u), rows);
     return one.x + one.y + one.z + one.w;
 }
 
@@ -144,11 +199,32 @@ fn add(entry: u32, amount: vec2<u32>, slot: u32) {
     }
 }
 
+// Takes away what `add` adds.
+fn take(entry: u32, amount: vec2<u32>, slot: u32) {
+    if pieces == 0u {
+        add_total(entry + 1u, negative(amount));
+        return;
+    }
+    let at = entry * replicas + slot;
+    atomicSub(&sums[at], amount.x & ((1u << split_bits) - 1u));
+    let high = (amount.x >> split_bits) | (amount.y << (32u - split_bits));
+    if high != 0u {
+        atomicSub(&sums[sum_words / 2u + at], high);
+    }
+}
+
 // Adds a row, but for its values, to the cluster whose entries start at `first`.
 fn add_row(first: u32, weight: u32, slot: u32) {
     add(first + params.n_features, vec2<u32>(1u, 0u), slot);
     if weighted {
         add(first + params.n_features + 1u, vec2<u32>(weight, 0u), slot);
+    }
+}
+
+fn take_row(first: u32, weight: u32, slot: u32) {
+    take(first + params.n_features, vec2<u32>(1u, 0u), slot);
+    if weighted {
+        take(first + params.n_features + 1u, vec2<u32>(weight, 0u), slot);
     }
 }
 
@@ -194,13 +270,19 @@ fn gather(entry: u32, lane: u32) -> vec2<u32> {
         // Threads side by side start at different slots, which lie in different banks of memory.
         let at = entry * replicas + ((i + lane) & (replicas - 1u));
         let low = atomicExchange(&sums[at], 0u);
-        sum = plus(sum, vec2<u32>(low, 0u));
+        sum = plus(sum, vec2<u32>(low, above(low)));
         if pieces == 2u {
             let high = atomicExchange(&sums[sum_words / 2u + at], 0u);
-            sum = plus(sum, vec2<u32>(high << split_bits, high >> (32u - split_bits)));
+            let shifted = vec2<u32>(high << split_bits, (high >> (32u - split_bits)) | (above(high) << split_bits));
+            sum = plus(sum, shifted);
         }
     }
     return sum;
+}
+
+// What stands above the word of a slot: zeros or, where slots have a sign, what that says.
+fn above(word: u32) -> u32 {
+    return select(0u, 0xffffffffu, moves && (word >> 31u) != 0u);
 }
 
 fn plus(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {

@@ -57,11 +57,12 @@ pub(crate) struct SharedBuffers {
 }
 
 impl SharedBuffers {
-    /// Buffers for passes over `parts` with up to `shape.n_clusters` clusters, in tiles of up to `tile_quads` quads.
+    /// Buffers for passes over `parts` with up to `shape.n_clusters` clusters, which tiles pad to up to `centroid_quads`
+    /// quads.
     pub(crate) fn new(
         device: &Device,
         shape: &Shape,
-        tile_quads: usize,
+        centroid_quads: usize,
         weighted: bool,
         parts: &[Part],
     ) -> Result<Self> {
@@ -76,7 +77,7 @@ impl SharedBuffers {
         let totals_bytes = totals.n_words() as u64 * WORD;
         let params_stride =
             (size_of::<Params>() as u64).next_multiple_of(u64::from(device.limits.min_uniform_buffer_offset_alignment));
-        let floats = layout::n_centroid_floats(k, d, tile_quads);
+        let floats = 4 * centroid_quads * (d + 1);
         // With fewer clusters a dispatch may hold more rows: the list has room for a whole part.
         let part_bytes = |part: &Part| (part.n_blocks * BLOCK) as u64 * WORD;
         let largest_part = parts.iter().map(part_bytes).max().unwrap_or(0);

@@ -57,7 +57,9 @@ impl<'d> GpuSession<'d> {
         let held = device.take_held(data.stamp());
         let kernel = kernel(device, data, max_clusters);
         let shape = shape(device, data, max_clusters, &kernel);
-        let shared = SharedBuffers::new(device, &shape, kernel.tile_quads(), data.weighted(), &parts)?;
+        let workgroup_bytes = limits.max_compute_workgroup_storage_size as usize;
+        let centroid_quads = Kernel::most_quads(data.n_features(), max_clusters, workgroup_bytes);
+        let shared = SharedBuffers::new(device, &shape, centroid_quads, data.weighted(), &parts)?;
         let largest = parts.iter().map(|part| part.n_blocks).max().unwrap_or(0);
         let mut staging = Staging::new(device, PartBuffers::bytes(data, largest))?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
@@ -143,9 +145,9 @@ impl<'d> GpuSession<'d> {
             {
                 let mut pass = recording.encoder.begin_compute_pass(&Default::default());
                 pass.set_bind_group(0, &bindings, &[self.params_offset(dispatch)]);
-                pass.set_pipeline(&plan.assign);
+                pass.set_pipeline(&plan.kernels.assign);
                 pass.dispatch_workgroups(dispatch.groups, 1, 1);
-                pass.set_pipeline(&plan.resolve);
+                pass.set_pipeline(&plan.kernels.resolve);
                 pass.dispatch_workgroups(dispatch.params.resolve_groups, 1, 1);
             }
             recording.done(dispatch.work);
@@ -195,17 +197,12 @@ impl<'d> GpuSession<'d> {
     }
 
     /// The bindings of a pass over a part that is resident.
-    pub(super) fn resident_bindings(&self, part: usize, mode: Mode) -> wgpu::BindGroup {
-        let labels = self.labels_for(part, mode);
-        self.bind_group(&self.residence.resident[part], labels, &self.shared.no_labels)
-    }
-
-    /// Where a pass that adds up leaves a part's labels.
-    fn labels_for(&self, part: usize, mode: Mode) -> &wgpu::Buffer {
-        match mode {
-            Mode::Sums => &self.shared.no_labels,
-            _ => &self.labels[part],
-        }
+    pub(super) fn resident_bindings(&self, part: usize) -> wgpu::BindGroup {
+        self.bind_group(
+            &self.residence.resident[part],
+            &self.labels[part],
+            &self.shared.no_labels,
+        )
     }
 
     /// A pass that keeps labels.
@@ -213,20 +210,25 @@ impl<'d> GpuSession<'d> {
         Mode::Labels { packed: self.packed }
     }
 
+    /// A pass after one that kept labels, from its sums.
+    pub(super) fn move_mode(&self) -> Mode {
+        Mode::Moves { packed: self.packed }
+    }
+
     /// Makes up for the labels that the last pass did not keep.
     pub(super) fn refresh_labels(&mut self) -> Result<()> {
         if let Some(centroids) = self.stale.take() {
-            self.run_pass(&centroids, self.label_mode())?;
+            self.run_pass(&centroids)?;
         }
         Ok(())
     }
 
     /// A pass that adds up.
-    pub(super) fn run_pass(&mut self, centroids: &Centroids, mode: Mode) -> Result<Pass> {
-        let (plan, mut recording) = self.begin(centroids, mode)?;
+    fn run_pass(&mut self, centroids: &Centroids) -> Result<Pass> {
+        let (plan, mut recording) = self.begin(centroids, self.label_mode())?;
         let no_runners_up = self.shared.no_labels.clone();
         for part in 0..self.parts.len() {
-            let labels = self.labels_for(part, mode).clone();
+            let labels = self.labels[part].clone();
             self.record(&plan, &mut recording, part, &labels, &no_runners_up)?;
         }
         let words = self.read(&mut recording, &self.shared.totals, plan.totals.n_words())?;
@@ -235,7 +237,7 @@ impl<'d> GpuSession<'d> {
 
     pub(super) fn run_assign(&mut self, centroids: &Centroids) -> Result<Pass> {
         self.refresh_labels()?;
-        self.run_pass(centroids, self.label_mode())
+        self.run_pass(centroids)
     }
 
     fn run_labels(&mut self) -> Result<Vec<u32>> {
@@ -353,22 +355,48 @@ pub(super) fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass 
     }
 }
 
+/// The kernels of a pass.
+pub(super) struct Kernels {
+    pub(super) assign: wgpu::ComputePipeline,
+    pub(super) resolve: wgpu::ComputePipeline,
+}
+
 /// What a pass runs.
 pub(super) struct PassPlan {
     /// Per part.
     pub(super) dispatches: Vec<Vec<Dispatch>>,
     pub(super) totals: TotalsLayout,
     tile_quads: usize,
-    pub(super) assign: wgpu::ComputePipeline,
-    pub(super) resolve: wgpu::ComputePipeline,
+    pub(super) kernels: Kernels,
+}
+
+impl GpuSession<'_> {
+    fn variant(&self, n_clusters: usize, mode: Mode) -> Variant {
+        let workgroup_bytes = self.device.limits.max_compute_workgroup_storage_size as usize;
+        Variant::new(
+            self.data.n_features(),
+            n_clusters,
+            self.data.weighted(),
+            mode,
+            workgroup_bytes,
+        )
+    }
+
+    /// The kernels for so many clusters.
+    pub(super) fn kernels(&self, n_clusters: usize, mode: Mode) -> Result<Kernels> {
+        let variant = self.variant(n_clusters, mode);
+        Ok(Kernels {
+            assign: self.device.pipeline(variant.assign())?,
+            resolve: self.device.pipeline(variant.resolve())?,
+        })
+    }
 }
 
 impl PassPlan {
     fn new(session: &GpuSession<'_>, n_clusters: usize, mode: Mode) -> Result<Self> {
-        let (device, data) = (session.device, session.data);
-        let workgroup_bytes = device.limits.max_compute_workgroup_storage_size as usize;
-        let variant = Variant::new(data.n_features(), n_clusters, data.weighted(), mode, workgroup_bytes);
-        let shape = shape(device, data, n_clusters, &variant.kernel);
+        let data = session.data;
+        let kernel = session.variant(n_clusters, mode).kernel;
+        let shape = shape(session.device, data, n_clusters, &kernel);
         let totals = TotalsLayout {
             n_lists: session.parts.iter().map(|part| shape.n_dispatches(part)).sum(),
             n_clusters,
@@ -388,9 +416,8 @@ impl PassPlan {
         Ok(Self {
             dispatches,
             totals,
-            tile_quads: variant.kernel.tile_quads(),
-            assign: device.pipeline(variant.assign())?,
-            resolve: device.pipeline(variant.resolve())?,
+            tile_quads: kernel.tile_quads(),
+            kernels: session.kernels(n_clusters, mode)?,
         })
     }
 }
@@ -562,6 +589,77 @@ mod tests {
         let labels = wrong("2 of 640 rows that were checked have another cluster");
         assert_eq!(complaint(&[(300, values[300] + 1.0)]), [sums, None]);
         assert_eq!(complaint(&[(10, values[90]), (90, values[10])]), [None, labels]);
+    }
+
+    /// A pass of the kind that runs have after their first: from the labels and sums of the pass before.
+    fn pass_of_moves(session: &mut GpuSession<'_>, centroids: &Centroids) -> Pass {
+        let (mut plan, _) = session.begin(centroids, session.label_mode()).unwrap();
+        plan.kernels = session.kernels(centroids.n_clusters(), session.move_mode()).unwrap();
+        let mut recording = Recording::new(session.device);
+        let but_sums = (plan.totals.first_total() + super::super::layout::SUM_WORDS) as u64 * WORD;
+        recording
+            .encoder
+            .clear_buffer(&session.shared.totals, 0, Some(but_sums));
+        for part in 0..session.parts.len() {
+            let (labels, none) = (session.labels[part].clone(), session.shared.no_labels.clone());
+            session.record(&plan, &mut recording, part, &labels, &none).unwrap();
+        }
+        let words = session
+            .read(&mut recording, &session.shared.totals, plan.totals.n_words())
+            .unwrap();
+        pass(&plan.totals, &words, session.data.n_rows())
+    }
+
+    #[test]
+    fn rows_that_move_change_sums_to_those_of_a_new_pass() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let device = Device::open(&adapter, false, false).unwrap();
+        let edge = crate::grid::MAX_GRID;
+        // Slots for four replicas down to one, and none; whole rows and parts of them in workgroup memory; wide labels.
+        for (n_rows, d, k, weighted) in [
+            (20_000, 2, 9, false),
+            (20_000, 2, 9, true),
+            (3000, 7, 120, false),
+            (3000, 7, 200, true),
+            (3000, 7, 500, false),
+            (1000, 40, 5, true),
+            (200, 400, 3, false),
+        ] {
+            // Most rows at the upper edge, where sums are the largest, the others anywhere.
+            let mut rng = crate::rng::Rng::new(3, 0);
+            let values: Vec<f32> = (0..n_rows * d)
+                .map(|i| {
+                    if i / d % 10 == 0 {
+                        rng.below(1 << 24) as i32 - edge
+                    } else {
+                        edge
+                    }
+                    .min(edge) as f32
+                })
+                .collect();
+            let weights = vec![crate::tiles::MAX_WEIGHT; n_rows];
+            let data = TileSet::from_rows(&values, d, weighted.then_some(&weights), usize::MAX);
+            let mut there: Vec<i32> = (0..k * d).map(|_| rng.below(1 << 24) as i32 - (1 << 23) + 1).collect();
+            there[..d].fill(edge);
+            let back: Vec<i32> = there.chunks_exact(d).rev().flatten().copied().collect();
+            let [there, back] = [there, back].map(|values| Centroids::on_rows(d, &values));
+            let open = || GpuSession::open(&device, &data, k, 1 << 30, &GpuOptions::default()).unwrap();
+            let (mut session, mut other) = (open(), open());
+            session.run_pass(&there).unwrap();
+            for (centroids, n_moved) in [(&back, n_rows), (&back, 0), (&there, n_rows)] {
+                let moved = pass_of_moves(&mut session, centroids);
+                let expected = other.run_pass(centroids).unwrap();
+                assert_eq!(moved.partial, expected.partial, "{n_rows} x {d}, {k}");
+                let in_the_middle = if k % 2 == 1 { expected.partial.counts[k / 2] } else { 0 };
+                assert_eq!(
+                    moved.n_moved,
+                    (n_rows as u64).saturating_sub(in_the_middle).min(n_moved as u64)
+                );
+                assert_eq!(session.run_labels().unwrap(), other.run_labels().unwrap());
+            }
+        }
     }
 
     #[test]
