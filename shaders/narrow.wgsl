@@ -109,7 +109,7 @@ fn load_quad(row: u32) {
     if row < params.first_row + params.n_rows {
         let at = quad_index(row);
         //@ for j in FEATURES
-        x$j = tiles[at + $ju * BLOCK_QUADS];
+        x$j = quad_values(at + $ju * BLOCK_QUADS);
         //@ end
     }
     //@ for j in FEATURES
@@ -165,7 +165,7 @@ const ROW_y: u32 = 1u;
 const ROW_z: u32 = 2u;
 const ROW_w: u32 = 3u;
 
-// Adds the rows of a quad that moved, and takes them from where they were. They are few: a loop.
+// Adds the rows of a quad that moved, and takes them from where they were. They are few, and read again.
 fn move_rows(row: u32, moved: vec4<bool>, lane: u32) {
     let slot = lane & (replicas - 1u);
     for (var i = 0u; i < 4u; i++) {
@@ -173,11 +173,11 @@ fn move_rows(row: u32, moved: vec4<bool>, lane: u32) {
             let first = nearest[i] * width();
             let first_before = (label_before[i] - 1u) * width();
             let weight = weight_of(row + i);
-            //@ for j in FEATURES
-            let amount$j = times(natural(x$j[i]), weight);
-            add(first + $ju, amount$j, slot);
-            take(first_before + $ju, amount$j, slot);
-            //@ end
+            for (var j = 0u; j < params.n_features; j++) {
+                let amount = times(natural_of(row + i, j), weight);
+                add(first + j, amount, slot);
+                take(first_before + j, amount, slot);
+            }
             add_row(first, weight, slot);
             take_row(first_before, weight, slot);
         }

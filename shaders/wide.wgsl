@@ -97,7 +97,7 @@ fn assign_block(row: u32, lane: u32) -> u32 {
 fn load_block(row: u32, first: u32, n: u32, lane: u32) {
     let at = quad_index(row) + first * BLOCK_QUADS;
     for (var i = lane; i < n * ROW_QUADS; i += threads) {
-        block[i] = tiles[at + (i / ROW_QUADS) * BLOCK_QUADS + i % ROW_QUADS];
+        block[i] = quad_values(at + (i / ROW_QUADS) * BLOCK_QUADS + i % ROW_QUADS);
     }
 }
 
@@ -260,7 +260,7 @@ fn accumulate(row: u32, lane: u32) {
     let first_before = left[offset] * width();
     let weight = weight_of(row + offset);
     for (var j = lane / ROWS; j < params.n_features; j += threads / ROWS) {
-        let amount = times(natural(value_of(row + offset, j)), weight);
+        let amount = times(number_of(row + offset, j), weight);
         add(first + j, amount, slot);
         if moves {
             take(first_before + j, amount, slot);
@@ -274,9 +274,9 @@ fn accumulate(row: u32, lane: u32) {
     }
 }
 
-fn value_of(row: u32, feature: u32) -> f32 {
-    if whole_row {
-        return block[feature * ROW_QUADS + (row % ROWS) / 4u][row % 4u];
+fn number_of(row: u32, feature: u32) -> u32 {
+    if whole_row && !coarse {
+        return natural(block[feature * ROW_QUADS + (row % ROWS) / 4u][row % 4u]);
     }
-    return value(row, feature);
+    return natural_of(row, feature);
 }

@@ -22,6 +22,7 @@ const DEFAULT: GpuOptions = GpuOptions {
     max_chunk_bytes: None,
     checked: false,
     timed: false,
+    unproven: false,
 };
 
 /// A GPU with these options; `None` where there is none, unless one is demanded.
@@ -76,7 +77,7 @@ fn small_parts_and_streaming_give_the_same() {
     for memory_budget in [None, Some(0), Some(40_000)] {
         let Some(gpu) = open(GpuOptions {
             memory_budget,
-            max_chunk_bytes: Some(6 << 10),
+            max_chunk_bytes: Some(4 << 10),
             ..DEFAULT
         }) else {
             return;
@@ -221,6 +222,12 @@ fn runs_of_iterations_on_the_device_are_those_of_the_host() {
             ask(300, 0.0, 4),
             LloydEnd::Stopped,
         ),
+        // High bits alone leave most rows in doubt: they are soon read whole.
+        (
+            Case::new(1000, 3, 8, Values::Offset),
+            ask(9, -1.0, never),
+            LloydEnd::MaxIter,
+        ),
         (
             Case::new(500, 3, 300, Values::Small),
             ask(9, -1.0, never),
@@ -293,9 +300,10 @@ fn the_devices_clock_runs_where_it_is_asked_for_and_changes_nothing() {
 fn runs_over_streamed_data_are_the_same() {
     let Some(gpu) = open(GpuOptions {
         memory_budget: Some(0),
-        max_chunk_bytes: Some(6 << 10),
+        max_chunk_bytes: Some(4 << 10),
         checked: true,
         timed: true,
+        unproven: false,
     }) else {
         return;
     };
@@ -394,6 +402,29 @@ fn rows_in_doubt_are_counted_and_few() {
     assert!(n_doubtful(Case::new(1000, 1, 64, Values::Small)).0 > 900);
     // One cluster leaves no doubt.
     assert_eq!(n_doubtful(Case::new(1000, 3, 1, Values::Bell)), (0, 0));
+}
+
+#[test]
+fn without_proof_no_row_is_in_doubt_and_some_labels_are_wrong() {
+    let unproven = GpuOptions {
+        unproven: true,
+        ..DEFAULT
+    };
+    let (Some(gpu), Some(unproven)) = (shared(), open(unproven)) else {
+        return;
+    };
+    // Half-way between two centroids far from the origin, one unit nearer to one of them.
+    let rows: Vec<f32> = (0..1000).map(|i| (8_000_000 + i % 2) as f32).collect();
+    let data = TileSet::from_rows(&rows, 1, None, usize::MAX);
+    let centroids = Centroids::new(1, vec![256 * 8_000_000 - 1000, 256 * 8_000_000 + 1000 + 256]);
+    let pass = |gpu: &GpuBackend| gpu.open(&data, 2).unwrap().assign(&centroids).unwrap();
+    let (proven, taken) = (pass(gpu), pass(&unproven));
+    assert_eq!(
+        (proven.partial.counts.clone(), proven.n_doubtful),
+        (vec![500, 500], 1000)
+    );
+    assert_eq!((taken.partial.counts.iter().sum::<u64>(), taken.n_doubtful), (1000, 0));
+    assert_ne!(taken.partial, proven.partial);
 }
 
 #[test]

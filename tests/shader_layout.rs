@@ -14,11 +14,22 @@ use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
 
 /// Workgroup memory of devices: the least that WebGPU has, and NVIDIA's.
 const WORKGROUP_BYTES: [usize; 2] = [16 << 10, 48 << 10];
-const MODES: [Mode; 5] = [
+const MOVES: Mode = Mode::Moves {
+    packed: true,
+    coarse: true,
+};
+const MODES: [Mode; 6] = [
     Mode::Labels { packed: true },
     Mode::Labels { packed: false },
-    Mode::Moves { packed: true },
-    Mode::Moves { packed: false },
+    MOVES,
+    Mode::Moves {
+        packed: true,
+        coarse: false,
+    },
+    Mode::Moves {
+        packed: false,
+        coarse: true,
+    },
     Mode::Ranked,
 ];
 
@@ -31,8 +42,7 @@ fn variants() -> HashMap<Variant, usize> {
             for n_clusters in [1, 4, 8, 9, 64, 300] {
                 for (weighted, mode) in [false, true].into_iter().flat_map(|w| MODES.map(|mode| (w, mode))) {
                     // What weights and wide labels change is in a few lines, the same for all shapes.
-                    let plain =
-                        !weighted && !matches!(mode, Mode::Labels { packed: false } | Mode::Moves { packed: false });
+                    let plain = !weighted && [Mode::Labels { packed: true }, MOVES, Mode::Ranked].contains(&mode);
                     if plain || [3, 33].contains(&n_features) {
                         let variant = Variant::new(n_features, n_clusters, weighted, mode, workgroup_bytes);
                         variants.insert(variant, workgroup_bytes);

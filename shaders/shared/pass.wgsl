@@ -11,9 +11,11 @@ struct Params {
     n_clusters: u32,
     rounds: u32, // rounds that a workgroup of `assign` takes at a time
     resolve_groups: u32, // workgroups of `resolve`
-    list: u32, // word of `totals` that holds the length of this dispatch's list; after it, the rounds taken
+    list: u32, // word of `totals` that holds the length of this dispatch's list; see there
     first_total: u32, // word of `totals` where the sums start
+    first_low: u32, // vector of `tiles` where the low bits start
     factor: f32, // of the certificate
+    reach: f32, // twice the length of what coarse values may lack, and a little more
 }
 
 // Cluster number of a row that has none; labels are stored plus one, so that it is 0 in memory.
@@ -33,13 +35,16 @@ override kept: bool = false;
 // Whether the labels are those of the pass before, whose sums still stand in `totals`: only rows that change their label
 // are added to a cluster, and taken from another. Only if `kept`.
 override moves: bool = false;
+// Whether `assign` reads the high bits of values alone. Rows whose label they do not prove are labelled by `resolve`.
+override coarse: bool = false;
 // Whether a word holds the labels of a quad, 8 bits each, lowest row first; else it holds one label.
 override packed: bool = false;
 
 // IN   params: one per dispatch
 @group(0) @binding(0) var<uniform> params: Params;
-// IN   tiles: blocks x n_features x 16 quads, integer-valued grid units
-@group(0) @binding(1) var<storage, read> tiles: array<vec4<f32>>;
+// IN   tiles: blocks x n_features x 16 quads, as natural numbers of 24 bits: the high 16 bits of all, a vector a quad,
+//      then the low 8 bits of all, a word a quad; lowest row first
+@group(0) @binding(1) var<storage, read> tiles: array<vec2<u32>>;
 // IN   weights: rows of the part; one unused word without weights
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
 // IN   centroids: padded quads of clusters x (n_features, then half the squared norms), grid units
@@ -52,7 +57,7 @@ override packed: bool = false;
 @group(0) @binding(6) var<storage, read_write> runners_up: array<u32>;
 // OUT  doubtful: rows of the part that `assign` could not decide, for `resolve`
 @group(0) @binding(7) var<storage, read_write> doubtful: array<u32>;
-// OUT  totals: per dispatch, the length of its list and the rounds taken; then sums of 3 words (low first): rows moved,
+// OUT  totals: per dispatch, the length of its list, the rounds taken and the rows decided exactly; then sums of 3 words (low first): rows moved,
 //      and per cluster n_features + 1 (+ 1) columns: shifted grid values times weight, rows, and, where rows have
 //      weights, the weights
 @group(0) @binding(8) var<storage, read_write> totals: array<atomic<u32>>;
@@ -62,9 +67,35 @@ fn quad_index(row: u32) -> u32 {
     return (row / BLOCK) * params.n_features * BLOCK_QUADS + (row % BLOCK) / 4u;
 }
 
+// The low bits of the quad that stands at `at`.
+fn low_bits(at: u32) -> u32 {
+    let pair = tiles[params.first_low + at / 2u];
+    return select(pair.x, pair.y, (at & 1u) != 0u);
+}
+
+// The grid values of the quad that stands at `at`: exact or, if `coarse`, what the high bits say, 0 to 255 below.
+//
+// The high bits become the mantissa of a float between 2^31 and 2^32, whose last bit stands for 2^8.
+fn quad_values(at: u32) -> vec4<f32> {
+    let pair = tiles[at];
+    let high = vec4<u32>(pair.x & 0xffffu, pair.x >> 16u, pair.y & 0xffffu, pair.y >> 16u);
+    if coarse {
+        return bitcast<vec4<f32>>(high | vec4<u32>(0x4f000000u)) - vec4<f32>(2147483648.0 + SHIFT);
+    }
+    let low = (vec4<u32>(low_bits(at)) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
+    return vec4<f32>(bitcast<vec4<i32>>((high << vec4<u32>(8u)) | low) - vec4<i32>(0x800000));
+}
+
+// The natural number that stands for a value of one row: below 2^24.
+fn natural_of(row: u32, feature: u32) -> u32 {
+    let at = quad_index(row) + feature * BLOCK_QUADS;
+    let high = (tiles[at][(row / 2u) % 2u] >> (16u * (row % 2u))) & 0xffffu;
+    return (high << 8u) | ((low_bits(at) >> (8u * (row % 4u))) & 0xffu);
+}
+
 // The grid value of one row.
 fn value(row: u32, feature: u32) -> f32 {
-    return tiles[quad_index(row) + feature * BLOCK_QUADS][row % 4u];
+    return f32(bitcast<i32>(natural_of(row, feature)) - 0x800000);
 }
 
 // Columns of totals per cluster.
@@ -79,7 +110,7 @@ fn weight_of(row: u32) -> u32 {
     return 1u;
 }
 
-// The natural number that stands for a grid value: below 2^24, so that the sum in floating point is exact.
+// The natural number that stands for an exact grid value: below 2^24, so that the sum in floating point is exact.
 fn natural(x: f32) -> u32 {
     return u32(x + SHIFT);
 }

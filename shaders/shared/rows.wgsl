@@ -1,6 +1,6 @@
 // What the kernels that label rows share: ranking of scores, the certificate, labels, and sums in workgroup memory.
 //
-// This text stands between shared/pass.wgsl and each such kernel. A kernel handles rows by quads: vectors of 4.
+// This text stands after each such kernel. A kernel handles rows by quads: vectors of 4.
 //
 // *Sums in workgroup memory.* Entry `e` of the totals stands `replicas` times side by side; threads next to each other
 // add to different ones, so that rows of one cluster do not wait for one another. No slot can overflow: with the
@@ -10,8 +10,10 @@
 // or 20 bits (weighted, below 2^40 in all) and a high piece of no more. Where rows move, slots have a sign, so that half
 // as many fit; they are few, always cut in two, and a row adds or takes no more than one number to or from a slot.
 //
-// Rust twin: src/backend/gpu/sums.rs (`Sums`); proof of the certificate: src/backend/certificate.rs.
+// Rust twin: src/backend/gpu/sums.rs (`Sums`).
 
+// Whether labels are what floating point says, right or not. Benches hold against it what proof costs; no job runs so.
+override unproven: bool = false;
 // Threads of a workgroup.
 override threads: u32 = 256u;
 // Pieces that a number is cut into; 0: sums do not fit, and go straight to `totals`.
@@ -23,11 +25,6 @@ override replicas: u32 = 1u;
 override sum_words: u32 = 1u;
 // Rounds after which `sums` have to be flushed.
 override rounds_per_flush: u32 = 1u;
-
-// Scores where there is no cluster (yet): far above all real ones (below 2^65), and the second proven to be far above
-// the first. Centroids that pad a tile score higher still, so they are never ranked.
-const FAR: f32 = 1e30;
-const FARTHER: f32 = 1e34;
 
 var<workgroup> sums: array<atomic<u32>, sum_words>;
 var<workgroup> n_moved: atomic<u32>;
@@ -112,17 +109,20 @@ fn rank_group() {
     nearest = select(vec4<u32>(NO_CLUSTER), group + in_group, best < vec4<f32>(FAR));
 }
 
-// `certificate::proves`.
-fn proves(lower: vec4<f32>, upper: vec4<f32>) -> vec4<bool> {
-    return upper - lower > params.factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
-}
-
 // Which of the rows `row ..` of the dispatch's part are decided; notes their labels, and lists the others.
 fn decide(row: u32) -> vec4<bool> {
     let present = vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.first_row + params.n_rows);
-    var proven = proves(best, second);
+    var proven = vec4<bool>();
+    if coarse {
+        proven = proves_coarsely(best, second, sq_norm);
+    } else {
+        proven = proves(best, second, sq_norm);
+    }
     if ranked {
-        proven = proven & proves(second, third);
+        proven = proven & proves(second, third, sq_norm);
+    }
+    if unproven {
+        proven = vec4<bool>(true);
     }
     let decided = present & proven;
     if any(present & !proven) {

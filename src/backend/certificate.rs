@@ -30,6 +30,11 @@
 //! *Margins.* With distances `D = sqrt(2 t)`, `D_2 - D_1 = 2 (t_2 - t_1) / (D_2 + D_1)` and `D_1 + D_2 <=
 //! 2 sqrt(t_1 + t_2)`, so that `D_2 - D_1 >= (t̂_2 - t̂_1 - e) / sqrt(t̂_1 + t̂_2 + e)`: by so much all other centroids
 //! are farther than the nearest one, at least.
+//!
+//! *Coarse values.* A pass may read the high bits of values alone: the row that it sees, `y`, lies at most `r` from the
+//! real one, `x = y + v` with `0 <= v_j <= 255`, `r = 255 sqrt(d)`. No distance to a centroid differs by more than that,
+//! so that the nearest centroid is proven where, for `y`, the others are more than `2 r` farther. By the above that is so
+//! where `t̂_2 - t̂_1 - e > 2 r sqrt(t̂_1 + t̂_2 + e)`.
 
 /// The factor `a` for `n_features` features.
 #[must_use]
@@ -42,6 +47,23 @@ pub fn factor(n_features: usize) -> f32 {
 #[must_use]
 pub fn nearest_even_factor(n_features: usize) -> f32 {
     factor(n_features) / 2.0
+}
+
+/// Twice the farthest that a row can be from its coarse values, and what rounding in the test may hide.
+#[must_use]
+pub fn coarse_reach(n_features: usize) -> f32 {
+    (2.0 * 255.0 * (n_features as f64).sqrt() * (1.0 + 1.0 / 64.0)) as f32
+}
+
+/// The same as [`proves`] of the real row from the scores of its coarse values, whose squared norm is `sq_norm`; `reach`
+/// from [`coarse_reach`].
+#[must_use]
+pub fn proves_coarsely(lower: f32, upper: f32, sq_norm: f32, factor: f32, reach: f32) -> bool {
+    // Keeps squares of what is squared in the range of `f32`.
+    const SCALE: f32 = 1.0 / (1 << 20) as f32;
+    let error = factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
+    let (gap, reach) = ((upper - lower - error) * SCALE, reach * SCALE);
+    gap > 0.0 && gap * gap > reach * reach * (lower + upper + sq_norm + 2.0 * error)
 }
 
 /// Whether the centroid with the computed score `lower` is proven nearer than the one with `upper`.
@@ -125,8 +147,63 @@ mod tests {
         assert!(near_ties(0.01, false).1 > 0 && near_ties(0.01, true).1 > 0);
     }
 
+    /// Rows about half-way between two centroids whose low bits all lean to one of them, scored by their high bits. How many
+    /// were proven, and how many of these wrongly.
+    fn coarse_near_ties(slack: f32) -> (usize, usize) {
+        let mut rng = Rng::new(5, 1);
+        let (mut proven, mut wrong) = (0, 0);
+        for case in 0..40_000 {
+            let d = 1 + case % 20;
+            let spread = 1u128 << (10 + case % 12);
+            let mut number = |width: u128| rng.below(width) as i64 - width as i64 / 2;
+            let a: Vec<i64> = (0..d).map(|_| number(spread)).collect();
+            let b: Vec<i64> = (0..d).map(|_| number(spread)).collect();
+            // From the middle towards `a`, by so much in all features together.
+            let ahead = number(2048) as f64;
+            let length = a
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| (a - b) as f64)
+                .map(|c| c * c)
+                .sum::<f64>()
+                .sqrt();
+            let coarse: Vec<i32> = a
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| ((a + b) as f64 / 2.0 + ahead * (a - b) as f64 / length.max(1.0)) as i32)
+                .map(|x| x.div_euclid(256) * 256)
+                .collect();
+            let x: Vec<i32> = (0..d).map(|j| coarse[j] + if b[j] > a[j] { 255 } else { 0 }).collect();
+            let values: Vec<i32> = a.iter().chain(&b).map(|&c| c as i32).collect();
+            let centroids = Centroids::on_rows(d, &values);
+            let (coords, norms) = (centroids.to_f32(), centroids.half_sq_norms_f32());
+            let score = |k: usize| {
+                let terms = coarse.iter().zip(&coords[k * d..]);
+                terms.fold(norms[k], |score, (&x, &c)| score - x as f32 * c)
+            };
+            let sq_norm = coarse.iter().fold(0.0, |sum, &x| sum + x as f32 * x as f32);
+            let best = usize::from(score(1) < score(0));
+            let (lower, upper) = (score(best), score(1 - best));
+            if proves_coarsely(lower, upper, sq_norm, factor(d), slack * coarse_reach(d)) {
+                proven += 1;
+                wrong += usize::from(scalar::two_nearest(&x, &centroids).0 as usize != best);
+            }
+        }
+        (proven, wrong)
+    }
+
+    #[test]
+    fn what_coarse_values_prove_is_true_of_the_rows() {
+        let (proven, wrong) = coarse_near_ties(1.0);
+        assert_eq!(wrong, 0);
+        assert!(proven > 1_000, "only {proven} proven: the test proves little");
+        assert!(coarse_near_ties(0.4).1 > 0, "a reach too small is not found out");
+    }
+
     #[test]
     fn nan_proves_nothing() {
         assert!(!proves(f32::NAN, 1.0, 0.0, factor(1)) && !proves(0.0, f32::NAN, 0.0, factor(1)));
+        assert!(!proves_coarsely(f32::NAN, 1.0, 0.0, factor(1), 0.0));
+        assert!(!proves_coarsely(0.0, f32::NAN, 0.0, factor(1), 0.0));
     }
 }

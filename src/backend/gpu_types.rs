@@ -20,7 +20,7 @@ impl std::fmt::Display for GpuSelection {
     }
 }
 
-/// How a GPU is used. No option changes a result.
+/// How a GPU is used. No option but `unproven` changes a result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Device memory that may be taken, in bytes; the rest of the data streams. `None`: a cautious share of what
@@ -32,6 +32,8 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Whether iterations are timed by the device's own clock, where it has one. For benches.
     pub timed: bool,
+    /// Whether labels are taken as floating point finds them, right or not. For benches, which measure what proof costs.
+    pub unproven: bool,
 }
 
 /// The best rates of a GPU's memory.

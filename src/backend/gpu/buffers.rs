@@ -2,16 +2,19 @@
 
 use std::ops::Range;
 
+use bytemuck::Pod;
 use wgpu::BufferUsages as Usage;
 
 use super::device::{Device, lost};
-use super::layout::{self, Params, TotalsLayout, WORD};
+use super::layout::{self, HIGH_BYTES, LOW_BYTES, Params, TotalsLayout, WORD};
 use super::plan::{Part, Shape};
 use crate::error::Result;
 use crate::tiles::{BLOCK, Centroids, TileSet};
 
 /// Largest staging buffer, in bytes.
 const MAX_STAGING_BYTES: u64 = 32 << 20;
+/// Items that are made ready for the device at a time.
+const SCRATCH: usize = 4096;
 
 /// The values and weights of one part on the device.
 #[derive(Clone)]
@@ -28,7 +31,7 @@ impl PartBuffers {
         Ok(Self {
             tiles: device.buffer(
                 "a part of the data",
-                rows * WORD * data.n_features() as u64,
+                rows * (HIGH_BYTES + LOW_BYTES) as u64 * data.n_features() as u64,
                 Usage::STORAGE | Usage::COPY_DST,
             )?,
             weights: device.buffer("a part of the weights", weights, Usage::STORAGE | Usage::COPY_DST)?,
@@ -37,7 +40,8 @@ impl PartBuffers {
 
     /// Bytes that [`PartBuffers::new`] takes.
     pub(crate) fn bytes(data: &TileSet, n_blocks: usize) -> u64 {
-        (n_blocks * BLOCK * (data.n_features() + usize::from(data.weighted()))) as u64 * WORD
+        let weight_bytes = usize::from(data.weighted()) * size_of::<u32>();
+        (n_blocks * BLOCK * (data.n_features() * (HIGH_BYTES + LOW_BYTES) + weight_bytes)) as u64
     }
 }
 
@@ -164,27 +168,54 @@ impl Staging {
 
     /// Copies a part to the device, after everything submitted before.
     pub(crate) fn upload(&mut self, device: &Device, data: &TileSet, part: &Part, to: &PartBuffers) -> Result<()> {
-        self.copy(device, bytemuck::cast_slice(part.values(data)), &to.tiles)?;
-        if let Some(weights) = part.weights(data) {
-            self.copy(device, bytemuck::cast_slice(weights), &to.weights)?;
+        let values = part.values(data);
+        self.copy(device, values, layout::high_bits, &to.tiles, 0)?;
+        self.copy(
+            device,
+            values,
+            layout::low_bits,
+            &to.tiles,
+            part.high_bytes(data.n_features()),
+        )?;
+        match part.weights(data) {
+            Some(weights) => self.copy(device, weights, |weight| weight, &to.weights, 0),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn copy(&mut self, device: &Device, bytes: &[u8], to: &wgpu::Buffer) -> Result<()> {
-        let step = self.slots[0].0.size() as usize;
-        for (i, piece) in bytes.chunks(step).enumerate() {
+    /// Copies `items`, each as `convert` makes it, to where `offset` says.
+    fn copy<T: Copy, U: Pod>(
+        &mut self,
+        device: &Device,
+        items: &[T],
+        convert: impl Fn(T) -> U,
+        to: &wgpu::Buffer,
+        mut offset: u64,
+    ) -> Result<()> {
+        // As many as fit into a cache of the host.
+        let mut scratch = [U::zeroed(); SCRATCH];
+        for piece in items.chunks(self.slots[0].0.size() as usize / size_of::<U>()) {
             let (slot, last_use) = &mut self.slots[self.next];
             self.next = 1 - self.next;
             device.map(slot, wgpu::MapMode::Write, last_use.take())?;
-            let range: Range<u64> = 0..piece.len() as u64;
-            slot.get_mapped_range_mut(range.clone())
-                .map_err(lost)?
-                .copy_from_slice(piece);
+            let bytes = size_of_val(piece) / size_of::<T>() * size_of::<U>();
+            let range: Range<u64> = 0..bytes as u64;
+            let mut view = slot.get_mapped_range_mut(range.clone()).map_err(lost)?;
+            for (i, piece) in piece.chunks(SCRATCH).enumerate() {
+                scratch
+                    .iter_mut()
+                    .zip(piece)
+                    .for_each(|(to, &item)| *to = convert(item));
+                let bytes: &[u8] = bytemuck::cast_slice(&scratch[..piece.len()]);
+                let first = i * size_of_val(&scratch);
+                view.slice(first..first + bytes.len()).copy_from_slice(bytes);
+            }
+            drop(view);
             slot.unmap();
             let mut encoder = device.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(slot, 0, to, (i * step) as u64, range.end);
+            encoder.copy_buffer_to_buffer(slot, 0, to, offset, range.end);
             *last_use = Some(device.queue.submit([encoder.finish()]));
+            offset += range.end;
         }
         Ok(())
     }

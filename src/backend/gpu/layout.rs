@@ -53,12 +53,16 @@ wgsl_struct! {
         rounds: u32,
         /// Workgroups of `resolve`.
         resolve_groups: u32,
-        /// Word of the totals with the length of the list of rows in doubt; after it, the rounds taken.
+        /// First of this dispatch's words of the totals.
         list: u32,
         /// Word of the totals where the sums start.
         first_total: u32,
+        /// Vector of the tiles where the low bits start.
+        first_low: u32,
         /// Factor of the certificate.
         factor: f32,
+        /// Reach of coarse values.
+        reach: f32,
     }
 }
 
@@ -147,12 +151,31 @@ pub const BINDINGS: [(&str, BindingKind); 9] = [
 pub(crate) const WORD: u64 = 4;
 /// Words of one sum.
 pub(crate) const SUM_WORDS: usize = 3;
-/// Words of a dispatch: the length of its list and the rounds that are taken.
-pub(crate) const LIST_WORDS: usize = 2;
+/// Words of a dispatch: the length of its list, the rounds that are taken, and the rows that were decided exactly.
+pub(crate) const LIST_WORDS: usize = 3;
 /// Score of a cluster that does not exist; above `FARTHER` of `shaders/shared/rows.wgsl`.
 const PADDING_SCORE: f32 = 1e37;
 /// What `shaders/shared/pass.wgsl` adds to every grid value (`SHIFT`).
 const SHIFT: i128 = 1 << 23;
+
+/// Bytes of the high bits of a value on the device, and of its low bits.
+pub(crate) const HIGH_BYTES: usize = size_of::<u16>();
+pub(crate) const LOW_BYTES: usize = size_of::<u8>();
+
+/// A grid value as the natural number below 2^24 that stands for it on the device.
+fn natural(value: f32) -> u32 {
+    (value + SHIFT as f32) as u32
+}
+
+/// The high 16 bits of the number that stands for a value.
+pub(crate) fn high_bits(value: f32) -> u16 {
+    (natural(value) >> 8) as u16
+}
+
+/// Its low 8 bits.
+pub(crate) fn low_bits(value: f32) -> u8 {
+    natural(value) as u8
+}
 
 /// Where things stand in `totals`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,10 +207,20 @@ impl TotalsLayout {
         self.first_total() + SUM_WORDS * (1 + self.n_entries())
     }
 
-    /// Rows in doubt: the lengths of all lists.
+    /// Rows that `assign` left in doubt: the lengths of all lists.
+    pub(crate) fn n_left(&self, words: &[u32]) -> u64 {
+        self.of_lists(words, 0)
+    }
+
+    /// Rows that floating point did not decide.
     pub(crate) fn n_doubtful(&self, words: &[u32]) -> u64 {
-        let lengths = words[..self.first_total()].iter().step_by(LIST_WORDS);
-        lengths.map(|&n| u64::from(n)).sum()
+        self.of_lists(words, 2)
+    }
+
+    /// One of the words of all dispatches, summed.
+    fn of_lists(&self, words: &[u32], which: usize) -> u64 {
+        let of_each = words[..self.first_total()].iter().skip(which).step_by(LIST_WORDS);
+        of_each.map(|&n| u64::from(n)).sum()
     }
 
     /// Rows moved.
@@ -287,10 +320,11 @@ mod tests {
             n_features: 1,
             weighted: true,
         };
-        // Lists of 4 and 5 rows, rounds taken; 7 moved; the sum 2^64 + 2^32 + 1; 3 rows; weight 2.
-        let words = [4, 9, 5, 9, 7, 0, 0, 1, 1, 1, 3, 0, 0, 2, 0, 0];
+        // Lists of 4 and 5 rows, rounds taken, 2 and 1 decided exactly; 7 moved; the sum 2^64 + 2^32 + 1; 3 rows; weight 2.
+        let words = [4, 9, 2, 5, 9, 1, 7, 0, 0, 1, 1, 1, 3, 0, 0, 2, 0, 0];
         assert_eq!(layout.n_words(), words.len());
-        assert_eq!((layout.n_doubtful(&words), layout.n_moved(&words)), (9, 7));
+        assert_eq!((layout.n_left(&words), layout.n_doubtful(&words)), (9, 3));
+        assert_eq!(layout.n_moved(&words), 7);
         let (count, weight, sums) = layout.cluster(&words, 0);
         assert_eq!((count, weight), (3, 2));
         assert_eq!(sums.collect::<Vec<_>>(), [(1 << 64) + (1 << 32) + 1 - (2 << 23)]);

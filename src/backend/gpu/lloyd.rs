@@ -25,6 +25,9 @@ const MAX_BATCH: usize = 32;
 const BATCH_GROWTH: usize = 4;
 /// Largest buffer for what iterations write down, in bytes, beyond the first.
 const MAX_HISTORY_BYTES: u64 = 16 << 20;
+/// Coarse values are read while they leave no more than one row of so many in doubt. Such a row costs about 16 times as many
+/// bytes as one that is read in order, where the low bits are a third of all.
+const COARSE_SHARE: u64 = 64;
 /// Words of `dispatch_args` per dispatch: three each for `assign` and `resolve`.
 const ARG_WORDS: usize = 6;
 
@@ -103,6 +106,8 @@ struct Iterations<'d> {
     plan: PassPlan,
     /// The kernels of all others, which add those that move.
     moves: Kernels,
+    /// Whether these read coarse values.
+    coarse: bool,
     history_layout: HistoryLayout,
     max_batch: usize,
     /// The largest shift at which the centroids rest.
@@ -174,7 +179,8 @@ impl<'d> Iterations<'d> {
             between,
             update: device.pipeline(between_passes("update"))?,
             decide: device.pipeline(between_passes("decide"))?,
-            moves: session.kernels(plan.totals.n_clusters, session.move_mode())?,
+            moves: session.kernels(plan.totals.n_clusters, session.move_mode(true))?,
+            coarse: true,
             plan,
             params,
             history,
@@ -221,6 +227,14 @@ impl<'d> Iterations<'d> {
         if let Some(clock) = &self.clock {
             self.device.add_time(&clock.read(self.device, n)?[..n_done]);
         }
+        if self.coarse && n_done > 0 {
+            let last = &words[(n_done - 1) * slot_words..n_done * slot_words];
+            let n_left = self.plan.totals.n_left(self.history_layout.split(last).1);
+            if n_left > session.data.n_rows() as u64 / COARSE_SHARE {
+                self.coarse = false;
+                self.moves = session.kernels(self.plan.totals.n_clusters, session.move_mode(false))?;
+            }
+        }
         Ok(Batch { n_done, end, words })
     }
 
@@ -264,8 +278,10 @@ impl<'d> Iterations<'d> {
                     pass.set_bind_group(0, bindings, &[session.params_offset(dispatch)]);
                     pass.set_pipeline(&kernels.assign);
                     pass.dispatch_workgroups_indirect(&self.dispatch_args, args);
-                    pass.set_pipeline(&kernels.resolve);
-                    pass.dispatch_workgroups_indirect(&self.dispatch_args, args + 3 * WORD);
+                    if let Some(resolve) = &kernels.resolve {
+                        pass.set_pipeline(resolve);
+                        pass.dispatch_workgroups_indirect(&self.dispatch_args, args + 3 * WORD);
+                    }
                 }
                 recording.done(dispatch.work);
             }

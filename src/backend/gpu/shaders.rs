@@ -23,6 +23,7 @@ const MAX_ROW_CHUNK: usize = 64;
 const VECTOR: usize = 16;
 
 const PASS: &str = include_str!("../../../shaders/shared/pass.wgsl");
+const CERTIFICATE: &str = include_str!("../../../shaders/shared/certificate.wgsl");
 const ROWS: &str = include_str!("../../../shaders/shared/rows.wgsl");
 const NARROW: &str = include_str!("../../../shaders/narrow.wgsl");
 const WIDE: &str = include_str!("../../../shaders/wide.wgsl");
@@ -43,6 +44,8 @@ pub enum Mode {
     Moves {
         /// Whether labels have 8 bits each.
         packed: bool,
+        /// Whether rows whose label the high bits of their values prove are read no further.
+        coarse: bool,
     },
     /// The two nearest clusters of each row, and no sums.
     Ranked,
@@ -88,6 +91,8 @@ pub struct Variant {
     pub kernel: Kernel,
     /// How it adds up.
     pub sums: Sums,
+    /// Whether it takes labels without proof: see [`GpuOptions::unproven`](super::GpuOptions::unproven).
+    pub unproven: bool,
 }
 
 impl Variant {
@@ -116,6 +121,7 @@ impl Variant {
             mode,
             kernel,
             sums,
+            unproven: false,
         }
     }
 
@@ -130,6 +136,7 @@ impl Variant {
             ("replicas", self.sums.replicas as f64),
             ("sum_words", self.sums.words() as f64),
             ("rounds_per_flush", self.sums.rounds_per_flush as f64),
+            ("unproven", flag(self.unproven)),
         ]);
         let text = match self.kernel {
             Kernel::Narrow {
@@ -166,7 +173,8 @@ impl Variant {
         Shader {
             group: Group::Pass,
             entry_point: "assign",
-            source: format!("{PASS}\n{ROWS}\n{text}"),
+            // Vectors come first in workgroup memory: not every driver would see to it that they can be read whole.
+            source: format!("{PASS}\n{CERTIFICATE}\n{text}\n{ROWS}"),
             constants,
         }
     }
@@ -179,24 +187,24 @@ impl Variant {
         Shader {
             group: Group::Pass,
             entry_point: "resolve",
-            source: format!("{PASS}\n{WORDS}\n{RESOLVE}"),
+            source: format!("{PASS}\n{CERTIFICATE}\n{WORDS}\n{RESOLVE}"),
             constants,
         }
     }
 
     fn modes(&self) -> Vec<(&'static str, f64)> {
+        let (packed, moves, coarse) = match self.mode {
+            Mode::Labels { packed } => (packed, false, false),
+            Mode::Moves { packed, coarse } => (packed, true, coarse),
+            Mode::Ranked => (false, false, false),
+        };
         vec![
             ("weighted", flag(self.weighted)),
             ("ranked", flag(self.mode == Mode::Ranked)),
             ("kept", flag(self.mode != Mode::Ranked)),
-            ("moves", flag(matches!(self.mode, Mode::Moves { .. }))),
-            (
-                "packed",
-                flag(matches!(
-                    self.mode,
-                    Mode::Labels { packed: true } | Mode::Moves { packed: true }
-                )),
-            ),
+            ("packed", flag(packed)),
+            ("moves", flag(moves)),
+            ("coarse", flag(coarse)),
         ]
     }
 
@@ -405,7 +413,10 @@ mod tests {
 
     const MODES: [Mode; 3] = [
         Mode::Labels { packed: true },
-        Mode::Moves { packed: true },
+        Mode::Moves {
+            packed: true,
+            coarse: true,
+        },
         Mode::Ranked,
     ];
 

@@ -1,0 +1,24 @@
+// How the labels of rows are proven. This text stands before each kernel that ranks scores.
+//
+// Rust twin, and proof: src/backend/certificate.rs.
+
+// Scores where there is no cluster (yet): far above all real ones (below 2^65), and the second proven to be far above
+// the first. Centroids that pad a tile score higher still, so they are never ranked.
+const FAR: f32 = 1e30;
+const FARTHER: f32 = 1e34;
+
+// `certificate::proves`.
+fn proves(lower: vec4<f32>, upper: vec4<f32>, sq_norm: vec4<f32>) -> vec4<bool> {
+    return upper - lower > params.factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
+}
+
+// `certificate::proves_coarsely`.
+fn proves_coarsely(lower: vec4<f32>, upper: vec4<f32>, sq_norm: vec4<f32>) -> vec4<bool> {
+    let error = params.factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
+    let gap = (upper - lower - error) * SCALE;
+    let reach = params.reach * SCALE;
+    return (gap > vec4<f32>()) & (gap * gap > reach * reach * (lower + upper + sq_norm + 2.0 * error));
+}
+
+// Keeps squares of what is squared in the range of `f32`.
+const SCALE: f32 = 1.0 / 1048576.0;
