@@ -47,7 +47,7 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
     var moved = 0u;
     var unflushed = 0u;
     var private_rounds = 0u;
-    while round < n_rounds {
+    for (var takes = 1u; round < n_rounds; takes++) {
         let end = min(round + params.rounds, n_rounds);
         for (; round < end; round++) {
             if unflushed == rounds_per_flush {
@@ -63,6 +63,9 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
                     private_rounds = 0u;
                 }
             }
+        }
+        if takes == params.max_takes {
+            break;
         }
         round = take_rounds(lane);
     }

@@ -50,7 +50,7 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
     clear_sums(lane);
     var moved = 0u;
     var unflushed = 0u;
-    while round < n_rounds {
+    for (var takes = 1u; round < n_rounds; takes++) {
         let end = min(round + params.rounds, n_rounds);
         for (; round < end; round++) {
             if unflushed == rounds_per_flush {
@@ -59,6 +59,9 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
             }
             moved += assign_block(params.first_row + round * ROWS, lane);
             unflushed++;
+        }
+        if takes == params.max_takes {
+            break;
         }
         round = take_rounds(lane);
     }

@@ -20,6 +20,7 @@ use kohort::tiles::{Centroids, TileSet};
 const DEFAULT: GpuOptions = GpuOptions {
     memory_budget: None,
     max_chunk_bytes: None,
+    threads: 2,
     checked: false,
     timed: false,
     unproven: false,
@@ -91,6 +92,13 @@ fn small_parts_and_streaming_give_the_same() {
 fn totals_go_straight_to_memory_where_workgroups_cannot_hold_them() {
     let Some(gpu) = shared() else { return };
     check_backend(gpu, &Case::new(3000, 16, 300, Values::HeavyTail).weighted());
+}
+
+#[test]
+fn no_workgroup_makes_more_turns_than_a_software_adapter_lets_it() {
+    // Some 100,000 turns of loops in all: Mesa's ends the loops of a thread after 65,535, and says nothing.
+    let Some(gpu) = shared() else { return };
+    check_backend(gpu, &Case::new(60_000, 40, 3, Values::Bell));
 }
 
 #[test]
@@ -301,6 +309,7 @@ fn runs_over_streamed_data_are_the_same() {
     let Some(gpu) = open(GpuOptions {
         memory_budget: Some(0),
         max_chunk_bytes: Some(4 << 10),
+        threads: 2,
         checked: true,
         timed: true,
         unproven: false,

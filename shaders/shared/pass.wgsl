@@ -10,6 +10,7 @@ struct Params {
     n_features: u32,
     n_clusters: u32,
     rounds: u32, // rounds that a workgroup of `assign` takes at a time
+    max_takes: u32, // times that it does so, at most
     resolve_groups: u32, // workgroups of `resolve`
     list: u32, // word of `totals` that holds the length of this dispatch's list; see there
     first_total: u32, // word of `totals` where the sums start

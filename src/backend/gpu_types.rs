@@ -28,6 +28,8 @@ pub struct GpuOptions {
     pub memory_budget: Option<u64>,
     /// Largest part of the data in one buffer, in bytes; at least one block of 64 rows. `None`: 256 MiB.
     pub max_chunk_bytes: Option<u64>,
+    /// Threads that make data ready for the device; 0 is one.
+    pub threads: usize,
     /// Whether kernels keep the checks of array bounds and loops that trusted kernels go without. For tests.
     pub checked: bool,
     /// Whether iterations are timed by the device's own clock, where it has one. For benches.

@@ -290,7 +290,7 @@ fn the_clock_of_a_device_and_its_ceilings_give_a_stage_and_shares() {
     assert_eq!(device.stages[0].share_of_copy, None);
     // By the twin's own clock.
     let unproven = &device.stages[5];
-    assert_eq!((unproven.cold_s, unproven.passes), (14.0, 4));
+    assert_eq!((unproven.cold_s, unproven.passes), (14.0, device.n_iter));
     // What is printed is read back.
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);

@@ -203,6 +203,7 @@ impl Bencher<'_> {
                     let options = GpuOptions {
                         timed: true,
                         unproven,
+                        threads: self.host.threads(),
                         ..GpuOptions::default()
                     };
                     GpuBackend::new(&selection, options)

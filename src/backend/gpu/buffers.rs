@@ -1,9 +1,7 @@
 //! The buffers of a session, and the way of the data into them.
 
-use std::ops::Range;
-
 use bytemuck::Pod;
-use wgpu::BufferUsages as Usage;
+use wgpu::{BufferUsages as Usage, WriteOnly};
 
 use super::device::{Device, lost};
 use super::layout::{self, HIGH_BYTES, LOW_BYTES, Params, TotalsLayout, WORD};
@@ -148,11 +146,13 @@ impl SharedBuffers {
 pub(crate) struct Staging {
     slots: [(wgpu::Buffer, Option<wgpu::SubmissionIndex>); 2],
     next: usize,
+    /// Threads that fill them.
+    threads: usize,
 }
 
 impl Staging {
     /// Staging for copies out of parts of up to `bytes` bytes.
-    pub(crate) fn new(device: &Device, bytes: u64) -> Result<Self> {
+    pub(crate) fn new(device: &Device, bytes: u64, threads: usize) -> Result<Self> {
         let slot = || {
             let usage = Usage::MAP_WRITE | Usage::COPY_SRC;
             Ok((
@@ -163,6 +163,7 @@ impl Staging {
         Ok(Self {
             slots: [slot()?, slot()?],
             next: 0,
+            threads,
         })
     }
 
@@ -184,39 +185,107 @@ impl Staging {
     }
 
     /// Copies `items`, each as `convert` makes it, to where `offset` says.
-    fn copy<T: Copy, U: Pod>(
+    fn copy<T: Copy + Sync, U: Pod + Send>(
         &mut self,
         device: &Device,
         items: &[T],
-        convert: impl Fn(T) -> U,
+        convert: impl Fn(T) -> U + Sync,
         to: &wgpu::Buffer,
         mut offset: u64,
     ) -> Result<()> {
-        // As many as fit into a cache of the host.
-        let mut scratch = [U::zeroed(); SCRATCH];
         for piece in items.chunks(self.slots[0].0.size() as usize / size_of::<U>()) {
             let (slot, last_use) = &mut self.slots[self.next];
             self.next = 1 - self.next;
             device.map(slot, wgpu::MapMode::Write, last_use.take())?;
-            let bytes = size_of_val(piece) / size_of::<T>() * size_of::<U>();
-            let range: Range<u64> = 0..bytes as u64;
-            let mut view = slot.get_mapped_range_mut(range.clone()).map_err(lost)?;
-            for (i, piece) in piece.chunks(SCRATCH).enumerate() {
-                scratch
-                    .iter_mut()
-                    .zip(piece)
-                    .for_each(|(to, &item)| *to = convert(item));
-                let bytes: &[u8] = bytemuck::cast_slice(&scratch[..piece.len()]);
-                let first = i * size_of_val(&scratch);
-                view.slice(first..first + bytes.len()).copy_from_slice(bytes);
-            }
+            let bytes = (piece.len() * size_of::<U>()) as u64;
+            let mut view = slot.get_mapped_range_mut(0..bytes).map_err(lost)?;
+            fill(view.slice(..), piece, &convert, self.threads);
             drop(view);
             slot.unmap();
             let mut encoder = device.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(slot, 0, to, offset, range.end);
+            encoder.copy_buffer_to_buffer(slot, 0, to, offset, bytes);
             *last_use = Some(device.queue.submit([encoder.finish()]));
-            offset += range.end;
+            offset += bytes;
         }
         Ok(())
+    }
+}
+
+/// Writes `items`, each as `convert` makes it.
+fn fill<T: Copy + Sync, U: Pod + Send>(
+    mut to: WriteOnly<'_, [u8]>,
+    items: &[T],
+    convert: &(impl Fn(T) -> U + Sync),
+    threads: usize,
+) {
+    let share = items
+        .len()
+        .div_ceil(threads.max(1))
+        .next_multiple_of(SCRATCH)
+        .max(SCRATCH);
+    std::thread::scope(|scope| {
+        let mut shares = items.chunks(share);
+        // The last share is this thread's own.
+        let own = shares.next_back();
+        for share in shares {
+            let bytes = size_of_val(share) / size_of::<T>() * size_of::<U>();
+            let (to_share, rest) = to.split_at(bytes);
+            to = rest;
+            let to_share = Share(to_share);
+            scope.spawn(move || fill_share(to_share.into_inner(), share, convert));
+        }
+        fill_share(to, own.unwrap_or_default(), convert);
+    });
+}
+
+/// Mapped memory that another thread is to write.
+struct Share<'m>(WriteOnly<'m, [u8]>);
+
+// SAFETY: it gives exclusive access to bytes, which any thread may write. wgpu says so of types of a known size alone.
+unsafe impl Send for Share<'_> {}
+
+impl<'m> Share<'m> {
+    fn into_inner(self) -> WriteOnly<'m, [u8]> {
+        self.0
+    }
+}
+
+fn fill_share<T: Copy, U: Pod>(mut to: WriteOnly<'_, [u8]>, items: &[T], convert: &impl Fn(T) -> U) {
+    // What a cache holds is made ready at a time: mapped memory may be slow, and takes whole vectors best.
+    let mut scratch = [U::zeroed(); SCRATCH];
+    for (i, items) in items.chunks(SCRATCH).enumerate() {
+        scratch
+            .iter_mut()
+            .zip(items)
+            .for_each(|(to, &item)| *to = convert(item));
+        let bytes: &[u8] = bytemuck::cast_slice(&scratch[..items.len()]);
+        let first = i * size_of_val(&scratch);
+        to.slice(first..first + bytes.len()).copy_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_threads_writes_all_items_once() {
+        let items: Vec<u32> = (0..3 * SCRATCH as u32 + 7).collect();
+        for threads in [0, 1, 2, 3, 64] {
+            for n in [0, 1, SCRATCH, SCRATCH + 1, items.len()] {
+                let mut bytes = vec![0xff; 2 * n];
+                fill(
+                    WriteOnly::from_mut(&mut bytes[..]),
+                    &items[..n],
+                    &|item| item as u16,
+                    threads,
+                );
+                let expected: Vec<u8> = items[..n]
+                    .iter()
+                    .flat_map(|&item| (item as u16).to_le_bytes())
+                    .collect();
+                assert_eq!(bytes, expected, "{threads} threads, {n} items");
+            }
+        }
     }
 }

@@ -51,6 +51,8 @@ wgsl_struct! {
         n_clusters: u32,
         /// Rounds that a workgroup of `assign` takes at a time.
         rounds: u32,
+        /// Times that it does so, at most.
+        max_takes: u32,
         /// Workgroups of `resolve`.
         resolve_groups: u32,
         /// First of this dispatch's words of the totals.

@@ -3,7 +3,7 @@
 use super::buffers::{PartBuffers, SharedBuffers, Staging};
 use super::device::Device;
 use super::layout::{TotalsLayout, WORD};
-use super::plan::{self, Dispatch, MAX_DISPATCH_WORK, Part, Shape};
+use super::plan::{self, Dispatch, MAX_DISPATCH_WORK, Part, SOFTWARE_LOOPS, Shape};
 use super::shaders::{Group, Kernel, Mode, Variant};
 use crate::backend::gpu_types::GpuOptions;
 use crate::backend::lloyd::{EachIteration, LloydRule, LloydRun};
@@ -57,15 +57,16 @@ impl<'d> GpuSession<'d> {
             .min(limits.max_storage_buffer_binding_size);
         let parts = plan::parts(data, part_bytes);
         let held = device.take_held(data.stamp());
-        let kernel = kernel(device, data, max_clusters);
-        let shape = shape(device, data, max_clusters, &kernel);
         let workgroup_bytes = limits.max_compute_workgroup_storage_size as usize;
+        let packed = max_clusters <= MAX_PACKED_CLUSTERS;
+        let mode = Mode::Moves { packed, coarse: true };
+        let variant = Variant::new(data.n_features(), max_clusters, data.weighted(), mode, workgroup_bytes);
+        let shape = shape(device, &variant, max_clusters);
         let centroid_quads = Kernel::most_quads(data.n_features(), max_clusters, workgroup_bytes);
         let shared = SharedBuffers::new(device, &shape, centroid_quads, data.weighted(), &parts)?;
         let largest = parts.iter().map(|part| part.n_blocks).max().unwrap_or(0);
-        let mut staging = Staging::new(device, PartBuffers::bytes(data, largest))?;
+        let mut staging = Staging::new(device, PartBuffers::bytes(data, largest), options.threads)?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
-        let packed = max_clusters <= MAX_PACKED_CLUSTERS;
         let labels = parts
             .iter()
             .map(|part| device.buffer("the labels", label_words(part, packed) as u64 * WORD, usage))
@@ -322,18 +323,21 @@ fn label_words(part: &Part, packed: bool) -> usize {
     if packed { part.n_blocks * BLOCK / 4 } else { part.n_rows }
 }
 
-fn kernel(device: &Device, data: &TileSet, n_clusters: usize) -> Kernel {
-    let workgroup_bytes = device.limits.max_compute_workgroup_storage_size as usize;
-    Kernel::new(data.n_features(), n_clusters, workgroup_bytes)
-}
-
-fn shape(device: &Device, data: &TileSet, n_clusters: usize, kernel: &Kernel) -> Shape {
+fn shape(device: &Device, variant: &Variant, n_clusters: usize) -> Shape {
+    let max_per_group = device.software.then(|| {
+        let turns = [
+            variant.loops_per_round(n_clusters),
+            variant.loops_per_doubtful_row(n_clusters),
+        ];
+        turns.map(|turns| (SOFTWARE_LOOPS / turns).max(1))
+    });
     Shape {
-        n_features: data.n_features(),
+        n_features: variant.n_features,
         n_clusters,
-        round_rows: kernel.round_rows(),
+        round_rows: variant.kernel.round_rows(),
         max_work: MAX_DISPATCH_WORK[usize::from(!device.discrete)],
         max_groups: device.limits.max_compute_workgroups_per_dimension as usize,
+        max_per_group,
     }
 }
 
@@ -405,8 +409,8 @@ impl GpuSession<'_> {
 impl PassPlan {
     fn new(session: &GpuSession<'_>, n_clusters: usize, mode: Mode) -> Result<Self> {
         let data = session.data;
-        let kernel = session.variant(n_clusters, mode).kernel;
-        let shape = shape(session.device, data, n_clusters, &kernel);
+        let variant = session.variant(n_clusters, mode);
+        let shape = shape(session.device, &variant, n_clusters);
         let totals = TotalsLayout {
             n_lists: session.parts.iter().map(|part| shape.n_dispatches(part)).sum(),
             n_clusters,
@@ -426,7 +430,7 @@ impl PassPlan {
         Ok(Self {
             dispatches,
             totals,
-            tile_quads: kernel.tile_quads(),
+            tile_quads: variant.kernel.tile_quads(),
             kernels: session.kernels(n_clusters, mode)?,
         })
     }

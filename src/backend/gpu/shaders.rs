@@ -192,6 +192,45 @@ impl Variant {
         }
     }
 
+    /// Turns of all loops of `assign` that a thread makes in a round, at most, within a factor of 2.
+    #[must_use]
+    pub fn loops_per_round(&self, n_clusters: usize) -> usize {
+        let (d, n_quads) = (self.n_features, n_clusters.div_ceil(4));
+        let by_threads = |n: usize| n.div_ceil(THREADS);
+        let tile_quads = self.kernel.tile_quads();
+        let n_tiles = n_quads.div_ceil(tile_quads);
+        // What goes through the four rows of a quad, and what adds them.
+        let few = 24;
+        let flush = by_threads(self.sums.n_entries) * (self.sums.replicas + 1);
+        let scoring = match self.kernel {
+            Kernel::Narrow { .. } => n_quads + n_tiles * (1 + by_threads(tile_quads * (d + 1))) + 4 * d,
+            Kernel::Wide {
+                row_quads,
+                slices,
+                chunk,
+                whole_row,
+                ..
+            } => {
+                let rows_loaded = by_threads(d * row_quads);
+                let of_chunk = 2 + by_threads(chunk * tile_quads) + chunk.div_ceil(slices);
+                let of_tile = d.div_ceil(chunk) * of_chunk + if whole_row { 0 } else { rows_loaded } + 8;
+                // Rows are loaded, squared and added.
+                n_tiles * of_tile + 3 * rows_loaded + 8
+            }
+        };
+        few + scoring + flush.div_ceil(self.sums.rounds_per_flush)
+    }
+
+    /// Turns of all loops of `resolve` that a thread makes for a row, at most, within a factor of 2.
+    #[must_use]
+    pub fn loops_per_doubtful_row(&self, n_clusters: usize) -> usize {
+        let (d, n_quads) = (self.n_features, n_clusters.div_ceil(4));
+        // A row that a thread looks at alone keeps the others waiting.
+        let alone = d + n_quads * (d + 5) + 2 * (d + 2);
+        let together = n_clusters.div_ceil(LANES) * (d + 1) + 2 * (d + 2).div_ceil(LANES) + 8;
+        alone + together
+    }
+
     fn modes(&self) -> Vec<(&'static str, f64)> {
         let (packed, moves, coarse) = match self.mode {
             Mode::Labels { packed } => (packed, false, false),
