@@ -100,7 +100,7 @@ fn assign_block(row: u32, lane: u32) -> u32 {
 fn load_block(row: u32, first: u32, n: u32, lane: u32) {
     let at = quad_index(row) + first * BLOCK_QUADS;
     for (var i = lane; i < n * ROW_QUADS; i += threads) {
-        block[i] = quad_values(at + (i / ROW_QUADS) * BLOCK_QUADS + i % ROW_QUADS);
+        block[i] = quad_values(at + i % ROW_QUADS, (i / ROW_QUADS) * BLOCK_QUADS);
     }
 }
 
@@ -140,7 +140,20 @@ fn rank_tile(first: u32, row: u32, lane: u32) {
             square(n, lane);
         }
         let at = select(0u, chunk * ROW_QUADS, whole_row) + quad;
-        for (var j = slice; j < n; j += SLICES) {
+        // By fours, since not every compiler unrolls a loop whose end it does not know.
+        var j = slice;
+        for (; j + 3u * SLICES < n; j += 4u * SLICES) {
+            //@ for u in 0 1 2 3
+            let x$u = -block[at + (j + $uu * SLICES) * ROW_QUADS];
+            //@ for q in COLUMN_QUADS
+            let c$q_$u = tile[(j + $uu * SLICES) * TILE_QUADS + $qu * CENTROID_COLUMNS + column];
+            //@ for c in x y z w
+            score$q$c = fma(x$u, vec4<f32>(c$q_$u.$c), score$q$c);
+            //@ end
+            //@ end
+            //@ end
+        }
+        for (; j < n; j += SLICES) {
             let x = -block[at + j * ROW_QUADS];
             //@ for q in COLUMN_QUADS
             let c$q = tile[j * TILE_QUADS + $qu * CENTROID_COLUMNS + column];

@@ -122,7 +122,7 @@ fn every_way_of_adding_up_holds_the_extremes() {
     // All rows but a few at the upper edge, in one cluster: the fullest slots there can be, over many rounds and flushes.
     let Some(gpu) = shared() else { return };
     let edge = kohort::grid::MAX_GRID;
-    // Sums in registers; whole numbers in 32 and 16 slots; cut ones in 4, 2 and 1; weights; none in workgroup memory.
+    // Whole numbers in 32 and 16 slots; cut ones in 4, 2 and 1; weights; none in workgroup memory.
     let shapes = [
         (150_000, 1, 2, false),
         (20_000, 2, 9, false),

@@ -68,30 +68,30 @@ fn quad_index(row: u32) -> u32 {
     return (row / BLOCK) * params.n_features * BLOCK_QUADS + (row % BLOCK) / 4u;
 }
 
-// The low bits of the quad that stands at `at`.
-fn low_bits(at: u32) -> u32 {
-    let pair = tiles[params.first_low + at / 2u];
-    return select(pair.x, pair.y, (at & 1u) != 0u);
+// The low bits of the quad that stands at `at + offset`; `offset`, a multiple of BLOCK_QUADS, may be known beforehand.
+fn low_bits(at: u32, offset: u32) -> u32 {
+    return tiles[params.first_low + at / 2u + offset / 2u][at & 1u];
 }
 
-// The grid values of the quad that stands at `at`: exact or, if `coarse`, what the high bits say, 0 to 255 below.
+// The grid values of the quad that stands at `at + offset`: exact or, if `coarse`, what the high bits say, 0 to 255 below.
 //
 // The high bits become the mantissa of a float between 2^31 and 2^32, whose last bit stands for 2^8.
-fn quad_values(at: u32) -> vec4<f32> {
-    let pair = tiles[at];
+fn quad_values(at: u32, offset: u32) -> vec4<f32> {
+    let pair = tiles[at + offset];
     let high = vec4<u32>(pair.x & 0xffffu, pair.x >> 16u, pair.y & 0xffffu, pair.y >> 16u);
     if coarse {
         return bitcast<vec4<f32>>(high | vec4<u32>(0x4f000000u)) - vec4<f32>(2147483648.0 + SHIFT);
     }
-    let low = (vec4<u32>(low_bits(at)) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
+    let low = (vec4<u32>(low_bits(at, offset)) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
     return vec4<f32>(bitcast<vec4<i32>>((high << vec4<u32>(8u)) | low) - vec4<i32>(0x800000));
 }
 
 // The natural number that stands for a value of one row: below 2^24.
 fn natural_of(row: u32, feature: u32) -> u32 {
-    let at = quad_index(row) + feature * BLOCK_QUADS;
-    let high = (tiles[at][(row / 2u) % 2u] >> (16u * (row % 2u))) & 0xffffu;
-    return (high << 8u) | ((low_bits(at) >> (8u * (row % 4u))) & 0xffu);
+    let at = quad_index(row);
+    let offset = feature * BLOCK_QUADS;
+    let high = (tiles[at + offset][(row / 2u) % 2u] >> (16u * (row % 2u))) & 0xffffu;
+    return (high << 8u) | ((low_bits(at, offset) >> (8u * (row % 4u))) & 0xffu);
 }
 
 // The grid value of one row.

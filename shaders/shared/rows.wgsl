@@ -6,8 +6,8 @@
 // add to different ones, so that rows of one cluster do not wait for one another. No slot can overflow: with the
 // numbers that are added below 2^b, 2^(32 - b) rows fit into a slot, and the host (`Sums::rounds_per_flush`) lets no
 // more rounds pass before `flush` than bring so many to a slot even if all rows are in one cluster. With one piece, b = 24:
-// 256 rows. With two, a number is cut at `split_bits`: the low piece of 12 (unweighted), 16 (what private sums hold)
-// or 20 bits (weighted, below 2^40 in all) and a high piece of no more. Where rows move, slots have a sign, so that half
+// 256 rows. With two, a number is cut at `split_bits`: the low piece of 12 bits or, weighted, 20 (below 2^40 in all) and
+// a high piece of no more. Where rows move, slots have a sign, so that half
 // as many fit; they are few, always cut in two, and a row adds or takes no more than one number to or from a slot.
 //
 // Rust twin: src/backend/gpu/sums.rs (`Sums`).
@@ -193,10 +193,8 @@ fn add(entry: u32, amount: vec2<u32>, slot: u32) {
         return;
     }
     atomicAdd(&sums[at], amount.x & ((1u << split_bits) - 1u));
-    let high = (amount.x >> split_bits) | (amount.y << (32u - split_bits));
-    if high != 0u {
-        atomicAdd(&sums[sum_words / 2u + at], high);
-    }
+    // Mostly not 0: a branch would cost more than it saves.
+    atomicAdd(&sums[sum_words / 2u + at], (amount.x >> split_bits) | (amount.y << (32u - split_bits)));
 }
 
 // Takes away what `add` adds.
@@ -207,15 +205,17 @@ fn take(entry: u32, amount: vec2<u32>, slot: u32) {
     }
     let at = entry * replicas + slot;
     atomicSub(&sums[at], amount.x & ((1u << split_bits) - 1u));
-    let high = (amount.x >> split_bits) | (amount.y << (32u - split_bits));
-    if high != 0u {
-        atomicSub(&sums[sum_words / 2u + at], high);
-    }
+    atomicSub(&sums[sum_words / 2u + at], (amount.x >> split_bits) | (amount.y << (32u - split_bits)));
 }
 
 // Adds a row, but for its values, to the cluster whose entries start at `first`.
 fn add_row(first: u32, weight: u32, slot: u32) {
-    add(first + params.n_features, vec2<u32>(1u, 0u), slot);
+    if pieces == 0u {
+        add_total(first + params.n_features + 1u, vec2<u32>(1u, 0u));
+    } else {
+        // Nothing of 1 is in the high piece.
+        atomicAdd(&sums[(first + params.n_features) * replicas + slot], 1u);
+    }
     if weighted {
         add(first + params.n_features + 1u, vec2<u32>(weight, 0u), slot);
     }

@@ -9,8 +9,6 @@ pub(crate) const THREADS: usize = 256;
 const LANES: usize = 64;
 /// Most features of a row that a thread holds in registers, as quads of rows: 4 registers each.
 pub const MAX_NARROW_FEATURES: usize = 32;
-/// Most clusters, and most clusters times features, whose sums a thread holds in registers.
-const MAX_PRIVATE: (usize, usize) = (8, 64);
 /// Bytes of workgroup memory that a kernel takes for a few words.
 const FEW_WORDS: usize = 16;
 /// Quads of rows in a block of `wide.wgsl`: as many as a block of the tile layout has, or less.
@@ -60,8 +58,6 @@ pub enum Kernel {
         tile_quads: usize,
         /// Whether that is all of them.
         resident: bool,
-        /// Clusters whose sums are in registers: all, or 0.
-        private: usize,
     },
     /// `wide.wgsl`: rows in workgroup memory.
     Wide {
@@ -105,15 +101,10 @@ impl Variant {
             kernel = kernel.with_room(n_features, n_clusters, weighted, workgroup_bytes);
         }
         let room = workgroup_bytes - kernel.bytes(n_features);
-        let may_be_private = !weighted && n_clusters <= MAX_PRIVATE.0 && n_clusters * n_features <= MAX_PRIVATE.1;
-        let sums = match (&mut kernel, mode) {
-            (_, Mode::Ranked) => Sums::NONE,
-            (_, Mode::Moves { .. }) => Sums::of_moves(n_entries, weighted, kernel.round_rows(), room),
-            (Kernel::Narrow { private, .. }, _) if may_be_private => {
-                *private = n_clusters;
-                Sums::of_private(n_entries, THREADS, room)
-            }
-            _ => Sums::of_rows(n_entries, weighted, kernel.round_rows(), room),
+        let sums = match mode {
+            Mode::Ranked => Sums::NONE,
+            Mode::Moves { .. } => Sums::of_moves(n_entries, weighted, kernel.round_rows(), room),
+            Mode::Labels { .. } => Sums::of_rows(n_entries, weighted, kernel.round_rows(), room),
         };
         Self {
             n_features,
@@ -139,18 +130,9 @@ impl Variant {
             ("unproven", flag(self.unproven)),
         ]);
         let text = match self.kernel {
-            Kernel::Narrow {
-                tile_quads,
-                resident,
-                private,
-            } => {
+            Kernel::Narrow { tile_quads, resident } => {
                 constants.push(("resident", flag(resident)));
-                let numbers = [
-                    ("FEATURES", self.n_features),
-                    ("TILE_QUADS", tile_quads),
-                    ("PRIVATE", private),
-                ];
-                expand(NARROW, &numbers)
+                expand(NARROW, &[("FEATURES", self.n_features), ("TILE_QUADS", tile_quads)])
             }
             Kernel::Wide {
                 row_quads,
@@ -265,7 +247,6 @@ impl Kernel {
             return Self::Narrow {
                 tile_quads,
                 resident: n_quads <= tile_quads,
-                private: 0,
             };
         }
         let whole = ROW_QUADS.map(|row_quads| Self::whole_rows(row_quads, n_quads));
@@ -472,15 +453,10 @@ mod tests {
 
     #[test]
     fn shapes_get_the_kernels_made_for_them() {
-        let narrow = |tile_quads, resident, private| Kernel::Narrow {
-            tile_quads,
-            resident,
-            private,
-        };
-        assert_eq!(kernel(8, 8, 48 << 10), narrow(2, true, 8));
-        assert_eq!(kernel(32, 3, 48 << 10), narrow(1, true, 0));
-        assert_eq!(kernel(16, 64, 48 << 10), narrow(16, true, 0));
-        assert_eq!(kernel(32, 1000, 48 << 10), narrow(16, false, 0));
+        let narrow = |tile_quads, resident| Kernel::Narrow { tile_quads, resident };
+        assert_eq!(kernel(8, 8, 48 << 10), narrow(2, true));
+        assert_eq!(kernel(16, 64, 48 << 10), narrow(16, true));
+        assert_eq!(kernel(32, 1000, 48 << 10), narrow(16, false));
         let wide = |row_quads, column_quads, slices, chunk, whole_row| Kernel::Wide {
             row_quads,
             column_quads,

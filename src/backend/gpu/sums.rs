@@ -9,10 +9,6 @@ const SLOT_BITS: u32 = 32;
 const VALUE_BITS: u32 = 24;
 /// Bits of that number times a weight of up to 2^16.
 const WEIGHTED_BITS: u32 = 40;
-/// Bits of the sum of a private register.
-const PRIVATE_BITS: u32 = 32;
-/// Rounds after which private sums go to workgroup memory: of 4 rows each (`PRIVATE_ROUNDS`).
-pub(crate) const PRIVATE_ROUNDS: usize = 1 << (SLOT_BITS - VALUE_BITS - 2);
 
 /// The slots of workgroup memory for one kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,16 +49,6 @@ impl Sums {
         let bits = if weighted { WEIGHTED_BITS } else { VALUE_BITS };
         Self::first_that_fits(&candidates, n_entries, bytes, |pieces, replicas| {
             slot_numbers(bits, pieces) * replicas.min(round_rows) / round_rows
-        })
-    }
-
-    /// Slots for what private registers of `threads` threads bring in each [`PRIVATE_ROUNDS`] rounds, and once more at
-    /// the end.
-    pub(crate) fn of_private(n_entries: usize, threads: usize, bytes: usize) -> Self {
-        let candidates = [32, 16, 8, 4, 2].map(|replicas| (2, PRIVATE_BITS / 2, replicas));
-        Self::first_that_fits(&candidates, n_entries, bytes, |pieces, replicas| {
-            let flushes = slot_numbers(PRIVATE_BITS, pieces) * replicas / threads;
-            (flushes - 1) * PRIVATE_ROUNDS
         })
     }
 
@@ -166,19 +152,6 @@ mod tests {
             let pieces = if replicas < 16 { 2 } else { 1 };
             assert!(replicas == 8 || seen.contains(&(pieces, replicas, false)), "{replicas}");
             assert!(seen.contains(&(2, replicas, true)), "{replicas}, weighted");
-        }
-    }
-
-    #[test]
-    fn private_sums_overflow_neither_in_registers_nor_in_slots() {
-        assert!((4 * PRIVATE_ROUNDS) as u64 * largest(false) < 1 << 32);
-        assert!((4 * PRIVATE_ROUNDS + 1) as u64 * largest(false) >= 1 << 32);
-        for bytes in [2 << 10, 4 << 10, 10 << 10, 48 << 10] {
-            let sums = Sums::of_private(72, 256, bytes);
-            assert_ne!(sums, Sums::NONE);
-            let flushes = sums.rounds_per_flush / PRIVATE_ROUNDS + 1;
-            let pieces = fullest(&sums, (1 << 32) - 1, flushes * 256 / sums.replicas);
-            assert!(pieces.iter().all(|&piece| piece < 1 << 32), "{sums:?}");
         }
     }
 
