@@ -30,6 +30,7 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
     if round >= n_rounds {
         return;
     }
+    begin();
     clear_sums(lane);
     if resident {
         load_tile(0u, lane);
@@ -58,6 +59,11 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
 
 // Decides and adds a quad of rows; how many changed their label. Every thread of the workgroup comes here.
 fn assign_quad(row: u32, lane: u32) -> u32 {
+    // Where tiles of centroids pass by, all threads wait for one another.
+    if moves && resident && is_settled(row) {
+        pass_over(row);
+        return 0u;
+    }
     load_quad(row);
     rank_nothing();
     let n_quads = (params.n_clusters + 3u) / 4u;
@@ -78,6 +84,7 @@ fn assign_quad(row: u32, lane: u32) -> u32 {
     }
     rank_group();
     let decided = decide(row);
+    settle_until(row, decided);
     if !ranked && !moves {
         accumulate(row, decided, lane);
     }

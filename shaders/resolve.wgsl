@@ -144,7 +144,7 @@ fn settle(row: u32, lane: u32) {
     if ranked {
         if lane == 0u {
             atomicStore(&labels[row], cluster + 1u);
-            runners_up[row] = second[0].w + 1u;
+            beside[row] = second[0].w + 1u;
         }
         return;
     }

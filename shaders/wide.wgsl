@@ -39,6 +39,8 @@ var<workgroup> tile: array<vec4<f32>, TILE_WORDS>;
 var<workgroup> assigned: array<u32, ROWS>;
 // The cluster that it is to be taken from; only if `moves`.
 var<workgroup> left: array<u32, ROWS>;
+// Quads of a block that have to be looked at; only if `moves`.
+var<workgroup> n_unsettled: u32;
 
 @compute @workgroup_size(threads)
 fn assign(@builtin(local_invocation_index) lane: u32) {
@@ -47,6 +49,7 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
     if round >= n_rounds {
         return;
     }
+    begin();
     clear_sums(lane);
     var moved = 0u;
     var unflushed = 0u;
@@ -71,6 +74,12 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
 
 // Decides and adds the rows of a block; how many changed their label, as far as this thread saw to them.
 fn assign_block(row: u32, lane: u32) -> u32 {
+    if moves && is_block_settled(row, lane) {
+        if lane < ROW_QUADS {
+            pass_over(row + 4u * lane);
+        }
+        return 0u;
+    }
     sq_norm = vec4<f32>();
     rank_nothing();
     if whole_row {
@@ -94,6 +103,17 @@ fn assign_block(row: u32, lane: u32) -> u32 {
     }
     workgroupBarrier();
     return moved;
+}
+
+// `is_settled` for all quads of a block.
+fn is_block_settled(row: u32, lane: u32) -> bool {
+    if lane == 0u {
+        n_unsettled = 0u;
+        for (var quad = 0u; quad < ROW_QUADS; quad++) {
+            n_unsettled += select(1u, 0u, is_settled(row + 4u * quad));
+        }
+    }
+    return workgroupUniformLoad(&n_unsettled) == 0u;
 }
 
 // Features `first .. first + n` of the block that starts with `row`.
@@ -249,6 +269,7 @@ fn or_nothing(score: vec4<f32>) -> vec4<f32> {
 // Decides a quad of the block; how many rows changed their label.
 fn settle(row: u32, quad: u32) -> u32 {
     let decided = decide(row);
+    settle_until(row, decided);
     let moved = relabel(row, decided);
     var added = decided;
     if moves {

@@ -270,6 +270,42 @@ fn runs_of_iterations_on_the_device_are_those_of_the_host() {
 }
 
 #[test]
+fn rows_that_cannot_change_their_label_are_passed_over() {
+    let Some(gpu) = shared() else { return };
+    // Rows by threads, and by workgroups.
+    for case in [
+        Case::new(20_000, 3, 4, Values::Bell),
+        Case::new(5000, 40, 3, Values::Bell),
+    ] {
+        let data = case.data();
+        let start = case.centroids(&data);
+        let rule = LloydRule {
+            max_iter: 60,
+            shift_limit: &|_| -1.0,
+            count_moved: false,
+        };
+        let read = |backend: &dyn Backend| {
+            let mut seen = Vec::new();
+            let mut each = |_: &Centroids, pass: &Pass| {
+                seen.push((pass.n_read, pass.partial.clone()));
+                Ok(ControlFlow::Continue(()))
+            };
+            let mut session = backend.open(&data, start.n_clusters()).unwrap();
+            session.lloyd(&start, &rule, &mut each).unwrap();
+            (seen, session.labels().unwrap())
+        };
+        let ((want, want_labels), (got, got_labels)) = (read(&ScalarBackend), read(gpu));
+        assert!(want_labels == got_labels && want.len() == got.len(), "{case:?}");
+        assert!(want.iter().zip(&got).all(|(want, got)| want.1 == got.1), "{case:?}");
+        let n_rows = data.n_rows() as u64;
+        let (first, last) = (&got[..2], &got[got.len() - 5..]);
+        assert!(first.iter().all(|&(n_read, _)| n_read == n_rows), "{case:?}");
+        let late: u64 = last.iter().map(|&(n_read, _)| n_read).sum();
+        assert!(late < 5 * n_rows, "{case:?}: {late} of 5 x {n_rows} rows");
+    }
+}
+
+#[test]
 fn the_devices_clock_runs_where_it_is_asked_for_and_changes_nothing() {
     let case = Case::new(4097, 3, 8, Values::Bell).chunks_of(5);
     let data = case.data();

@@ -22,3 +22,15 @@ fn proves_coarsely(lower: vec4<f32>, upper: vec4<f32>, sq_norm: vec4<f32>) -> ve
 
 // Keeps squares of what is squared in the range of `f32`.
 const SCALE: f32 = 1.0 / 1048576.0;
+
+// `certificate::room`: by how much all other centroids are farther than the nearest, at least; 0 where that is not known.
+fn room_of(lower: vec4<f32>, upper: vec4<f32>, sq_norm: vec4<f32>) -> vec4<f32> {
+    let error = params.factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
+    let gap = upper - lower - error;
+    let sum = lower + upper + sq_norm + 2.0 * error;
+    var room = gap * inverseSqrt(sum) * (1.0 - 1.0 / 256.0);
+    if coarse {
+        room -= vec4<f32>(params.reach);
+    }
+    return select(vec4<f32>(), max(room, vec4<f32>()), (gap > vec4<f32>()) & (sum > vec4<f32>()));
+}

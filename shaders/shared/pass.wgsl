@@ -54,13 +54,15 @@ override packed: bool = false;
 @group(0) @binding(4) var<storage, read> centroids_exact: array<i32>;
 // IN, OUT  labels: of the rows of the part, plus one, so that 0 is none; one unused word where they are not asked for
 @group(0) @binding(5) var<storage, read_write> labels: array<atomic<u32>>;
-// OUT  runners_up: rows of the part, second-nearest cluster plus one; one unused word unless `ranked`
-@group(0) @binding(6) var<storage, read_write> runners_up: array<u32>;
+// OUT  beside: if `ranked`, the second-nearest cluster of each row of the part, plus one.
+//      IN, OUT  if `moves`, per quad the drift, as a float, up to which none of its rows can change its label. Else one word.
+@group(0) @binding(6) var<storage, read_write> beside: array<u32>;
 // OUT  doubtful: rows of the part that `assign` could not decide, for `resolve`
 @group(0) @binding(7) var<storage, read_write> doubtful: array<u32>;
-// OUT  totals: per dispatch, the length of its list, the rounds taken and the rows decided exactly; then sums of 3 words (low first): rows moved,
-//      and per cluster n_features + 1 (+ 1) columns: shifted grid values times weight, rows, and, where rows have
-//      weights, the weights
+// OUT  totals: per dispatch, the length of its list, the rounds taken, the rows decided exactly, and those passed over.
+//      IN  then the drift, as a float: how much nearer one centroid can have come to a row than another since the run began.
+//      OUT  then sums of 3 words (low first): rows moved, and per cluster n_features + 1 (+ 1) columns: shifted grid
+//      values times weight, rows, and, where rows have weights, the weights
 @group(0) @binding(8) var<storage, read_write> totals: array<atomic<u32>>;
 
 // Where the quad of `row` stands in `tiles`, for feature 0; the next feature is BLOCK_QUADS further.

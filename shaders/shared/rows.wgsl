@@ -28,6 +28,7 @@ override rounds_per_flush: u32 = 1u;
 
 var<workgroup> sums: array<atomic<u32>, sum_words>;
 var<workgroup> n_moved: atomic<u32>;
+var<workgroup> n_passed_over: atomic<u32>;
 var<workgroup> taken: u32;
 
 // The nearest clusters of a quad so far, by computed score. What is equal stays in doubt.
@@ -47,6 +48,10 @@ var<private> score_d: vec4<f32>;
 var<private> sq_norm: vec4<f32>;
 // The labels that the quad's rows had, plus one.
 var<private> label_before: vec4<u32>;
+// See `totals`; only if `moves`.
+var<private> drift: f32;
+// Rows that this thread passed over.
+var<private> passed_over: u32;
 
 fn rank_nothing() {
     best = vec4<f32>(FAR);
@@ -137,11 +142,43 @@ fn decide(row: u32) -> vec4<bool> {
         for (var i = 0u; i < 4u; i++) {
             if decided[i] {
                 atomicStore(&labels[row + i], nearest[i] + 1u);
-                runners_up[row + i] = runner_up[i] + 1u;
+                beside[row + i] = runner_up[i] + 1u;
             }
         }
     }
     return decided;
+}
+
+// Reads the drift.
+fn begin() {
+    if moves {
+        drift = bitcast<f32>(atomicLoad(&totals[params.first_total - 1u]));
+    }
+}
+
+// Whether the rows of a quad keep their labels whatever they are: no centroid has come far enough since they were looked
+// at, or there are none.
+fn is_settled(row: u32) -> bool {
+    return row >= params.first_row + params.n_rows || bitcast<f32>(beside[row / 4u]) > drift;
+}
+
+fn pass_over(row: u32) {
+    let end = params.first_row + params.n_rows;
+    passed_over += min(row + 4u, max(end, row)) - row;
+}
+
+// Notes up to which drift the rows of a quad keep their labels: the least by which a centroid is farther than the nearest
+// one, beyond the drift so far. 0 for rows in doubt.
+fn settle_until(row: u32, decided: vec4<bool>) {
+    if !moves {
+        return;
+    }
+    let room = select(vec4<f32>(), room_of(best, second, sq_norm), decided);
+    let present = vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.first_row + params.n_rows);
+    let room_or_none = select(vec4<f32>(FAR), room, present);
+    let least = min(min(room_or_none.x, room_or_none.y), min(room_or_none.z, room_or_none.w));
+    // What rounding adds is taken away again.
+    beside[row / 4u] = bitcast<u32>((drift + least) * (1.0 - 1.0 / 1048576.0));
 }
 
 // Which of the decided rows have a new label, which is written. What they had is in `label_before`.
@@ -243,6 +280,7 @@ fn clear_sums(lane: u32) {
     }
     if lane == 0u {
         atomicStore(&n_moved, 0u);
+        atomicStore(&n_passed_over, 0u);
     }
     workgroupBarrier();
 }
@@ -290,7 +328,7 @@ fn plus(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return vec2<u32>(low, a.y + b.y + select(0u, 1u, low < b.x));
 }
 
-// Adds this workgroup's rows moved to the totals.
+// Adds this workgroup's rows moved, and passed over, to the totals.
 fn flush_moved(moved: u32, lane: u32) {
     if !kept {
         return;
@@ -298,8 +336,14 @@ fn flush_moved(moved: u32, lane: u32) {
     if moved != 0u {
         atomicAdd(&n_moved, moved);
     }
+    if passed_over != 0u {
+        atomicAdd(&n_passed_over, passed_over);
+    }
     workgroupBarrier();
     if lane == 0u {
         add_total(0u, vec2<u32>(atomicLoad(&n_moved), 0u));
+        if moves {
+            atomicAdd(&totals[params.list + 3u], atomicLoad(&n_passed_over));
+        }
     }
 }

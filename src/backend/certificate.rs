@@ -35,6 +35,10 @@
 //! real one, `x = y + v` with `0 <= v_j <= 255`, `r = 255 sqrt(d)`. No distance to a centroid differs by more than that,
 //! so that the nearest centroid is proven where, for `y`, the others are more than `2 r` farther. By the above that is so
 //! where `t̂_2 - t̂_1 - e > 2 r sqrt(t̂_1 + t̂_2 + e)`.
+//!
+//! *Drift.* What is left of the margin, `D_2 - D_1 - 2 r`, is the room that centroids have: while they have moved less
+//! than that, two of them together, no other one has become the nearest, and the row need not be looked at. (Elkan: Using
+//! the triangle inequality to accelerate k-means, ICML 2003; Hamerly: Making k-means even faster, SDM 2010.)
 
 /// The factor `a` for `n_features` features.
 #[must_use]
@@ -64,6 +68,19 @@ pub fn proves_coarsely(lower: f32, upper: f32, sq_norm: f32, factor: f32, reach:
     let error = factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
     let (gap, reach) = ((upper - lower - error) * SCALE, reach * SCALE);
     gap > 0.0 && gap * gap > reach * reach * (lower + upper + sq_norm + 2.0 * error)
+}
+
+/// By how much all other centroids are farther from a row than the nearest one, in grid units, at least; 0 where nothing is
+/// known of that. Of a row that is seen by its coarse values `reach` is [`coarse_reach`], else 0.
+#[must_use]
+pub fn room(lower: f32, upper: f32, sq_norm: f32, factor: f32, reach: f32) -> f32 {
+    let error = factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
+    let (gap, sum) = (upper - lower - error, lower + upper + sq_norm + 2.0 * error);
+    if gap > 0.0 && sum > 0.0 {
+        (gap / sum.sqrt() * (1.0 - 1.0 / 256.0) - reach).max(0.0)
+    } else {
+        0.0
+    }
 }
 
 /// Whether the centroid with the computed score `lower` is proven nearer than the one with `upper`.
@@ -198,6 +215,42 @@ mod tests {
         assert_eq!(wrong, 0);
         assert!(proven > 1_000, "only {proven} proven: the test proves little");
         assert!(coarse_near_ties(0.4).1 > 0, "a reach too small is not found out");
+    }
+
+    #[test]
+    fn the_room_of_a_row_is_there_and_not_much_more() {
+        let mut rng = Rng::new(9, 2);
+        let (mut n_rooms, mut n_tight) = (0, 0);
+        for case in 0..20_000 {
+            let d = 1 + case % 20;
+            let spread = 1u128 << (12 + case % 11);
+            let mut number = || (rng.below(spread) as i64 - (spread / 2) as i64) as i32;
+            let values: Vec<i32> = (0..2 * d).map(|_| number()).collect();
+            let x: Vec<i32> = (0..d).map(|_| number()).collect();
+            let centroids = Centroids::on_rows(d, &values);
+            let (coords, norms) = (centroids.to_f32(), centroids.half_sq_norms_f32());
+            let distance = |k: usize| {
+                let squares = x.iter().zip(&values[k * d..]).map(|(&x, &c)| f64::from(x - c).powi(2));
+                squares.sum::<f64>().sqrt()
+            };
+            let real = (distance(0) - distance(1)).abs();
+            for (seen, reach) in [
+                (x.clone(), 0.0),
+                (x.iter().map(|x| x.div_euclid(256) * 256).collect(), coarse_reach(d)),
+            ] {
+                let score = |k: usize| {
+                    let terms = seen.iter().zip(&coords[k * d..]);
+                    terms.fold(norms[k], |score, (&x, &c)| score - x as f32 * c)
+                };
+                let sq_norm = seen.iter().fold(0.0, |sum, &x| sum + x as f32 * x as f32);
+                let (lower, upper) = (score(0).min(score(1)), score(0).max(score(1)));
+                let room = f64::from(room(lower, upper, sq_norm, factor(d), reach));
+                assert!(room <= real, "{room} of {real}, {d} features");
+                n_rooms += usize::from(room > 0.0);
+                n_tight += usize::from(room > 0.9 * real);
+            }
+        }
+        assert!(n_rooms > 20_000 && n_tight > 1_000, "{n_rooms} rooms, {n_tight} tight");
     }
 
     #[test]

@@ -144,7 +144,7 @@ pub const BINDINGS: [(&str, BindingKind); 9] = [
     ("centroids", BindingKind::Read),
     ("centroids_exact", BindingKind::Read),
     ("labels", BindingKind::ReadWrite),
-    ("runners_up", BindingKind::ReadWrite),
+    ("beside", BindingKind::ReadWrite),
     ("doubtful", BindingKind::ReadWrite),
     ("totals", BindingKind::ReadWrite),
 ];
@@ -153,8 +153,9 @@ pub const BINDINGS: [(&str, BindingKind); 9] = [
 pub(crate) const WORD: u64 = 4;
 /// Words of one sum.
 pub(crate) const SUM_WORDS: usize = 3;
-/// Words of a dispatch: the length of its list, the rounds that are taken, and the rows that were decided exactly.
-pub(crate) const LIST_WORDS: usize = 3;
+/// Words of a dispatch: the length of its list, the rounds that are taken, the rows that were decided exactly, and those that
+/// were passed over.
+pub(crate) const LIST_WORDS: usize = 4;
 /// Score of a cluster that does not exist; above `FARTHER` of `shaders/shared/rows.wgsl`.
 const PADDING_SCORE: f32 = 1e37;
 /// What `shaders/shared/pass.wgsl` adds to every grid value (`SHIFT`).
@@ -199,9 +200,9 @@ impl TotalsLayout {
         self.n_clusters * self.width()
     }
 
-    /// Word where the sums start.
+    /// Word where the sums start: after the lists and the drift.
     pub(crate) fn first_total(&self) -> usize {
-        LIST_WORDS * self.n_lists
+        LIST_WORDS * self.n_lists + 1
     }
 
     /// Words in all.
@@ -219,9 +220,17 @@ impl TotalsLayout {
         self.of_lists(words, 2)
     }
 
+    /// Rows that kept their labels unseen.
+    pub(crate) fn n_passed_over(&self, words: &[u32]) -> u64 {
+        self.of_lists(words, 3)
+    }
+
     /// One of the words of all dispatches, summed.
     fn of_lists(&self, words: &[u32], which: usize) -> u64 {
-        let of_each = words[..self.first_total()].iter().skip(which).step_by(LIST_WORDS);
+        let of_each = words[..LIST_WORDS * self.n_lists]
+            .iter()
+            .skip(which)
+            .step_by(LIST_WORDS);
         of_each.map(|&n| u64::from(n)).sum()
     }
 
@@ -322,11 +331,12 @@ mod tests {
             n_features: 1,
             weighted: true,
         };
-        // Lists of 4 and 5 rows, rounds taken, 2 and 1 decided exactly; 7 moved; the sum 2^64 + 2^32 + 1; 3 rows; weight 2.
-        let words = [4, 9, 2, 5, 9, 1, 7, 0, 0, 1, 1, 1, 3, 0, 0, 2, 0, 0];
+        // Lists of 4 and 5 rows, rounds taken, 2 and 1 decided exactly, 6 and 8 passed over; the drift; 7 moved; the sum
+        // 2^64 + 2^32 + 1; 3 rows; weight 2.
+        let words = [4, 9, 2, 6, 5, 9, 1, 8, 99, 7, 0, 0, 1, 1, 1, 3, 0, 0, 2, 0, 0];
         assert_eq!(layout.n_words(), words.len());
         assert_eq!((layout.n_left(&words), layout.n_doubtful(&words)), (9, 3));
-        assert_eq!(layout.n_moved(&words), 7);
+        assert_eq!((layout.n_passed_over(&words), layout.n_moved(&words)), (14, 7));
         let (count, weight, sums) = layout.cluster(&words, 0);
         assert_eq!((count, weight), (3, 2));
         assert_eq!(sums.collect::<Vec<_>>(), [(1 << 64) + (1 << 32) + 1 - (2 << 23)]);

@@ -129,7 +129,7 @@ struct Iterations<'d> {
 }
 
 impl<'d> Iterations<'d> {
-    fn new(session: &GpuSession<'d>, plan: PassPlan, recording: Recording<'d>) -> Result<Self> {
+    fn new(session: &GpuSession<'d>, plan: PassPlan, mut recording: Recording<'d>) -> Result<Self> {
         let device = session.device;
         let history_layout = HistoryLayout { totals: plan.totals };
         let slot_bytes = history_layout.n_words() as u64 * WORD;
@@ -166,6 +166,10 @@ impl<'d> Iterations<'d> {
             &dispatch_args,
         ];
         let between = device.bind(Group::Iteration, resources.map(wgpu::Buffer::as_entire_binding));
+        // Nothing is known of any quad before it was looked at: 0 is no drift, which it has to be above.
+        for buffer in &session.settled {
+            recording.encoder.clear_buffer(buffer, 0, None);
+        }
         let parts = (0..session.parts.len())
             .map(|part| session.resident_bindings(part))
             .collect();

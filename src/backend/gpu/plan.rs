@@ -32,6 +32,11 @@ impl Part {
         (self.n_blocks * BLOCK * n_features * HIGH_BYTES) as u64
     }
 
+    /// Quads of rows, absent ones included.
+    pub(crate) fn n_quads(&self) -> usize {
+        self.n_blocks * BLOCK / 4
+    }
+
     /// The grid values, blocks of 64 rows.
     pub(crate) fn values<'d>(&self, data: &'d TileSet) -> &'d [f32] {
         let block = data.n_features() * BLOCK;
@@ -196,7 +201,7 @@ mod tests {
             let mut next = 0;
             for (i, dispatch) in dispatches.iter().enumerate() {
                 let params = dispatch.params;
-                assert_eq!((params.first_row, params.list), (next, 3 * (7 + i as u32)));
+                assert_eq!((params.first_row, params.list), (next, 4 * (7 + i as u32)));
                 assert!(params.n_rows as usize <= shape.dispatch_rows());
                 assert!(params.n_rows <= 64 || dispatch.work <= shape.max_work);
                 let rounds = (params.n_rows as usize).div_ceil(shape.round_rows);

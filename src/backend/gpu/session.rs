@@ -30,6 +30,8 @@ pub(crate) struct GpuSession<'d> {
     packed: bool,
     /// One buffer per part: nearest cluster plus one.
     labels: Vec<wgpu::Buffer>,
+    /// Of each part's quads of rows, during a run: until when they keep their labels (`beside` in the shaders).
+    pub(super) settled: Vec<wgpu::Buffer>,
     /// The centroids of the last pass, where `labels` are not those of it.
     pub(super) stale: Option<Centroids>,
     pub(super) shared: SharedBuffers,
@@ -66,12 +68,22 @@ impl<'d> GpuSession<'d> {
         let shared = SharedBuffers::new(device, &shape, centroid_quads, data.weighted(), &parts)?;
         let largest = parts.iter().map(|part| part.n_blocks).max().unwrap_or(0);
         let mut staging = Staging::new(device, PartBuffers::bytes(data, largest), options.threads)?;
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
         let labels = parts
             .iter()
-            .map(|part| device.buffer("the labels", label_words(part, packed) as u64 * WORD, usage))
+            .map(|part| {
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+                device.buffer("the labels", label_words(part, packed) as u64 * WORD, usage)
+            })
             .collect::<Result<Vec<_>>>()?;
-        let taken = shared.bytes() + labels.iter().map(wgpu::Buffer::size).sum::<u64>();
+        let settled = parts
+            .iter()
+            .map(|part| {
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+                device.buffer("what is known of labels", part.n_quads() as u64 * WORD, usage)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let of_rows: u64 = labels.iter().chain(&settled).map(wgpu::Buffer::size).sum();
+        let taken = shared.bytes() + of_rows;
         let room = budget.saturating_sub(taken);
         let residence = match held.filter(|held| held.parts == parts && held.residence.bytes(data, &parts) <= room) {
             Some(held) => held.residence,
@@ -92,6 +104,7 @@ impl<'d> GpuSession<'d> {
             residence,
             packed,
             labels,
+            settled,
             stale: None,
             shared,
             staging,
@@ -141,10 +154,10 @@ impl<'d> GpuSession<'d> {
         recording: &mut Recording<'_>,
         part: usize,
         labels: &wgpu::Buffer,
-        runners_up: &wgpu::Buffer,
+        beside: &wgpu::Buffer,
     ) -> Result<()> {
         let buffers = self.part_buffers(part, recording)?;
-        let bindings = self.bind_group(&buffers, labels, runners_up);
+        let bindings = self.bind_group(&buffers, labels, beside);
         for dispatch in &plan.dispatches[part] {
             {
                 let mut pass = recording.encoder.begin_compute_pass(&Default::default());
@@ -161,7 +174,7 @@ impl<'d> GpuSession<'d> {
         Ok(())
     }
 
-    fn bind_group(&self, part: &PartBuffers, labels: &wgpu::Buffer, runners_up: &wgpu::Buffer) -> wgpu::BindGroup {
+    fn bind_group(&self, part: &PartBuffers, labels: &wgpu::Buffer, beside: &wgpu::Buffer) -> wgpu::BindGroup {
         let shared = &self.shared;
         let params = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &shared.params,
@@ -175,7 +188,7 @@ impl<'d> GpuSession<'d> {
             shared.centroids.as_entire_binding(),
             shared.centroids_exact.as_entire_binding(),
             labels.as_entire_binding(),
-            runners_up.as_entire_binding(),
+            beside.as_entire_binding(),
             shared.doubtful.as_entire_binding(),
             shared.totals.as_entire_binding(),
         ];
@@ -204,11 +217,7 @@ impl<'d> GpuSession<'d> {
 
     /// The bindings of a pass over a part that is resident.
     pub(super) fn resident_bindings(&self, part: usize) -> wgpu::BindGroup {
-        self.bind_group(
-            &self.residence.resident[part],
-            &self.labels[part],
-            &self.shared.no_labels,
-        )
+        self.bind_group(&self.residence.resident[part], &self.labels[part], &self.settled[part])
     }
 
     /// A pass that keeps labels.
@@ -363,7 +372,7 @@ pub(super) fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass 
         partial,
         n_moved: totals.n_moved(words),
         n_doubtful: totals.n_doubtful(words),
-        n_read: n_rows as u64,
+        n_read: n_rows as u64 - totals.n_passed_over(words),
     }
 }
 
@@ -626,8 +635,9 @@ mod tests {
             .encoder
             .clear_buffer(&session.shared.totals, 0, Some(but_sums));
         for part in 0..session.parts.len() {
-            let (labels, none) = (session.labels[part].clone(), session.shared.no_labels.clone());
-            session.record(&plan, &mut recording, part, &labels, &none).unwrap();
+            let (labels, settled) = (session.labels[part].clone(), session.settled[part].clone());
+            recording.encoder.clear_buffer(&settled, 0, None);
+            session.record(&plan, &mut recording, part, &labels, &settled).unwrap();
         }
         let words = session
             .read(&mut recording, &session.shared.totals, plan.totals.n_words())

@@ -196,8 +196,8 @@ impl Variant {
                 let rows_loaded = by_threads(d * row_quads);
                 let of_chunk = 2 + by_threads(chunk * tile_quads) + chunk.div_ceil(slices);
                 let of_tile = d.div_ceil(chunk) * of_chunk + if whole_row { 0 } else { rows_loaded } + 8;
-                // Rows are loaded, squared and added.
-                n_tiles * of_tile + 3 * rows_loaded + 8
+                // Rows are loaded, squared and added; before that, one thread looks at all quads.
+                n_tiles * of_tile + 3 * rows_loaded + row_quads + 8
             }
         };
         few + scoring + flush.div_ceil(self.sums.rounds_per_flush)
