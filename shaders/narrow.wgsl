@@ -84,7 +84,7 @@ fn assign_quad(row: u32, lane: u32) -> u32 {
     }
     rank_group();
     let decided = decide(row);
-    settle_until(row, decided);
+    settle_until(row);
     if !ranked && !moves {
         accumulate(row, decided, lane);
     }

@@ -269,7 +269,7 @@ fn or_nothing(score: vec4<f32>) -> vec4<f32> {
 // Decides a quad of the block; how many rows changed their label.
 fn settle(row: u32, quad: u32) -> u32 {
     let decided = decide(row);
-    settle_until(row, decided);
+    settle_until(row);
     let moved = relabel(row, decided);
     var added = decided;
     if moves {

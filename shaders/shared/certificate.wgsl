@@ -12,18 +12,8 @@ fn proves(lower: vec4<f32>, upper: vec4<f32>, sq_norm: vec4<f32>) -> vec4<bool> 
     return upper - lower > params.factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
 }
 
-// `certificate::proves_coarsely`.
-fn proves_coarsely(lower: vec4<f32>, upper: vec4<f32>, sq_norm: vec4<f32>) -> vec4<bool> {
-    let error = params.factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
-    let gap = (upper - lower - error) * SCALE;
-    let reach = params.reach * SCALE;
-    return (gap > vec4<f32>()) & (gap * gap > reach * reach * (lower + upper + sq_norm + 2.0 * error));
-}
-
-// Keeps squares of what is squared in the range of `f32`.
-const SCALE: f32 = 1.0 / 1048576.0;
-
-// `certificate::room`: by how much all other centroids are farther than the nearest, at least; 0 where that is not known.
+// `certificate::room`: by how much all other centroids are farther than the nearest, at least; 0 where none is proven to be
+// the nearest.
 fn room_of(lower: vec4<f32>, upper: vec4<f32>, sq_norm: vec4<f32>) -> vec4<f32> {
     let error = params.factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
     let gap = upper - lower - error;

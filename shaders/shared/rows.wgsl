@@ -12,7 +12,8 @@
 //
 // Rust twin: src/backend/gpu/sums.rs (`Sums`).
 
-// Whether labels are what floating point says, right or not. Benches hold against it what proof costs; no job runs so.
+// Whether labels are what floating point says, right or not, and all rows are looked at. Benches hold against it what proof
+// costs; no job runs so.
 override unproven: bool = false;
 // Threads of a workgroup.
 override threads: u32 = 256u;
@@ -48,7 +49,8 @@ var<private> score_d: vec4<f32>;
 var<private> sq_norm: vec4<f32>;
 // The labels that the quad's rows had, plus one.
 var<private> label_before: vec4<u32>;
-// See `totals`; only if `moves`.
+// By how much other clusters are farther than the nearest, and the drift (see `totals`); only if `moves`.
+var<private> room: vec4<f32>;
 var<private> drift: f32;
 // Rows that this thread passed over.
 var<private> passed_over: u32;
@@ -118,8 +120,9 @@ fn rank_group() {
 fn decide(row: u32) -> vec4<bool> {
     let present = vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.first_row + params.n_rows);
     var proven = vec4<bool>();
-    if coarse {
-        proven = proves_coarsely(best, second, sq_norm);
+    if moves && !unproven {
+        room = room_of(best, second, sq_norm);
+        proven = room > vec4<f32>();
     } else {
         proven = proves(best, second, sq_norm);
     }
@@ -169,14 +172,13 @@ fn pass_over(row: u32) {
 
 // Notes up to which drift the rows of a quad keep their labels: the least by which a centroid is farther than the nearest
 // one, beyond the drift so far. 0 for rows in doubt.
-fn settle_until(row: u32, decided: vec4<bool>) {
-    if !moves {
+fn settle_until(row: u32) {
+    if !moves || unproven {
         return;
     }
-    let room = select(vec4<f32>(), room_of(best, second, sq_norm), decided);
     let present = vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.first_row + params.n_rows);
-    let room_or_none = select(vec4<f32>(FAR), room, present);
-    let least = min(min(room_or_none.x, room_or_none.y), min(room_or_none.z, room_or_none.w));
+    let room_of_present = select(vec4<f32>(FAR), room, present);
+    let least = min(min(room_of_present.x, room_of_present.y), min(room_of_present.z, room_of_present.w));
     // What rounding adds is taken away again.
     beside[row / 4u] = bitcast<u32>((drift + least) * (1.0 - 1.0 / 1048576.0));
 }
@@ -189,6 +191,10 @@ fn relabel(row: u32, decided: vec4<bool>) -> vec4<bool> {
     let label = nearest + vec4<u32>(1u);
     if packed {
         let word = atomicLoad(&labels[row / 4u]);
+        // Mostly nothing is to be done.
+        if all(decided) && word == pack(label) {
+            return vec4<bool>();
+        }
         label_before = (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
     } else {
         for (var i = 0u; i < 4u; i++) {
@@ -200,8 +206,7 @@ fn relabel(row: u32, decided: vec4<bool>) -> vec4<bool> {
     let moved = decided & (label_before != label);
     if any(moved) {
         if packed {
-            let after = select(label_before, label, moved);
-            atomicStore(&labels[row / 4u], after.x | (after.y << 8u) | (after.z << 16u) | (after.w << 24u));
+            atomicStore(&labels[row / 4u], pack(select(label_before, label, moved)));
         } else {
             for (var i = 0u; i < 4u; i++) {
                 if moved[i] {
@@ -211,6 +216,11 @@ fn relabel(row: u32, decided: vec4<bool>) -> vec4<bool> {
         }
     }
     return moved;
+}
+
+// Four labels of 8 bits.
+fn pack(label: vec4<u32>) -> u32 {
+    return label.x | (label.y << 8u) | (label.z << 16u) | (label.w << 24u);
 }
 
 fn count(rows: vec4<bool>) -> u32 {

@@ -33,8 +33,7 @@
 //!
 //! *Coarse values.* A pass may read the high bits of values alone: the row that it sees, `y`, lies at most `r` from the
 //! real one, `x = y + v` with `0 <= v_j <= 255`, `r = 255 sqrt(d)`. No distance to a centroid differs by more than that,
-//! so that the nearest centroid is proven where, for `y`, the others are more than `2 r` farther. By the above that is so
-//! where `t̂_2 - t̂_1 - e > 2 r sqrt(t̂_1 + t̂_2 + e)`.
+//! so that the nearest centroid is proven where, for `y`, the others are more than `2 r` farther.
 //!
 //! *Drift.* What is left of the margin, `D_2 - D_1 - 2 r`, is the room that centroids have: while they have moved less
 //! than that, two of them together, no other one has become the nearest, and the row need not be looked at. (Elkan: Using
@@ -59,19 +58,9 @@ pub fn coarse_reach(n_features: usize) -> f32 {
     (2.0 * 255.0 * (n_features as f64).sqrt() * (1.0 + 1.0 / 64.0)) as f32
 }
 
-/// The same as [`proves`] of the real row from the scores of its coarse values, whose squared norm is `sq_norm`; `reach`
-/// from [`coarse_reach`].
-#[must_use]
-pub fn proves_coarsely(lower: f32, upper: f32, sq_norm: f32, factor: f32, reach: f32) -> bool {
-    // Keeps squares of what is squared in the range of `f32`.
-    const SCALE: f32 = 1.0 / (1 << 20) as f32;
-    let error = factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
-    let (gap, reach) = ((upper - lower - error) * SCALE, reach * SCALE);
-    gap > 0.0 && gap * gap > reach * reach * (lower + upper + sq_norm + 2.0 * error)
-}
-
-/// By how much all other centroids are farther from a row than the nearest one, in grid units, at least; 0 where nothing is
-/// known of that. Of a row that is seen by its coarse values `reach` is [`coarse_reach`], else 0.
+/// By how much all other centroids are farther from a row than the one with the computed score `lower`, in grid units, at
+/// least; 0 where that is not proven to be the nearest. Of a row that is seen by its coarse values `reach` is
+/// [`coarse_reach`], else 0.
 #[must_use]
 pub fn room(lower: f32, upper: f32, sq_norm: f32, factor: f32, reach: f32) -> f32 {
     let error = factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
@@ -201,7 +190,7 @@ mod tests {
             let sq_norm = coarse.iter().fold(0.0, |sum, &x| sum + x as f32 * x as f32);
             let best = usize::from(score(1) < score(0));
             let (lower, upper) = (score(best), score(1 - best));
-            if proves_coarsely(lower, upper, sq_norm, factor(d), slack * coarse_reach(d)) {
+            if room(lower, upper, sq_norm, factor(d), slack * coarse_reach(d)) > 0.0 {
                 proven += 1;
                 wrong += usize::from(scalar::two_nearest(&x, &centroids).0 as usize != best);
             }
@@ -256,7 +245,7 @@ mod tests {
     #[test]
     fn nan_proves_nothing() {
         assert!(!proves(f32::NAN, 1.0, 0.0, factor(1)) && !proves(0.0, f32::NAN, 0.0, factor(1)));
-        assert!(!proves_coarsely(f32::NAN, 1.0, 0.0, factor(1), 0.0));
-        assert!(!proves_coarsely(0.0, f32::NAN, 0.0, factor(1), 0.0));
+        assert_eq!(room(f32::NAN, 1.0, 0.0, factor(1), 0.0), 0.0);
+        assert_eq!(room(0.0, f32::NAN, 0.0, factor(1), 0.0), 0.0);
     }
 }
