@@ -2,34 +2,25 @@
 //
 // A thread holds a quad of rows whole, one register vector per feature, and scores it against quads of centroids from
 // workgroup memory: 16 multiply-adds for one vector that is read there. Rows whose label floating point does not prove
-// go to the list `doubtful`, which `resolve` works off. Sums take one of three ways: tiny numbers of clusters are added
-// up in registers; what fits goes to workgroup memory (shared/rows.wgsl); the rest straight to `totals`.
+// go to the list `doubtful`, which `resolve` works off. Sums that fit are added up in workgroup memory
+// (shared/rows.wgsl), the others go straight to `totals`.
 //
-// A template (src/backend/gpu/template.rs): `//@ for` repeats lines, so that rows and private sums have a name each,
-// and are registers under every driver; loops over arrays of registers are not sure to be.
+// A template (src/backend/gpu/template.rs): `//@ for` repeats lines, so that each feature's rows have a name, and are
+// registers under every driver; loops over arrays of registers are not sure to be.
 //
 // Bindings: shared/pass.wgsl. Rust twin: src/backend/scalar.rs; proof: src/backend/certificate.rs.
 
 const FEATURES: u32 = 4u; // features of a row
 const TILE_QUADS: u32 = 2u; // quads of centroids in workgroup memory at a time
-const PRIVATE: u32 = 0u; // clusters whose sums are kept in registers: all of them, or 0
 
 // Whether all centroids are in workgroup memory at once, and loaded once.
 override resident: bool = true;
-// Rounds after which private sums have to go to workgroup memory: 64 of 4 rows, each number below 2^24.
-const PRIVATE_ROUNDS: u32 = 64u;
 
 var<workgroup> tile: array<vec4<f32>, TILE_QUADS * (FEATURES + 1u)>;
 
 // The rows of the thread's quad.
 //@ for j in FEATURES
 var<private> x$j: vec4<f32>;
-//@ end
-//@ for c in PRIVATE
-var<private> count_$c: u32;
-//@ for j in FEATURES
-var<private> sum_$c_$j: u32;
-//@ end
 //@ end
 
 @compute @workgroup_size(threads)
@@ -39,6 +30,7 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
     if round >= n_rounds {
         return;
     }
+    begin();
     clear_sums(lane);
     if resident {
         load_tile(0u, lane);
@@ -46,8 +38,7 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
     }
     var moved = 0u;
     var unflushed = 0u;
-    var private_rounds = 0u;
-    while round < n_rounds {
+    for (var takes = 1u; round < n_rounds; takes++) {
         let end = min(round + params.rounds, n_rounds);
         for (; round < end; round++) {
             if unflushed == rounds_per_flush {
@@ -56,23 +47,23 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
             }
             moved += assign_quad(params.first_row + 4u * (round * threads + lane), lane);
             unflushed++;
-            if PRIVATE > 0u {
-                private_rounds++;
-                if private_rounds == PRIVATE_ROUNDS {
-                    flush_private(lane);
-                    private_rounds = 0u;
-                }
-            }
+        }
+        if takes == params.max_takes {
+            break;
         }
         round = take_rounds(lane);
     }
-    flush_private(lane);
     flush(lane);
     flush_moved(moved, lane);
 }
 
 // Decides and adds a quad of rows; how many changed their label. Every thread of the workgroup comes here.
 fn assign_quad(row: u32, lane: u32) -> u32 {
+    // Where tiles of centroids pass by, all threads wait for one another.
+    if moves && resident && is_settled(row) {
+        pass_over(row);
+        return 0u;
+    }
     load_quad(row);
     rank_nothing();
     let n_quads = (params.n_clusters + 3u) / 4u;
@@ -91,11 +82,17 @@ fn assign_quad(row: u32, lane: u32) -> u32 {
             }
         }
     }
+    rank_group();
     let decided = decide(row);
-    if !ranked {
+    settle_until(row);
+    if !ranked && !moves {
         accumulate(row, decided, lane);
     }
-    return relabel(row, decided);
+    let moved = relabel(row, decided);
+    if moves && any(moved) {
+        move_rows(row, moved, lane);
+    }
+    return count(moved);
 }
 
 // Zeros where there are no rows.
@@ -104,7 +101,7 @@ fn load_quad(row: u32) {
     if row < params.first_row + params.n_rows {
         let at = quad_index(row);
         //@ for j in FEATURES
-        x$j = tiles[at + $ju * BLOCK_QUADS];
+        x$j = quad_values(at, $ju * BLOCK_QUADS);
         //@ end
     }
     //@ for j in FEATURES
@@ -127,10 +124,7 @@ fn score(quad: u32, cluster: u32) {
     score2 = fma(-x$j, vec4<f32>(c$j.z), score2);
     score3 = fma(-x$j, vec4<f32>(c$j.w), score3);
     //@ end
-    rank(score0, cluster);
-    rank(score1, cluster + 1u);
-    rank(score2, cluster + 2u);
-    rank(score3, cluster + 3u);
+    rank_four(score0, score1, score2, score3, cluster);
 }
 
 // The quads of centroids `first ..`, as they stand in the buffer, which is padded to whole tiles.
@@ -141,10 +135,6 @@ fn load_tile(first: u32, lane: u32) {
 }
 
 fn accumulate(row: u32, decided: vec4<bool>, lane: u32) {
-    if PRIVATE > 0u {
-        accumulate_private(decided);
-        return;
-    }
     let slot = lane & (replicas - 1u);
     //@ for i in x y z w
     if decided.$i {
@@ -163,29 +153,21 @@ const ROW_y: u32 = 1u;
 const ROW_z: u32 = 2u;
 const ROW_w: u32 = 3u;
 
-// Adds a quad to the private sums, without a branch and without atomics.
-fn accumulate_private(decided: vec4<bool>) {
-    //@ for c in PRIVATE
-    let in_$c = select(vec4<u32>(), vec4<u32>(1u), decided & (nearest == vec4<u32>($cu)));
-    count_$c += in_$c.x + in_$c.y + in_$c.z + in_$c.w;
-    //@ end
-    //@ for j in FEATURES
-    let natural$j = vec4<u32>(x$j + vec4<f32>(SHIFT));
-    //@ for c in PRIVATE
-    sum_$c_$j += dot(natural$j, in_$c);
-    //@ end
-    //@ end
-}
-
-// Adds the private sums to those in workgroup memory, and clears them.
-fn flush_private(lane: u32) {
+// Adds the rows of a quad that moved, and takes them from where they were. They are few, and read again.
+fn move_rows(row: u32, moved: vec4<bool>, lane: u32) {
     let slot = lane & (replicas - 1u);
-    //@ for c in PRIVATE
-    //@ for j in FEATURES
-    add($cu * (FEATURES + 1u) + $ju, vec2<u32>(sum_$c_$j, 0u), slot);
-    sum_$c_$j = 0u;
-    //@ end
-    add($cu * (FEATURES + 1u) + FEATURES, vec2<u32>(count_$c, 0u), slot);
-    count_$c = 0u;
-    //@ end
+    for (var i = 0u; i < 4u; i++) {
+        if moved[i] {
+            let first = nearest[i] * width();
+            let first_before = (label_before[i] - 1u) * width();
+            let weight = weight_of(row + i);
+            for (var j = 0u; j < params.n_features; j++) {
+                let amount = times(natural_of(row + i, j), weight);
+                add(first + j, amount, slot);
+                take(first_before + j, amount, slot);
+            }
+            add_row(first, weight, slot);
+            take_row(first_before, weight, slot);
+        }
+    }
 }

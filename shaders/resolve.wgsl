@@ -1,7 +1,8 @@
-// Decides the rows that `assign` left in doubt, in exact integers, and adds them to their clusters' totals.
+// Decides the rows that `assign` left in doubt, and adds them to their clusters' totals.
 //
-// A workgroup takes one row at a time: its threads share the clusters out, then the two nearest are found in a tree.
-// A squared distance is below 2^79 (2^15 features, differences below 2^32) and held in three words.
+// Those that it left with the high bits of their values alone are looked at once more, a thread each, with all bits. Then a
+// workgroup takes one row at a time, in exact integers: its threads share the clusters out, and the two nearest are found
+// in a tree. A squared distance is below 2^79 (2^15 features, differences below 2^32) and held in three words.
 //
 // Bindings: shared/pass.wgsl. Rust twin: `two_nearest` in src/backend/scalar.rs, `Centroids::sq_dist`.
 
@@ -14,6 +15,11 @@ alias Candidate = vec4<u32>;
 const NOBODY: Candidate = vec4<u32>(0xffffffffu, 0xffffffffu, 0xffffffffu, NO_CLUSTER);
 
 var<workgroup> n_doubtful: u32;
+// Rows of a turn that floating point does not decide.
+var<workgroup> n_open: atomic<u32>;
+var<workgroup> n_exact: u32;
+var<workgroup> open_rows: array<u32, lanes>;
+var<workgroup> label_before: u32;
 var<workgroup> nearest: array<Candidate, lanes>;
 var<workgroup> second: array<Candidate, lanes>;
 
@@ -23,14 +29,78 @@ fn resolve(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         n_doubtful = atomicLoad(&totals[params.list]);
     }
     let n = workgroupUniformLoad(&n_doubtful);
-    for (var slot = group.x; slot < n; slot += params.resolve_groups) {
-        let row = doubtful[slot];
-        search(row, lane);
-        merge(lane);
-        settle(row, lane);
-        // The candidates are overwritten in the next turn.
-        workgroupBarrier();
+    var n_decided = 0u;
+    if coarse {
+        for (var first = group.x * lanes; first < n; first += params.resolve_groups * lanes) {
+            if lane == 0u {
+                atomicStore(&n_open, 0u);
+            }
+            workgroupBarrier();
+            if first + lane < n {
+                look_closer(doubtful[first + lane]);
+            }
+            workgroupBarrier();
+            if lane == 0u {
+                n_exact = atomicLoad(&n_open);
+            }
+            let n_rows = workgroupUniformLoad(&n_exact);
+            for (var i = 0u; i < n_rows; i++) {
+                decide_exactly(open_rows[i], lane);
+            }
+            n_decided += n_rows;
+        }
+    } else {
+        for (var slot = group.x; slot < n; slot += params.resolve_groups) {
+            decide_exactly(doubtful[slot], lane);
+            n_decided++;
+        }
     }
+    if lane == 0u && n_decided > 0u {
+        atomicAdd(&totals[params.list + 2u], n_decided);
+    }
+}
+
+// Decides a row by all bits of its values, by one thread, or puts it down as open.
+fn look_closer(row: u32) {
+    var sq_norm = 0.0;
+    for (var feature = 0u; feature < params.n_features; feature++) {
+        let x = value(row, feature);
+        sq_norm = fma(x, x, sq_norm);
+    }
+    var best = FAR;
+    var next = FARTHER;
+    var cluster = NO_CLUSTER;
+    for (var quad = 0u; quad < (params.n_clusters + 3u) / 4u; quad++) {
+        let at = quad * (params.n_features + 1u);
+        var scores = centroids[at + params.n_features];
+        for (var feature = 0u; feature < params.n_features; feature++) {
+            scores = fma(vec4<f32>(-value(row, feature)), centroids[at + feature], scores);
+        }
+        for (var i = 0u; i < 4u; i++) {
+            cluster = select(cluster, 4u * quad + i, scores[i] < best);
+            next = min(next, max(best, scores[i]));
+            best = min(best, scores[i]);
+        }
+    }
+    if !proves(vec4<f32>(best), vec4<f32>(next), vec4<f32>(sq_norm)).x {
+        open_rows[atomicAdd(&n_open, 1u)] = row;
+        return;
+    }
+    let before = relabelled(row, cluster + 1u);
+    if before != cluster + 1u {
+        add_total(0u, vec2<u32>(1u, 0u));
+        add_row(row, before - 1u, true, 0u, 1u);
+        add_row(row, cluster, false, 0u, 1u);
+    }
+}
+
+// Decides a row in integers, by all threads.
+fn decide_exactly(row: u32, lane: u32) {
+    search(row, lane);
+    merge(lane);
+    settle(row, lane);
+    // The candidates are overwritten in the next turn.
+    workgroupBarrier();
 }
 
 // The two nearest among every `lanes`-th cluster.
@@ -74,35 +144,53 @@ fn settle(row: u32, lane: u32) {
     if ranked {
         if lane == 0u {
             atomicStore(&labels[row], cluster + 1u);
-            runners_up[row] = second[0].w + 1u;
+            beside[row] = second[0].w + 1u;
         }
         return;
     }
-    let weight = weight_of(row);
-    let first = 1u + cluster * width();
-    if lane == 0u {
-        if kept && relabelled(row, cluster + 1u) {
+    if kept && lane == 0u {
+        label_before = relabelled(row, cluster + 1u);
+        if label_before != cluster + 1u {
             add_total(0u, vec2<u32>(1u, 0u));
         }
-        add_total(first + params.n_features, vec2<u32>(1u, 0u));
-        if weighted {
-            add_total(first + params.n_features + 1u, vec2<u32>(weight, 0u));
-        }
     }
-    for (var feature = lane; feature < params.n_features; feature += lanes) {
-        add_total(first + feature, times(natural(value(row, feature)), weight));
+    if moves {
+        let before = workgroupUniformLoad(&label_before);
+        if before == cluster + 1u {
+            return;
+        }
+        add_row(row, before - 1u, true, lane, lanes);
+    }
+    add_row(row, cluster, false, lane, lanes);
+}
+
+// Adds every `step`-th column of the row to a cluster, or takes it away.
+fn add_row(row: u32, cluster: u32, taken: bool, first_column: u32, step: u32) {
+    let weight = weight_of(row);
+    let first = 1u + cluster * width();
+    for (var column = first_column; column < width(); column += step) {
+        var amount = vec2<u32>(1u, 0u);
+        if column < params.n_features {
+            amount = times(natural_of(row, column), weight);
+        } else if column > params.n_features {
+            amount = vec2<u32>(weight, 0u);
+        }
+        if taken {
+            amount = negative(amount);
+        }
+        add_total(first + column, amount);
     }
 }
 
-// Writes a row's label; whether it is a new one. No other thread writes this row's bits.
-fn relabelled(row: u32, label: u32) -> bool {
+// Writes a row's label; the one that it had, plus one. No other thread writes this row's bits.
+fn relabelled(row: u32, label: u32) -> u32 {
     if !packed {
-        return atomicExchange(&labels[row], label) != label;
+        return atomicExchange(&labels[row], label);
     }
     let bits = 8u * (row % 4u);
     let before = (atomicLoad(&labels[row / 4u]) >> bits) & 0xffu;
     atomicXor(&labels[row / 4u], (before ^ label) << bits);
-    return before != label;
+    return before;
 }
 
 fn before(a: Candidate, b: Candidate) -> bool {

@@ -31,10 +31,11 @@ const N_DONE: u32 = 1u; // iterations done
 const SHIFT_WORDS: u32 = 2u; // three: the squared shift of all centroids
 const CHANGED: u32 = 5u; // whether any centroid moved
 const EMPTY: u32 = 6u; // whether any cluster has no weight
+const LARGEST: u32 = 7u; // the largest squared shift of one centroid, as a float
 
 // IN   loop_params
 @group(0) @binding(0) var<uniform> loop_params: LoopParams;
-// IN, OUT  totals: as in shared/pass.wgsl; cleared for the next pass
+// IN, OUT  totals: as in shared/pass.wgsl; the sums of the clusters stay, the drift grows, the rest is cleared
 @group(0) @binding(1) var<storage, read_write> totals: array<u32>;
 // OUT  centroids: as in shared/pass.wgsl, by single numbers
 @group(0) @binding(2) var<storage, read_write> centroids: array<f32>;
@@ -82,13 +83,10 @@ fn update_cluster(cluster: u32, lane: u32) {
     let d = loop_params.n_features;
     // The weight stands in the last column: without weights, that of the rows.
     let weight = total((cluster + 1u) * loop_params.width - 1u).xy;
-    // From here on columns are cleared.
-    storageBarrier();
-    workgroupBarrier();
     var norm = vec3<u32>();
     var shift = vec3<u32>();
     for (var j = lane; j < loop_params.width; j += lanes) {
-        let sum = take_total(cluster * loop_params.width + j);
+        let sum = note_total(cluster * loop_params.width + j);
         if j < d {
             let before = centroids_exact[cluster * d + j];
             var after = before;
@@ -129,6 +127,8 @@ fn note(shift: vec3<u32>, weight: vec2<u32>) {
         return;
     }
     atomicStore(&control[CHANGED], 1u);
+    // Floats above 0 have the order of their bits.
+    atomicMax(&control[LARGEST], bitcast<u32>(to_f32(shift)));
     // Carries are seen from what stood there before, so no order can lose one.
     let low = atomicAdd(&control[SHIFT_WORDS], shift.x);
     let carry = select(0u, 1u, shift.x > 0xffffffffu - low);
@@ -148,14 +148,13 @@ fn total(entry: u32) -> vec3<u32> {
     return vec3<u32>(totals[word], totals[word + 1u], totals[word + 2u]);
 }
 
-// The same, written down and cleared.
-fn take_total(entry: u32) -> vec3<u32> {
+// The same, written down.
+fn note_total(entry: u32) -> vec3<u32> {
     let word = loop_params.first_total + 3u * (1u + entry);
     let sum = total(entry);
     let to = slot() + loop_params.n_clusters * loop_params.n_features + word;
     for (var i = 0u; i < 3u; i++) {
         history[to + i] = sum[i];
-        totals[word + i] = 0u;
     }
     return sum;
 }
@@ -210,11 +209,13 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
     if has_ended(lane) {
         return;
     }
-    // The lists' lengths and the rows moved stand before the clusters.
+    // What is of this pass alone stands before the clusters.
     let to = slot() + loop_params.n_clusters * loop_params.n_features;
     for (var i = lane; i < loop_params.first_total + 3u; i += lanes) {
         history[to + i] = totals[i];
-        totals[i] = 0u;
+        if i != loop_params.first_total - 1u {
+            totals[i] = 0u;
+        }
     }
     if lane == 0u {
         ended = end();
@@ -229,12 +230,21 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
     storageBarrier();
     workgroupBarrier();
     if lane == 0u {
+        let drift = bitcast<f32>(totals[loop_params.first_total - 1u]);
+        totals[loop_params.first_total - 1u] = bitcast<u32>(grown(drift));
         atomicStore(&control[END], end);
         atomicAdd(&control[N_DONE], 1u);
-        for (var i = SHIFT_WORDS; i <= EMPTY; i++) {
+        for (var i = SHIFT_WORDS; i <= LARGEST; i++) {
             atomicStore(&control[i], 0u);
         }
     }
+}
+
+// The drift after the shifts of this iteration, or a little more. A row's distances to two centroids change by no more than
+// what both move, together.
+fn grown(drift: f32) -> f32 {
+    let shift = sqrt(bitcast<f32>(atomicLoad(&control[LARGEST]))) / 256.0 * (1.0 + 1.0 / 1024.0);
+    return (drift + 2.0 * shift) * (1.0 + 1.0 / 1048576.0);
 }
 
 // Why the run ends here, or 0.

@@ -1,55 +1,70 @@
 // Labels rows of many features and adds each to its cluster's totals.
 //
-// A workgroup takes a block of 64 rows at a time and keeps it in workgroup memory, where it fits: one read of each
-// value. Threads stand in 16 columns of 16: those of a column hold the block's 16 quads of rows, each column scores its
-// own quads of centroids. Per feature, 1 + COLUMN_QUADS vectors read give 16 COLUMN_QUADS multiply-adds. Centroids pass
-// through workgroup memory in tiles of 16 columns and chunks of features. Rows too long for workgroup memory pass
+// A workgroup takes a block of 4 ROW_QUADS rows at a time and keeps it in workgroup memory, where it fits: one read of
+// each value. Threads stand in columns of ROW_QUADS: those of a column hold the block's quads of rows. Each column scores
+// its own quads of centroids; where clusters are few, SLICES columns share a quad of centroids, each for a share of the
+// features, and add up. Per feature, 1 + COLUMN_QUADS vectors read give 16 COLUMN_QUADS multiply-adds. Centroids pass
+// through workgroup memory in tiles of all columns and chunks of features. Rows too long for workgroup memory pass
 // in the same chunks, once per tile of centroids, and once more for the sums.
 //
 // A template (src/backend/gpu/template.rs): `//@ for` repeats lines.
 //
 // Bindings: shared/pass.wgsl. Rust twin: src/backend/scalar.rs; proof: src/backend/certificate.rs.
 
+const ROW_QUADS: u32 = 16u; // quads of rows in a block, a power of two up to 16
 const COLUMN_QUADS: u32 = 1u; // quads of centroids that a column scores at a time: 1 or 2
+const SLICES: u32 = 1u; // columns that share a quad of centroids, a power of two; 1 unless COLUMN_QUADS is 1
+const CHUNK: u32 = 32u; // features of centroids that are in workgroup memory at a time
 
 // Whether workgroup memory holds whole rows.
 override whole_row: bool = true;
-// Vectors of `block`: 16 for each feature of the row, or of a chunk.
+// Vectors of `block`: ROW_QUADS for each feature of the row, or of a chunk.
 override block_words: u32 = 512u;
 
-// Columns of threads.
-const COLUMNS: u32 = 16u;
-// Features of centroids that are in workgroup memory at a time.
-const CHUNK: u32 = 32u / COLUMN_QUADS;
-// Quads of centroids in a tile.
-const TILE_QUADS: u32 = COLUMNS * COLUMN_QUADS;
+// Rows of a block.
+const ROWS: u32 = 4u * ROW_QUADS;
+// Columns of threads: 256 threads stand in them.
+const COLUMNS: u32 = 256u / ROW_QUADS;
+// Columns with centroids of their own, and quads of centroids in a tile.
+const CENTROID_COLUMNS: u32 = COLUMNS / SLICES;
+const TILE_QUADS: u32 = CENTROID_COLUMNS * COLUMN_QUADS;
+// Vectors of `tile`: a chunk of a tile takes as many or less.
+const TILE_WORDS: u32 = 512u;
 
-// Features x 16 quads of rows.
+// Features x quads of rows.
 var<workgroup> block: array<vec4<f32>, block_words>;
-// Features of a chunk x quads of a tile; when all tiles are done, two vectors of each thread's ranking.
-var<workgroup> tile: array<vec4<f32>, CHUNK * TILE_QUADS>;
+// Features of a chunk x quads of a tile; or four vectors each of half the threads, for the other half.
+var<workgroup> tile: array<vec4<f32>, TILE_WORDS>;
 // The cluster of each row, or NO_CLUSTER where it is not to be added.
-var<workgroup> assigned: array<u32, BLOCK>;
+var<workgroup> assigned: array<u32, ROWS>;
+// The cluster that it is to be taken from; only if `moves`.
+var<workgroup> left: array<u32, ROWS>;
+// Quads of a block that have to be looked at; only if `moves`.
+var<workgroup> n_unsettled: u32;
 
 @compute @workgroup_size(threads)
 fn assign(@builtin(local_invocation_index) lane: u32) {
-    let n_rounds = (params.n_rows + BLOCK - 1u) / BLOCK;
+    let n_rounds = (params.n_rows + ROWS - 1u) / ROWS;
     var round = take_rounds(lane);
     if round >= n_rounds {
         return;
     }
+    begin();
     clear_sums(lane);
     var moved = 0u;
     var unflushed = 0u;
-    while round < n_rounds {
+    for (var takes = 1u; round < n_rounds; takes++) {
         let end = min(round + params.rounds, n_rounds);
         for (; round < end; round++) {
             if unflushed == rounds_per_flush {
                 flush(lane);
                 unflushed = 0u;
             }
-            moved += assign_block(params.first_row + round * BLOCK, lane);
+            moved += assign_block(params.first_row + round * ROWS, lane);
             unflushed++;
+        }
+        if takes == params.max_takes {
+            break;
         }
         round = take_rounds(lane);
     }
@@ -59,6 +74,12 @@ fn assign(@builtin(local_invocation_index) lane: u32) {
 
 // Decides and adds the rows of a block; how many changed their label, as far as this thread saw to them.
 fn assign_block(row: u32, lane: u32) -> u32 {
+    if moves && is_block_settled(row, lane) {
+        if lane < ROW_QUADS {
+            pass_over(row + 4u * lane);
+        }
+        return 0u;
+    }
     sq_norm = vec4<f32>();
     rank_nothing();
     if whole_row {
@@ -70,9 +91,10 @@ fn assign_block(row: u32, lane: u32) -> u32 {
     for (var first = 0u; first < n_quads; first += TILE_QUADS) {
         rank_tile(first, row, lane);
     }
+    rank_group();
     merge_columns(lane);
     var moved = 0u;
-    if lane < BLOCK_QUADS {
+    if lane < ROW_QUADS {
         moved = settle(row + 4u * lane, lane);
     }
     workgroupBarrier();
@@ -83,29 +105,44 @@ fn assign_block(row: u32, lane: u32) -> u32 {
     return moved;
 }
 
+// `is_settled` for all quads of a block.
+fn is_block_settled(row: u32, lane: u32) -> bool {
+    if lane == 0u {
+        n_unsettled = 0u;
+        for (var quad = 0u; quad < ROW_QUADS; quad++) {
+            n_unsettled += select(1u, 0u, is_settled(row + 4u * quad));
+        }
+    }
+    return workgroupUniformLoad(&n_unsettled) == 0u;
+}
+
 // Features `first .. first + n` of the block that starts with `row`.
 fn load_block(row: u32, first: u32, n: u32, lane: u32) {
     let at = quad_index(row) + first * BLOCK_QUADS;
-    for (var i = lane; i < n * BLOCK_QUADS; i += threads) {
-        block[i] = tiles[at + i];
+    for (var i = lane; i < n * ROW_QUADS; i += threads) {
+        block[i] = quad_values(at + i % ROW_QUADS, (i / ROW_QUADS) * BLOCK_QUADS);
     }
 }
 
 // Adds to |x|^2 what this thread's column has to see to of the first `n` features in workgroup memory.
 fn square(n: u32, lane: u32) {
-    for (var j = lane / BLOCK_QUADS; j < n; j += COLUMNS) {
-        let x = block[j * BLOCK_QUADS + lane % BLOCK_QUADS];
+    for (var j = lane / ROW_QUADS; j < n; j += COLUMNS) {
+        let x = block[j * ROW_QUADS + lane % ROW_QUADS];
         sq_norm = fma(x, x, sq_norm);
     }
 }
 
 // Scores and ranks the quads of centroids `first .. first + TILE_QUADS`.
 fn rank_tile(first: u32, row: u32, lane: u32) {
-    let column = lane / BLOCK_QUADS;
-    let quad = lane % BLOCK_QUADS;
+    let column = lane / ROW_QUADS / SLICES;
+    let slice = (lane / ROW_QUADS) % SLICES;
+    let quad = lane % ROW_QUADS;
     let stride = params.n_features + 1u;
     //@ for q in COLUMN_QUADS
-    let half_norms$q = centroids[(first + $qu * COLUMNS + column) * stride + params.n_features];
+    var half_norms$q = vec4<f32>();
+    if slice == 0u {
+        half_norms$q = centroids[(first + $qu * CENTROID_COLUMNS + column) * stride + params.n_features];
+    }
     //@ for c in x y z w
     var score$q$c = vec4<f32>(half_norms$q.$c);
     //@ end
@@ -122,24 +159,54 @@ fn rank_tile(first: u32, row: u32, lane: u32) {
         if !whole_row && first == 0u {
             square(n, lane);
         }
-        let at = select(0u, chunk * BLOCK_QUADS, whole_row) + quad;
-        for (var j = 0u; j < n; j++) {
-            let x = -block[at + j * BLOCK_QUADS];
+        let at = select(0u, chunk * ROW_QUADS, whole_row) + quad;
+        // By fours, since not every compiler unrolls a loop whose end it does not know.
+        var j = slice;
+        for (; j + 3u * SLICES < n; j += 4u * SLICES) {
+            //@ for u in 0 1 2 3
+            let x$u = -block[at + (j + $uu * SLICES) * ROW_QUADS];
             //@ for q in COLUMN_QUADS
-            let c$q = tile[j * TILE_QUADS + $qu * COLUMNS + column];
+            let c$q_$u = tile[(j + $uu * SLICES) * TILE_QUADS + $qu * CENTROID_COLUMNS + column];
+            //@ for c in x y z w
+            score$q$c = fma(x$u, vec4<f32>(c$q_$u.$c), score$q$c);
+            //@ end
+            //@ end
+            //@ end
+        }
+        for (; j < n; j += SLICES) {
+            let x = -block[at + j * ROW_QUADS];
+            //@ for q in COLUMN_QUADS
+            let c$q = tile[j * TILE_QUADS + $qu * CENTROID_COLUMNS + column];
             //@ for c in x y z w
             score$q$c = fma(x, vec4<f32>(c$q.$c), score$q$c);
             //@ end
             //@ end
         }
     }
-    //@ for q in COLUMN_QUADS
-    let cluster$q = 4u * (first + $qu * COLUMNS + column);
-    rank(score$qx, cluster$q);
-    rank(score$qy, cluster$q + 1u);
-    rank(score$qz, cluster$q + 2u);
-    rank(score$qw, cluster$q + 3u);
-    //@ end
+    // The shares of all slices, halved and halved again.
+    for (var half = SLICES / 2u; half > 0u; half /= 2u) {
+        // Columns of the first half, and where the shares of the thread that adds them stand.
+        let at = (column * half + slice % half) * ROW_QUADS + quad;
+        workgroupBarrier();
+        if slice >= half && slice < 2u * half {
+            tile[at] = score0x;
+            tile[at + TILE_WORDS / 4u] = score0y;
+            tile[at + TILE_WORDS / 2u] = score0z;
+            tile[at + 3u * TILE_WORDS / 4u] = score0w;
+        }
+        workgroupBarrier();
+        if slice < half {
+            score0x += tile[at];
+            score0y += tile[at + TILE_WORDS / 4u];
+            score0z += tile[at + TILE_WORDS / 2u];
+            score0w += tile[at + 3u * TILE_WORDS / 4u];
+        }
+    }
+    if slice == 0u {
+        //@ for q in COLUMN_QUADS
+        rank_four(score$qx, score$qy, score$qz, score$qw, 4u * (first + $qu * CENTROID_COLUMNS + column));
+        //@ end
+    }
 }
 
 // Features `chunk .. chunk + n` of a tile of centroids, from the buffer, which is padded to whole tiles.
@@ -153,97 +220,100 @@ fn load_tile(first: u32, chunk: u32, n: u32, lane: u32) {
     }
 }
 
-// Brings the rankings of all columns together in the threads of the first one.
+// Brings the rankings of all columns together in the first one, and their shares of |x|^2.
 fn merge_columns(lane: u32) {
-    var all_best: vec4<f32>;
-    var all_second: vec4<f32>;
-    var all_third: vec4<f32>;
-    var all_nearest: vec4<u32>;
-    var all_runner_up: vec4<u32>;
-    var all_sq_norm: vec4<f32>;
-    // One row of each quad at a time: the rankings of all four do not fit.
-    for (var i = 0u; i < 4u; i++) {
+    let column = lane / ROW_QUADS;
+    for (var half = COLUMNS / 2u; half > 0u; half /= 2u) {
+        let at = lane % (half * ROW_QUADS);
+        let gives = column >= half && column < 2u * half;
         workgroupBarrier();
-        // Cluster numbers are below 2^24, and 0 here for none.
-        tile[2u * lane] = vec4<f32>(best[i], second[i], third[i], sq_norm[i]);
-        tile[2u * lane + 1u] = vec4<f32>(f32(nearest[i] + 1u), f32(runner_up[i] + 1u), 0.0, 0.0);
+        if gives {
+            tile[at] = best;
+            tile[at + TILE_WORDS / 4u] = second;
+            tile[at + TILE_WORDS / 2u] = sq_norm;
+            tile[at + 3u * TILE_WORDS / 4u] = bitcast<vec4<f32>>(nearest);
+        }
         workgroupBarrier();
-        if lane < BLOCK_QUADS {
-            var scores = tile[2u * lane];
-            var clusters = tile[2u * lane + 1u].xy;
-            for (var column = 1u; column < COLUMNS; column++) {
-                let at = 2u * (column * BLOCK_QUADS + lane);
-                let more = tile[at];
-                let more_clusters = tile[at + 1u].xy;
-                insert(&scores, &clusters, more.x, more_clusters.x);
-                insert(&scores, &clusters, more.y, more_clusters.y);
-                insert(&scores, &clusters, more.z, 0.0);
-                scores.w += more.w;
+        let other_best = tile[at];
+        let other_second = tile[at + TILE_WORDS / 4u];
+        let other_nearest = bitcast<vec4<u32>>(tile[at + 3u * TILE_WORDS / 4u]);
+        if column < half {
+            sq_norm += tile[at + TILE_WORDS / 2u];
+        }
+        if !ranked {
+            if column < half {
+                rank(other_best, other_nearest);
+                second = min(second, other_second);
             }
-            all_best[i] = scores.x;
-            all_second[i] = scores.y;
-            all_third[i] = scores.z;
-            all_sq_norm[i] = scores.w;
-            all_nearest[i] = u32(clusters.x) - 1u;
-            all_runner_up[i] = u32(clusters.y) - 1u;
+            continue;
+        }
+        workgroupBarrier();
+        if gives {
+            tile[at] = third;
+            tile[at + TILE_WORDS / 4u] = bitcast<vec4<f32>>(runner_up);
+        }
+        workgroupBarrier();
+        if column < half {
+            rank(or_nothing(other_best), other_nearest);
+            rank(or_nothing(other_second), bitcast<vec4<u32>>(tile[at + TILE_WORDS / 4u]));
+            third = min(third, tile[at]);
         }
     }
-    best = all_best;
-    second = all_second;
-    third = all_third;
-    nearest = all_nearest;
-    runner_up = all_runner_up;
-    sq_norm = all_sq_norm;
 }
 
-// `rank` for one row: the three best scores and the clusters of two.
-fn insert(scores: ptr<function, vec4<f32>>, clusters: ptr<function, vec2<f32>>, score: f32, cluster: f32) {
-    let before = *scores;
-    if score >= FAR {
-        return; // no cluster
-    }
-    if score < before.x {
-        *scores = vec4<f32>(score, before.xy, before.w);
-        *clusters = vec2<f32>(cluster, (*clusters).x);
-    } else if score < before.y {
-        *scores = vec4<f32>(before.x, score, before.yw);
-        *clusters = vec2<f32>((*clusters).x, cluster);
-    } else if score < before.z {
-        *scores = vec4<f32>(before.xy, score, before.w);
-    }
+// A score that says that there is no cluster stays the last of all.
+fn or_nothing(score: vec4<f32>) -> vec4<f32> {
+    return select(vec4<f32>(FARTHER), score, score < vec4<f32>(FAR));
 }
 
 // Decides a quad of the block; how many rows changed their label.
 fn settle(row: u32, quad: u32) -> u32 {
     let decided = decide(row);
-    let cluster = select(vec4<u32>(NO_CLUSTER), nearest, decided);
+    settle_until(row);
+    let moved = relabel(row, decided);
+    var added = decided;
+    if moves {
+        added = moved;
+    }
+    let cluster = select(vec4<u32>(NO_CLUSTER), nearest, added);
     for (var i = 0u; i < 4u; i++) {
         assigned[4u * quad + i] = cluster[i];
+        if moves {
+            left[4u * quad + i] = label_before[i] - 1u;
+        }
     }
-    return relabel(row, decided);
+    return count(moved);
 }
 
 // Adds the rows of the block: threads side by side take rows side by side.
 fn accumulate(row: u32, lane: u32) {
-    let offset = lane % BLOCK;
+    let offset = lane % ROWS;
     let cluster = assigned[offset];
     if cluster == NO_CLUSTER {
         return;
     }
     let slot = lane & (replicas - 1u);
     let first = cluster * width();
+    let first_before = left[offset] * width();
     let weight = weight_of(row + offset);
-    for (var j = lane / BLOCK; j < params.n_features; j += threads / BLOCK) {
-        add(first + j, times(natural(value_of(row + offset, j)), weight), slot);
+    for (var j = lane / ROWS; j < params.n_features; j += threads / ROWS) {
+        let amount = times(number_of(row + offset, j), weight);
+        add(first + j, amount, slot);
+        if moves {
+            take(first_before + j, amount, slot);
+        }
     }
-    if lane < BLOCK {
+    if lane < ROWS {
         add_row(first, weight, slot);
+        if moves {
+            take_row(first_before, weight, slot);
+        }
     }
 }
 
-fn value_of(row: u32, feature: u32) -> f32 {
-    if whole_row {
-        return block[feature * BLOCK_QUADS + (row % BLOCK) / 4u][row % 4u];
+fn number_of(row: u32, feature: u32) -> u32 {
+    if whole_row && !coarse {
+        return natural(block[feature * ROW_QUADS + (row % ROWS) / 4u][row % 4u]);
     }
-    return value(row, feature);
+    return natural_of(row, feature);
 }

@@ -20,8 +20,10 @@ use kohort::tiles::{Centroids, TileSet};
 const DEFAULT: GpuOptions = GpuOptions {
     memory_budget: None,
     max_chunk_bytes: None,
+    threads: 2,
     checked: false,
     timed: false,
+    unproven: false,
 };
 
 /// A GPU with these options; `None` where there is none, unless one is demanded.
@@ -76,7 +78,7 @@ fn small_parts_and_streaming_give_the_same() {
     for memory_budget in [None, Some(0), Some(40_000)] {
         let Some(gpu) = open(GpuOptions {
             memory_budget,
-            max_chunk_bytes: Some(6 << 10),
+            max_chunk_bytes: Some(4 << 10),
             ..DEFAULT
         }) else {
             return;
@@ -90,6 +92,13 @@ fn small_parts_and_streaming_give_the_same() {
 fn totals_go_straight_to_memory_where_workgroups_cannot_hold_them() {
     let Some(gpu) = shared() else { return };
     check_backend(gpu, &Case::new(3000, 16, 300, Values::HeavyTail).weighted());
+}
+
+#[test]
+fn no_workgroup_makes_more_turns_than_a_software_adapter_lets_it() {
+    // Some 100,000 turns of loops in all: Mesa's ends the loops of a thread after 65,535, and says nothing.
+    let Some(gpu) = shared() else { return };
+    check_backend(gpu, &Case::new(60_000, 40, 3, Values::Bell));
 }
 
 #[test]
@@ -113,7 +122,7 @@ fn every_way_of_adding_up_holds_the_extremes() {
     // All rows but a few at the upper edge, in one cluster: the fullest slots there can be, over many rounds and flushes.
     let Some(gpu) = shared() else { return };
     let edge = kohort::grid::MAX_GRID;
-    // Sums in registers; whole numbers in 32 and 16 slots; cut ones in 4, 2 and 1; weights; none in workgroup memory.
+    // Whole numbers in 32 and 16 slots; cut ones in 4, 2 and 1; weights; none in workgroup memory.
     let shapes = [
         (150_000, 1, 2, false),
         (20_000, 2, 9, false),
@@ -221,6 +230,12 @@ fn runs_of_iterations_on_the_device_are_those_of_the_host() {
             ask(300, 0.0, 4),
             LloydEnd::Stopped,
         ),
+        // High bits alone leave most rows in doubt: they are soon read whole.
+        (
+            Case::new(1000, 3, 8, Values::Offset),
+            ask(9, -1.0, never),
+            LloydEnd::MaxIter,
+        ),
         (
             Case::new(500, 3, 300, Values::Small),
             ask(9, -1.0, never),
@@ -251,6 +266,42 @@ fn runs_of_iterations_on_the_device_are_those_of_the_host() {
                 got.1.end
             );
         }
+    }
+}
+
+#[test]
+fn rows_that_cannot_change_their_label_are_passed_over() {
+    let Some(gpu) = shared() else { return };
+    // Rows by threads, and by workgroups.
+    for case in [
+        Case::new(20_000, 3, 4, Values::Bell),
+        Case::new(5000, 40, 3, Values::Bell),
+    ] {
+        let data = case.data();
+        let start = case.centroids(&data);
+        let rule = LloydRule {
+            max_iter: 60,
+            shift_limit: &|_| -1.0,
+            count_moved: false,
+        };
+        let read = |backend: &dyn Backend| {
+            let mut seen = Vec::new();
+            let mut each = |_: &Centroids, pass: &Pass| {
+                seen.push((pass.n_read, pass.partial.clone()));
+                Ok(ControlFlow::Continue(()))
+            };
+            let mut session = backend.open(&data, start.n_clusters()).unwrap();
+            session.lloyd(&start, &rule, &mut each).unwrap();
+            (seen, session.labels().unwrap())
+        };
+        let ((want, want_labels), (got, got_labels)) = (read(&ScalarBackend), read(gpu));
+        assert!(want_labels == got_labels && want.len() == got.len(), "{case:?}");
+        assert!(want.iter().zip(&got).all(|(want, got)| want.1 == got.1), "{case:?}");
+        let n_rows = data.n_rows() as u64;
+        let (first, last) = (&got[..2], &got[got.len() - 5..]);
+        assert!(first.iter().all(|&(n_read, _)| n_read == n_rows), "{case:?}");
+        let late: u64 = last.iter().map(|&(n_read, _)| n_read).sum();
+        assert!(late < 5 * n_rows, "{case:?}: {late} of 5 x {n_rows} rows");
     }
 }
 
@@ -293,9 +344,11 @@ fn the_devices_clock_runs_where_it_is_asked_for_and_changes_nothing() {
 fn runs_over_streamed_data_are_the_same() {
     let Some(gpu) = open(GpuOptions {
         memory_budget: Some(0),
-        max_chunk_bytes: Some(6 << 10),
+        max_chunk_bytes: Some(4 << 10),
+        threads: 2,
         checked: true,
         timed: true,
+        unproven: false,
     }) else {
         return;
     };
@@ -394,6 +447,29 @@ fn rows_in_doubt_are_counted_and_few() {
     assert!(n_doubtful(Case::new(1000, 1, 64, Values::Small)).0 > 900);
     // One cluster leaves no doubt.
     assert_eq!(n_doubtful(Case::new(1000, 3, 1, Values::Bell)), (0, 0));
+}
+
+#[test]
+fn without_proof_no_row_is_in_doubt_and_some_labels_are_wrong() {
+    let unproven = GpuOptions {
+        unproven: true,
+        ..DEFAULT
+    };
+    let (Some(gpu), Some(unproven)) = (shared(), open(unproven)) else {
+        return;
+    };
+    // Half-way between two centroids far from the origin, one unit nearer to one of them.
+    let rows: Vec<f32> = (0..1000).map(|i| (8_000_000 + i % 2) as f32).collect();
+    let data = TileSet::from_rows(&rows, 1, None, usize::MAX);
+    let centroids = Centroids::new(1, vec![256 * 8_000_000 - 1000, 256 * 8_000_000 + 1000 + 256]);
+    let pass = |gpu: &GpuBackend| gpu.open(&data, 2).unwrap().assign(&centroids).unwrap();
+    let (proven, taken) = (pass(gpu), pass(&unproven));
+    assert_eq!(
+        (proven.partial.counts.clone(), proven.n_doubtful),
+        (vec![500, 500], 1000)
+    );
+    assert_eq!((taken.partial.counts.iter().sum::<u64>(), taken.n_doubtful), (1000, 0));
+    assert_ne!(taken.partial, proven.partial);
 }
 
 #[test]

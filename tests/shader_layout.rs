@@ -14,10 +14,22 @@ use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
 
 /// Workgroup memory of devices: the least that WebGPU has, and NVIDIA's.
 const WORKGROUP_BYTES: [usize; 2] = [16 << 10, 48 << 10];
-const MODES: [Mode; 4] = [
-    Mode::Sums,
+const MOVES: Mode = Mode::Moves {
+    packed: true,
+    coarse: true,
+};
+const MODES: [Mode; 6] = [
     Mode::Labels { packed: true },
     Mode::Labels { packed: false },
+    MOVES,
+    Mode::Moves {
+        packed: true,
+        coarse: false,
+    },
+    Mode::Moves {
+        packed: false,
+        coarse: true,
+    },
     Mode::Ranked,
 ];
 
@@ -26,11 +38,11 @@ const MODES: [Mode; 4] = [
 fn variants() -> HashMap<Variant, usize> {
     let mut variants = HashMap::new();
     for workgroup_bytes in WORKGROUP_BYTES {
-        for n_features in [1, 3, 8, 16, 32, 33, 64, 300] {
+        for n_features in [1, 3, 8, 16, 32, 33, 64, 200, 300, 700] {
             for n_clusters in [1, 4, 8, 9, 64, 300] {
                 for (weighted, mode) in [false, true].into_iter().flat_map(|w| MODES.map(|mode| (w, mode))) {
                     // What weights and wide labels change is in a few lines, the same for all shapes.
-                    let plain = !weighted && mode != Mode::Labels { packed: false };
+                    let plain = !weighted && [Mode::Labels { packed: true }, MOVES, Mode::Ranked].contains(&mode);
                     if plain || [3, 33].contains(&n_features) {
                         let variant = Variant::new(n_features, n_clusters, weighted, mode, workgroup_bytes);
                         variants.insert(variant, workgroup_bytes);

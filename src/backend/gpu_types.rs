@@ -20,7 +20,7 @@ impl std::fmt::Display for GpuSelection {
     }
 }
 
-/// How a GPU is used. No option changes a result.
+/// How a GPU is used. No option but `unproven` changes a result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Device memory that may be taken, in bytes; the rest of the data streams. `None`: a cautious share of what
@@ -28,10 +28,14 @@ pub struct GpuOptions {
     pub memory_budget: Option<u64>,
     /// Largest part of the data in one buffer, in bytes; at least one block of 64 rows. `None`: 256 MiB.
     pub max_chunk_bytes: Option<u64>,
+    /// Threads that make data ready for the device; 0 is one.
+    pub threads: usize,
     /// Whether kernels keep the checks of array bounds and loops that trusted kernels go without. For tests.
     pub checked: bool,
     /// Whether iterations are timed by the device's own clock, where it has one. For benches.
     pub timed: bool,
+    /// Whether labels are taken as floating point finds them, right or not. For benches, which measure what proof costs.
+    pub unproven: bool,
 }
 
 /// The best rates of a GPU's memory.

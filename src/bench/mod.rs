@@ -11,12 +11,14 @@ mod fma;
 mod generated;
 mod report;
 
+use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::artifact::{AssignmentTable, Provenance, write_atomic};
 use crate::backend::cpu::CpuBackend;
 use crate::backend::gpu::DeviceCeilings;
+use crate::backend::lloyd::LloydRule;
 use crate::backend::{Backend, DeviceTime, Session};
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
@@ -37,6 +39,9 @@ pub const FIT: &str = "iterations+labels";
 
 /// The stage of the iterations by the device's own clock.
 pub const BY_DEVICE: &str = "iterations-device";
+
+/// The stage of iterations that take labels without proof.
+pub const UNPROVEN: &str = "iterations-unproven";
 
 /// Where the first centroids of a bench come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,6 +109,8 @@ pub struct Device {
     pub backend: Box<dyn Backend>,
     /// What its memory gives at best, where it is not the CPU's and was measured.
     pub ceilings: Option<DeviceCeilings>,
+    /// The same device without the proof of labels, where it is to be timed what that costs.
+    pub unproven: Option<Box<dyn Backend>>,
 }
 
 /// A bench of some cases on some devices.
@@ -284,6 +291,10 @@ impl Bench<'_> {
             let seconds: Vec<f64> = by_device.iter().map(|time| time.seconds).collect();
             stages.insert(2, pass(BY_DEVICE, &seconds, time.n_iter));
         }
+        if let Some(twin) = &device.unproven {
+            let seconds = self.unproven(&**twin, &prepared.tiles, params.n_clusters, fit.n_iter)?;
+            stages.push(pass(UNPROVEN, &seconds, fit.n_iter));
+        }
         if let Some(ceilings) = &device.ceilings {
             let of_passes = |stage: Stage| match stage.flop_per_s {
                 Some(_) => stage.with_ceilings(ceilings),
@@ -311,6 +322,30 @@ impl Bench<'_> {
             stages,
         };
         Ok((report, fit))
+    }
+
+    /// Seconds of so many iterations without the proof of labels, from rows of the data: by the device's clock, where it
+    /// has one.
+    fn unproven(&self, twin: &dyn Backend, tiles: &TileSet, n_clusters: usize, n_iter: usize) -> Result<Vec<f64>> {
+        let start = chosen_rows(tiles, n_clusters, self.options.seed);
+        let rule = LloydRule {
+            max_iter: n_iter,
+            shift_limit: &|_| -1.0,
+            count_moved: self.observer.counts_moved(),
+        };
+        let round = |_| {
+            let mut session = twin.open(tiles, n_clusters)?;
+            let started = Instant::now();
+            let mut done = 0;
+            session.lloyd(&start, &rule, &mut |_, _| {
+                done += 1;
+                Ok(ControlFlow::Continue(()))
+            })?;
+            let of_all = n_iter as f64 / f64::from(done);
+            let by_host = started.elapsed().as_secs_f64();
+            Ok(of_all * twin.take_device_time().map_or(by_host, |time| time.seconds))
+        };
+        (0..self.options.rounds).map(round).collect()
     }
 
     /// Seconds of writing the assignments to a file that does not stay: distances, compression and sync included.

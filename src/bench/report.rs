@@ -109,7 +109,7 @@ pub struct DeviceReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceilings: Option<DeviceCeilings>,
     /// `open`, `seed` (where there is one), `iterations`, `iterations-device` (the same iterations by the device's own
-    /// clock, where it has one), `labels`, `iterations+labels`.
+    /// clock, where it has one), `labels`, `iterations+labels`, and `iterations-unproven` where it was asked for.
     pub stages: Vec<Stage>,
 }
 

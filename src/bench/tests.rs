@@ -29,11 +29,13 @@ fn run(n_rows: usize, origin: Origin, options: &BenchOptions) -> CaseReport {
             name: "cpu".into(),
             backend: Box::new(CpuBackend::new(2).unwrap()),
             ceilings: None,
+            unproven: None,
         },
         Device {
             name: "scalar".into(),
             backend: Box::new(ScalarBackend),
             ceilings: None,
+            unproven: None,
         },
     ];
     let bench = Bench {
@@ -255,6 +257,7 @@ fn the_clock_of_a_device_and_its_ceilings_give_a_stage_and_shares() {
         name: "gpu".into(),
         backend: Box::new(Clocked(Mutex::new(1.0))),
         ceilings: Some(ceilings),
+        unproven: Some(Box::new(Clocked(Mutex::new(7.0)))),
     }];
     let host = CpuBackend::new(2).unwrap();
     let bench = Bench {
@@ -273,7 +276,8 @@ fn the_clock_of_a_device_and_its_ceilings_give_a_stage_and_shares() {
     let mut report = report(bench.run(&case).unwrap());
     report.set_ceilings(cpu_ceilings());
     let device = &report.cases[0].devices[0];
-    assert_eq!(names(&device.stages), ["open", "iterations", BY_DEVICE, "labels", FIT]);
+    let stages = ["open", "iterations", BY_DEVICE, "labels", FIT, UNPROVEN];
+    assert_eq!(names(&device.stages), stages);
     assert_eq!(device.ceilings, Some(ceilings));
     let stage = &device.stages[2];
     // 4 iterations of 600 x 2 values in 2 s, then in 4.
@@ -284,6 +288,9 @@ fn the_clock_of_a_device_and_its_ceilings_give_a_stage_and_shares() {
         (Some(4800.0 / 1e6), Some(4800.0 / 4e6), None)
     );
     assert_eq!(device.stages[0].share_of_copy, None);
+    // By the twin's own clock.
+    let unproven = &device.stages[5];
+    assert_eq!((unproven.cold_s, unproven.passes), (14.0, device.n_iter));
     // What is printed is read back.
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);

@@ -755,6 +755,10 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     pub(crate) no_ceilings: bool,
 
+    /// Also time a GPU's iterations without the proof of labels: what being exact costs
+    #[arg(long)]
+    pub(crate) cost_of_proof: bool,
+
     /// Compare with the --json output of an earlier bench; exit code 4 when slower, 5 when the labels differ
     #[arg(long, value_name = "FILE")]
     pub(crate) against: Option<PathBuf>,

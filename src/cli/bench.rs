@@ -8,7 +8,7 @@ use kohort::backend::cpu::CpuBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions};
 use kohort::bench::{
     BY_DEVICE, Bench, BenchOptions, Case, CaseReport, Ceilings, Comparison, Device, DeviceReport, Generated, Origin,
-    Report, Settings, Stage, Start,
+    Report, Settings, Stage, Start, UNPROVEN,
 };
 use kohort::data::{BatchSource, FileSource, expand};
 use kohort::features::FeatureOptions;
@@ -199,20 +199,27 @@ impl Bencher<'_> {
         for &request in &self.args.device {
             // The GPU itself, without the CPU to fall back on: that would be timed as if it was the GPU.
             let choice = choose(request, work, |selection| {
-                let options = GpuOptions {
-                    timed: true,
-                    ..GpuOptions::default()
+                let gpu = |unproven| {
+                    let options = GpuOptions {
+                        timed: true,
+                        unproven,
+                        threads: self.host.threads(),
+                        ..GpuOptions::default()
+                    };
+                    GpuBackend::new(&selection, options)
                 };
-                GpuBackend::new(&selection, options)
+                let twin = self.args.cost_of_proof.then(|| gpu(true)).transpose()?;
+                Ok((gpu(false)?, twin))
             })?;
-            if choice.gpu.as_ref().is_some_and(GpuBackend::is_software) {
+            let (gpu, twin) = choice.gpu.unzip();
+            if gpu.as_ref().is_some_and(GpuBackend::is_software) {
                 self.output
                     .warning("this adapter is software on the CPU: its times are those of a test device");
             }
-            let measured = choice.gpu.as_ref().filter(|_| !self.args.no_ceilings);
+            let measured = gpu.as_ref().filter(|_| !self.args.no_ceilings);
             let ceilings = measured.map(GpuBackend::ceilings).transpose()?;
-            let without_clock = choice.gpu.as_ref().is_some_and(|gpu| !gpu.has_timestamps());
-            let backend: Box<dyn Backend> = match choice.gpu {
+            let without_clock = gpu.as_ref().is_some_and(|gpu| !gpu.has_timestamps());
+            let backend: Box<dyn Backend> = match gpu {
                 Some(gpu) => Box::new(gpu),
                 None => Box::new(CpuBackend::new(self.host.threads())?),
             };
@@ -230,6 +237,7 @@ impl Bencher<'_> {
                 name,
                 backend,
                 ceilings,
+                unproven: twin.flatten().map(|twin| Box::new(twin) as Box<dyn Backend>),
             });
         }
         Ok(())
@@ -418,6 +426,7 @@ fn meaning(stage: &Stage) -> String {
         "seed" => "first centroids".into(),
         "iterations" => format!("{}, rates per iteration", plural(stage.passes as u64, "iteration")),
         BY_DEVICE => "the same by the device's clock".into(),
+        UNPROVEN => "as many without the proof of labels".into(),
         "labels" => "numbering, all labels and runners-up".into(),
         "write" => "distances and assignments.parquet".into(),
         _ => "both".into(),
@@ -454,8 +463,7 @@ fn outcome(case: &CaseReport, device: &DeviceReport) -> String {
 
 /// What the iterations made of the memory of a GPU: by its own clock where it has one.
 fn on_device(device: &DeviceReport) -> String {
-    let stage = |name: &str| device.stages.iter().find(|stage| stage.stage == name);
-    let (clock, stage) = match (stage(BY_DEVICE), stage("iterations")) {
+    let (clock, stage) = match (of_stage(device, BY_DEVICE), of_stage(device, "iterations")) {
         (Some(stage), _) => ("its own clock", stage),
         (None, Some(stage)) if device.ceilings.is_some() => ("the host's clock", stage),
         _ => return String::new(),
@@ -471,7 +479,15 @@ fn on_device(device: &DeviceReport) -> String {
             giga(best.read_bytes_per_s),
         );
     }
+    if let Some(unproven) = of_stage(device, UNPROVEN) {
+        let cost = stage.typical_s() / unproven.typical_s().max(f64::MIN_POSITIVE);
+        text += &format!(", {} of what they take without the proof of labels", percent(cost));
+    }
     text + "\n"
+}
+
+fn of_stage<'d>(device: &'d DeviceReport, name: &str) -> Option<&'d Stage> {
+    device.stages.iter().find(|stage| stage.stage == name)
 }
 
 fn comparison_table(comparison: &Comparison) -> Table {

@@ -53,6 +53,7 @@ pub(crate) fn device(compute: &ComputeArgs, work: u64, output: Output) -> Result
             &selection,
             GpuOptions {
                 max_chunk_bytes: compute.chunk_bytes.map(|n| n as u64),
+                threads: threads(compute),
                 ..GpuOptions::default()
             },
         )

@@ -215,6 +215,9 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(1000, 64, 64, HeavyTail),
         Case::new(129, 65, 70, Small).weighted().chunks_of(1),
         Case::new(65, 65, 2, Edges),
+        Case::new(300, 130, 9, Bell).weighted(),
+        Case::new(129, 250, 5, HeavyTail),
+        Case::new(70, 400, 40, Small),
         Case::new(5, 3, 64, Small),
     ]
 }

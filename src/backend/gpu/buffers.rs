@@ -1,17 +1,18 @@
 //! The buffers of a session, and the way of the data into them.
 
-use std::ops::Range;
-
-use wgpu::BufferUsages as Usage;
+use bytemuck::Pod;
+use wgpu::{BufferUsages as Usage, WriteOnly};
 
 use super::device::{Device, lost};
-use super::layout::{self, Params, TotalsLayout, WORD};
+use super::layout::{self, HIGH_BYTES, LOW_BYTES, Params, TotalsLayout, WORD};
 use super::plan::{Part, Shape};
 use crate::error::Result;
 use crate::tiles::{BLOCK, Centroids, TileSet};
 
 /// Largest staging buffer, in bytes.
 const MAX_STAGING_BYTES: u64 = 32 << 20;
+/// Items that are made ready for the device at a time.
+const SCRATCH: usize = 4096;
 
 /// The values and weights of one part on the device.
 #[derive(Clone)]
@@ -28,7 +29,7 @@ impl PartBuffers {
         Ok(Self {
             tiles: device.buffer(
                 "a part of the data",
-                rows * WORD * data.n_features() as u64,
+                rows * (HIGH_BYTES + LOW_BYTES) as u64 * data.n_features() as u64,
                 Usage::STORAGE | Usage::COPY_DST,
             )?,
             weights: device.buffer("a part of the weights", weights, Usage::STORAGE | Usage::COPY_DST)?,
@@ -37,7 +38,8 @@ impl PartBuffers {
 
     /// Bytes that [`PartBuffers::new`] takes.
     pub(crate) fn bytes(data: &TileSet, n_blocks: usize) -> u64 {
-        (n_blocks * BLOCK * (data.n_features() + usize::from(data.weighted()))) as u64 * WORD
+        let weight_bytes = usize::from(data.weighted()) * size_of::<u32>();
+        (n_blocks * BLOCK * (data.n_features() * (HIGH_BYTES + LOW_BYTES) + weight_bytes)) as u64
     }
 }
 
@@ -57,11 +59,12 @@ pub(crate) struct SharedBuffers {
 }
 
 impl SharedBuffers {
-    /// Buffers for passes over `parts` with up to `shape.n_clusters` clusters, in tiles of up to `tile_quads` quads.
+    /// Buffers for passes over `parts` with up to `shape.n_clusters` clusters, which tiles pad to up to `centroid_quads`
+    /// quads.
     pub(crate) fn new(
         device: &Device,
         shape: &Shape,
-        tile_quads: usize,
+        centroid_quads: usize,
         weighted: bool,
         parts: &[Part],
     ) -> Result<Self> {
@@ -76,7 +79,7 @@ impl SharedBuffers {
         let totals_bytes = totals.n_words() as u64 * WORD;
         let params_stride =
             (size_of::<Params>() as u64).next_multiple_of(u64::from(device.limits.min_uniform_buffer_offset_alignment));
-        let floats = layout::n_centroid_floats(k, d, tile_quads);
+        let floats = 4 * centroid_quads * (d + 1);
         // With fewer clusters a dispatch may hold more rows: the list has room for a whole part.
         let part_bytes = |part: &Part| (part.n_blocks * BLOCK) as u64 * WORD;
         let largest_part = parts.iter().map(part_bytes).max().unwrap_or(0);
@@ -143,11 +146,13 @@ impl SharedBuffers {
 pub(crate) struct Staging {
     slots: [(wgpu::Buffer, Option<wgpu::SubmissionIndex>); 2],
     next: usize,
+    /// Threads that fill them.
+    threads: usize,
 }
 
 impl Staging {
     /// Staging for copies out of parts of up to `bytes` bytes.
-    pub(crate) fn new(device: &Device, bytes: u64) -> Result<Self> {
+    pub(crate) fn new(device: &Device, bytes: u64, threads: usize) -> Result<Self> {
         let slot = || {
             let usage = Usage::MAP_WRITE | Usage::COPY_SRC;
             Ok((
@@ -158,33 +163,129 @@ impl Staging {
         Ok(Self {
             slots: [slot()?, slot()?],
             next: 0,
+            threads,
         })
     }
 
     /// Copies a part to the device, after everything submitted before.
     pub(crate) fn upload(&mut self, device: &Device, data: &TileSet, part: &Part, to: &PartBuffers) -> Result<()> {
-        self.copy(device, bytemuck::cast_slice(part.values(data)), &to.tiles)?;
-        if let Some(weights) = part.weights(data) {
-            self.copy(device, bytemuck::cast_slice(weights), &to.weights)?;
+        let values = part.values(data);
+        self.copy(device, values, layout::high_bits, &to.tiles, 0)?;
+        self.copy(
+            device,
+            values,
+            layout::low_bits,
+            &to.tiles,
+            part.high_bytes(data.n_features()),
+        )?;
+        match part.weights(data) {
+            Some(weights) => self.copy(device, weights, |weight| weight, &to.weights, 0),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn copy(&mut self, device: &Device, bytes: &[u8], to: &wgpu::Buffer) -> Result<()> {
-        let step = self.slots[0].0.size() as usize;
-        for (i, piece) in bytes.chunks(step).enumerate() {
+    /// Copies `items`, each as `convert` makes it, to where `offset` says.
+    fn copy<T: Copy + Sync, U: Pod + Send>(
+        &mut self,
+        device: &Device,
+        items: &[T],
+        convert: impl Fn(T) -> U + Sync,
+        to: &wgpu::Buffer,
+        mut offset: u64,
+    ) -> Result<()> {
+        for piece in items.chunks(self.slots[0].0.size() as usize / size_of::<U>()) {
             let (slot, last_use) = &mut self.slots[self.next];
             self.next = 1 - self.next;
             device.map(slot, wgpu::MapMode::Write, last_use.take())?;
-            let range: Range<u64> = 0..piece.len() as u64;
-            slot.get_mapped_range_mut(range.clone())
-                .map_err(lost)?
-                .copy_from_slice(piece);
+            let bytes = (piece.len() * size_of::<U>()) as u64;
+            let mut view = slot.get_mapped_range_mut(0..bytes).map_err(lost)?;
+            fill(view.slice(..), piece, &convert, self.threads);
+            drop(view);
             slot.unmap();
             let mut encoder = device.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(slot, 0, to, (i * step) as u64, range.end);
+            encoder.copy_buffer_to_buffer(slot, 0, to, offset, bytes);
             *last_use = Some(device.queue.submit([encoder.finish()]));
+            offset += bytes;
         }
         Ok(())
+    }
+}
+
+/// Writes `items`, each as `convert` makes it.
+fn fill<T: Copy + Sync, U: Pod + Send>(
+    mut to: WriteOnly<'_, [u8]>,
+    items: &[T],
+    convert: &(impl Fn(T) -> U + Sync),
+    threads: usize,
+) {
+    let share = items
+        .len()
+        .div_ceil(threads.max(1))
+        .next_multiple_of(SCRATCH)
+        .max(SCRATCH);
+    std::thread::scope(|scope| {
+        let mut shares = items.chunks(share);
+        // The last share is this thread's own.
+        let own = shares.next_back();
+        for share in shares {
+            let bytes = size_of_val(share) / size_of::<T>() * size_of::<U>();
+            let (to_share, rest) = to.split_at(bytes);
+            to = rest;
+            let to_share = Share(to_share);
+            scope.spawn(move || fill_share(to_share.into_inner(), share, convert));
+        }
+        fill_share(to, own.unwrap_or_default(), convert);
+    });
+}
+
+/// Mapped memory that another thread is to write.
+struct Share<'m>(WriteOnly<'m, [u8]>);
+
+// SAFETY: it gives exclusive access to bytes, which any thread may write. wgpu says so of types of a known size alone.
+unsafe impl Send for Share<'_> {}
+
+impl<'m> Share<'m> {
+    fn into_inner(self) -> WriteOnly<'m, [u8]> {
+        self.0
+    }
+}
+
+fn fill_share<T: Copy, U: Pod>(mut to: WriteOnly<'_, [u8]>, items: &[T], convert: &impl Fn(T) -> U) {
+    // What a cache holds is made ready at a time: mapped memory may be slow, and takes whole vectors best.
+    let mut scratch = [U::zeroed(); SCRATCH];
+    for (i, items) in items.chunks(SCRATCH).enumerate() {
+        scratch
+            .iter_mut()
+            .zip(items)
+            .for_each(|(to, &item)| *to = convert(item));
+        let bytes: &[u8] = bytemuck::cast_slice(&scratch[..items.len()]);
+        let first = i * size_of_val(&scratch);
+        to.slice(first..first + bytes.len()).copy_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_threads_writes_all_items_once() {
+        let items: Vec<u32> = (0..3 * SCRATCH as u32 + 7).collect();
+        for threads in [0, 1, 2, 3, 64] {
+            for n in [0, 1, SCRATCH, SCRATCH + 1, items.len()] {
+                let mut bytes = vec![0xff; 2 * n];
+                fill(
+                    WriteOnly::from_mut(&mut bytes[..]),
+                    &items[..n],
+                    &|item| item as u16,
+                    threads,
+                );
+                let expected: Vec<u8> = items[..n]
+                    .iter()
+                    .flat_map(|&item| (item as u16).to_le_bytes())
+                    .collect();
+                assert_eq!(bytes, expected, "{threads} threads, {n} items");
+            }
+        }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Device {
     pub(crate) limits: wgpu::Limits,
     /// Whether it is a GPU of its own, with memory of its own.
     pub(crate) discrete: bool,
+    /// Whether it is software on a CPU.
+    pub(crate) software: bool,
     pass: Layout,
     iteration: Layout,
     ceiling: Layout,
@@ -98,6 +100,7 @@ impl Device {
             queue,
             limits,
             discrete: info.device_type == wgpu::DeviceType::DiscreteGpu,
+            software: info.device_type == wgpu::DeviceType::Cpu,
             pass,
             iteration,
             ceiling,

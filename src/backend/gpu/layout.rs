@@ -51,14 +51,20 @@ wgsl_struct! {
         n_clusters: u32,
         /// Rounds that a workgroup of `assign` takes at a time.
         rounds: u32,
+        /// Times that it does so, at most.
+        max_takes: u32,
         /// Workgroups of `resolve`.
         resolve_groups: u32,
-        /// Word of the totals with the length of the list of rows in doubt; after it, the rounds taken.
+        /// First of this dispatch's words of the totals.
         list: u32,
         /// Word of the totals where the sums start.
         first_total: u32,
+        /// Vector of the tiles where the low bits start.
+        first_low: u32,
         /// Factor of the certificate.
         factor: f32,
+        /// Reach of coarse values.
+        reach: f32,
     }
 }
 
@@ -138,7 +144,7 @@ pub const BINDINGS: [(&str, BindingKind); 9] = [
     ("centroids", BindingKind::Read),
     ("centroids_exact", BindingKind::Read),
     ("labels", BindingKind::ReadWrite),
-    ("runners_up", BindingKind::ReadWrite),
+    ("beside", BindingKind::ReadWrite),
     ("doubtful", BindingKind::ReadWrite),
     ("totals", BindingKind::ReadWrite),
 ];
@@ -147,12 +153,32 @@ pub const BINDINGS: [(&str, BindingKind); 9] = [
 pub(crate) const WORD: u64 = 4;
 /// Words of one sum.
 pub(crate) const SUM_WORDS: usize = 3;
-/// Words of a dispatch: the length of its list and the rounds that are taken.
-pub(crate) const LIST_WORDS: usize = 2;
+/// Words of a dispatch: the length of its list, the rounds that are taken, the rows that were decided exactly, and those that
+/// were passed over.
+pub(crate) const LIST_WORDS: usize = 4;
 /// Score of a cluster that does not exist; above `FARTHER` of `shaders/shared/rows.wgsl`.
 const PADDING_SCORE: f32 = 1e37;
 /// What `shaders/shared/pass.wgsl` adds to every grid value (`SHIFT`).
 const SHIFT: i128 = 1 << 23;
+
+/// Bytes of the high bits of a value on the device, and of its low bits.
+pub(crate) const HIGH_BYTES: usize = size_of::<u16>();
+pub(crate) const LOW_BYTES: usize = size_of::<u8>();
+
+/// A grid value as the natural number below 2^24 that stands for it on the device.
+fn natural(value: f32) -> u32 {
+    (value + SHIFT as f32) as u32
+}
+
+/// The high 16 bits of the number that stands for a value.
+pub(crate) fn high_bits(value: f32) -> u16 {
+    (natural(value) >> 8) as u16
+}
+
+/// Its low 8 bits.
+pub(crate) fn low_bits(value: f32) -> u8 {
+    natural(value) as u8
+}
 
 /// Where things stand in `totals`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,9 +200,9 @@ impl TotalsLayout {
         self.n_clusters * self.width()
     }
 
-    /// Word where the sums start.
+    /// Word where the sums start: after the lists and the drift.
     pub(crate) fn first_total(&self) -> usize {
-        LIST_WORDS * self.n_lists
+        LIST_WORDS * self.n_lists + 1
     }
 
     /// Words in all.
@@ -184,10 +210,28 @@ impl TotalsLayout {
         self.first_total() + SUM_WORDS * (1 + self.n_entries())
     }
 
-    /// Rows in doubt: the lengths of all lists.
+    /// Rows that `assign` left in doubt: the lengths of all lists.
+    pub(crate) fn n_left(&self, words: &[u32]) -> u64 {
+        self.of_lists(words, 0)
+    }
+
+    /// Rows that floating point did not decide.
     pub(crate) fn n_doubtful(&self, words: &[u32]) -> u64 {
-        let lengths = words[..self.first_total()].iter().step_by(LIST_WORDS);
-        lengths.map(|&n| u64::from(n)).sum()
+        self.of_lists(words, 2)
+    }
+
+    /// Rows that kept their labels unseen.
+    pub(crate) fn n_passed_over(&self, words: &[u32]) -> u64 {
+        self.of_lists(words, 3)
+    }
+
+    /// One of the words of all dispatches, summed.
+    fn of_lists(&self, words: &[u32], which: usize) -> u64 {
+        let of_each = words[..LIST_WORDS * self.n_lists]
+            .iter()
+            .skip(which)
+            .step_by(LIST_WORDS);
+        of_each.map(|&n| u64::from(n)).sum()
     }
 
     /// Rows moved.
@@ -287,10 +331,12 @@ mod tests {
             n_features: 1,
             weighted: true,
         };
-        // Lists of 4 and 5 rows, rounds taken; 7 moved; the sum 2^64 + 2^32 + 1; 3 rows; weight 2.
-        let words = [4, 9, 5, 9, 7, 0, 0, 1, 1, 1, 3, 0, 0, 2, 0, 0];
+        // Lists of 4 and 5 rows, rounds taken, 2 and 1 decided exactly, 6 and 8 passed over; the drift; 7 moved; the sum
+        // 2^64 + 2^32 + 1; 3 rows; weight 2.
+        let words = [4, 9, 2, 6, 5, 9, 1, 8, 99, 7, 0, 0, 1, 1, 1, 3, 0, 0, 2, 0, 0];
         assert_eq!(layout.n_words(), words.len());
-        assert_eq!((layout.n_doubtful(&words), layout.n_moved(&words)), (9, 7));
+        assert_eq!((layout.n_left(&words), layout.n_doubtful(&words)), (9, 3));
+        assert_eq!((layout.n_passed_over(&words), layout.n_moved(&words)), (14, 7));
         let (count, weight, sums) = layout.cluster(&words, 0);
         assert_eq!((count, weight), (3, 2));
         assert_eq!(sums.collect::<Vec<_>>(), [(1 << 64) + (1 << 32) + 1 - (2 << 23)]);

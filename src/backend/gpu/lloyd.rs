@@ -11,8 +11,8 @@ use super::clock::Clock;
 use super::device::{Device, lost};
 use super::layout::{self, CONTROL_WORDS, HistoryLayout, LoopParams, WORD};
 use super::plan::{Dispatch, MAX_DISPATCH_WORK};
-use super::session::{GpuSession, PassPlan, Recording, SUBMISSION_DISPATCHES, pass};
-use super::shaders::{Group, Mode, between_passes};
+use super::session::{GpuSession, Kernels, PassPlan, Recording, SUBMISSION_DISPATCHES, pass};
+use super::shaders::{Group, between_passes};
 use crate::backend::lloyd::{
     EachIteration, LloydEnd, LloydRule, LloydRun, Reached, Verdict, by_passes, judge, largest_shift_within,
 };
@@ -25,6 +25,9 @@ const MAX_BATCH: usize = 32;
 const BATCH_GROWTH: usize = 4;
 /// Largest buffer for what iterations write down, in bytes, beyond the first.
 const MAX_HISTORY_BYTES: u64 = 16 << 20;
+/// Coarse values are read while they leave no more than one row of so many in doubt. Such a row costs about 16 times as many
+/// bytes as one that is read in order, where the low bits are a third of all.
+const COARSE_SHARE: u64 = 64;
 /// Words of `dispatch_args` per dispatch: three each for `assign` and `resolve`.
 const ARG_WORDS: usize = 6;
 
@@ -39,20 +42,20 @@ impl GpuSession<'_> {
         if !self.is_resident() || self.data.n_rows() == 0 {
             return by_passes(&mut |centroids| self.run_assign(centroids), start, None, rule, each);
         }
-        let mode = if rule.count_moved {
+        if rule.count_moved {
             self.refresh_labels()?;
-            self.label_mode()
-        } else {
-            Mode::Sums
-        };
-        let (plan, recording) = self.begin(start, mode)?;
-        let mut iterations = Iterations::new(self, plan, recording, mode)?;
+        }
+        let (plan, recording) = self.begin(start, self.label_mode())?;
+        let mut iterations = Iterations::new(self, plan, recording)?;
         let (mut n_iter, mut batch) = (0, 1);
         loop {
             let n = batch.min(iterations.max_batch).min(rule.max_iter - n_iter);
             let Batch { n_done, end, words } = iterations.run(self, n)?;
             for slot in 0..n_done {
-                let (centroids, pass) = iterations.iteration(self, &words, slot);
+                let (centroids, mut pass) = iterations.iteration(self, &words, slot);
+                if !rule.count_moved {
+                    pass.n_moved = 0;
+                }
                 let flow = each(&centroids, &pass)?;
                 n_iter += 1;
                 let is_last = slot + 1 == n_done;
@@ -72,9 +75,8 @@ impl GpuSession<'_> {
                         iterations.limit = largest_shift_within((rule.shift_limit)(&reached.pass.partial));
                     }
                     Verdict::End(end, moved) => {
-                        // The device may be further on, or have kept no labels.
-                        let kept = mode != Mode::Sums && is_last;
-                        self.stale = (!kept).then(|| reached.centroids.clone());
+                        // The device may be further on.
+                        self.stale = (!is_last).then(|| reached.centroids.clone());
                         return Ok(reached.into_run(end, moved));
                     }
                 }
@@ -100,7 +102,12 @@ struct Batch {
 /// All that iterations on the device need.
 struct Iterations<'d> {
     device: &'d Device,
+    /// The first iteration's pass, which adds up all rows.
     plan: PassPlan,
+    /// The kernels of all others, which add those that move.
+    moves: Kernels,
+    /// Whether these read coarse values.
+    coarse: bool,
     history_layout: HistoryLayout,
     max_batch: usize,
     /// The largest shift at which the centroids rest.
@@ -122,7 +129,7 @@ struct Iterations<'d> {
 }
 
 impl<'d> Iterations<'d> {
-    fn new(session: &GpuSession<'d>, plan: PassPlan, recording: Recording<'d>, mode: Mode) -> Result<Self> {
+    fn new(session: &GpuSession<'d>, plan: PassPlan, mut recording: Recording<'d>) -> Result<Self> {
         let device = session.device;
         let history_layout = HistoryLayout { totals: plan.totals };
         let slot_bytes = history_layout.n_words() as u64 * WORD;
@@ -159,8 +166,12 @@ impl<'d> Iterations<'d> {
             &dispatch_args,
         ];
         let between = device.bind(Group::Iteration, resources.map(wgpu::Buffer::as_entire_binding));
+        // Nothing is known of any quad before it was looked at: 0 is no drift, which it has to be above.
+        for buffer in &session.settled {
+            recording.encoder.clear_buffer(buffer, 0, None);
+        }
         let parts = (0..session.parts.len())
-            .map(|part| session.resident_bindings(part, mode))
+            .map(|part| session.resident_bindings(part))
             .collect();
         Ok(Self {
             device,
@@ -172,6 +183,8 @@ impl<'d> Iterations<'d> {
             between,
             update: device.pipeline(between_passes("update"))?,
             decide: device.pipeline(between_passes("decide"))?,
+            moves: session.kernels(plan.totals.n_clusters, session.move_mode(true))?,
+            coarse: true,
             plan,
             params,
             history,
@@ -185,10 +198,17 @@ impl<'d> Iterations<'d> {
     /// Runs up to `n` iterations, and says how far they came.
     fn run(&mut self, session: &GpuSession<'d>, n: usize) -> Result<Batch> {
         self.write_params();
-        let mut recording = self.recording.take().unwrap_or_else(|| Recording::new(self.device));
+        let first = self.recording.take();
+        let is_first = first.is_some();
+        let mut recording = first.unwrap_or_else(|| Recording::new(self.device));
         recording.encoder.clear_buffer(&self.control, 0, None);
         for slot in 0..n {
-            self.record(session, &mut recording, slot);
+            let kernels = if is_first && slot == 0 {
+                &self.plan.kernels
+            } else {
+                &self.moves
+            };
+            self.record(session, &mut recording, kernels, slot);
         }
         let slot_words = self.history_layout.n_words();
         let history_bytes = (n * slot_words) as u64 * WORD;
@@ -210,6 +230,14 @@ impl<'d> Iterations<'d> {
         }
         if let Some(clock) = &self.clock {
             self.device.add_time(&clock.read(self.device, n)?[..n_done]);
+        }
+        if self.coarse && n_done > 0 {
+            let last = &words[(n_done - 1) * slot_words..n_done * slot_words];
+            let n_left = self.plan.totals.n_left(self.history_layout.split(last).1);
+            if n_left > session.data.n_rows() as u64 / COARSE_SHARE {
+                self.coarse = false;
+                self.moves = session.kernels(self.plan.totals.n_clusters, session.move_mode(false))?;
+            }
         }
         Ok(Batch { n_done, end, words })
     }
@@ -244,7 +272,7 @@ impl<'d> Iterations<'d> {
     }
 
     /// Records one iteration, the one that writes to `slot`.
-    fn record(&self, session: &GpuSession<'d>, recording: &mut Recording<'d>, slot: usize) {
+    fn record(&self, session: &GpuSession<'d>, recording: &mut Recording<'d>, kernels: &Kernels, slot: usize) {
         for (bindings, dispatches) in self.parts.iter().zip(&self.plan.dispatches) {
             for dispatch in dispatches {
                 let args = (ARG_WORDS * dispatch.number) as u64 * WORD;
@@ -252,10 +280,12 @@ impl<'d> Iterations<'d> {
                     let is_first = dispatch.number == 0;
                     let mut pass = recording.encoder.begin_compute_pass(&self.timed(slot, is_first, false));
                     pass.set_bind_group(0, bindings, &[session.params_offset(dispatch)]);
-                    pass.set_pipeline(&self.plan.assign);
+                    pass.set_pipeline(&kernels.assign);
                     pass.dispatch_workgroups_indirect(&self.dispatch_args, args);
-                    pass.set_pipeline(&self.plan.resolve);
-                    pass.dispatch_workgroups_indirect(&self.dispatch_args, args + 3 * WORD);
+                    if let Some(resolve) = &kernels.resolve {
+                        pass.set_pipeline(resolve);
+                        pass.dispatch_workgroups_indirect(&self.dispatch_args, args + 3 * WORD);
+                    }
                 }
                 recording.done(dispatch.work);
             }
@@ -359,13 +389,12 @@ mod tests {
             let next = partial.centroids(&start);
             let shift = centroid_shift(&start, &next);
             for (limit, end) in [
-                (None, (2, Some(LloydEnd::EmptyCluster))),
-                (Some(shift - 1), (2, Some(LloydEnd::EmptyCluster))),
+                (None, (2, Some(LloydEnd::Converged))),
+                (Some(shift - 1), (2, Some(LloydEnd::Converged))),
                 (Some(shift), (1, Some(LloydEnd::Rests))),
             ] {
-                let mode = session.label_mode();
-                let (plan, recording) = session.begin(&start, mode).unwrap();
-                let mut iterations = Iterations::new(&session, plan, recording, mode).unwrap();
+                let (plan, recording) = session.begin(&start, session.label_mode()).unwrap();
+                let mut iterations = Iterations::new(&session, plan, recording).unwrap();
                 iterations.limit = limit;
                 let mut recording = iterations.recording.take().unwrap();
                 recording.finish().unwrap();
@@ -375,7 +404,7 @@ mod tests {
                 // A run of no iterations writes the parameters and clears the state.
                 iterations.run(&session, 0).unwrap();
                 let mut recording = Recording::new(&device);
-                // Twice: what the second one finds are the centroids that the first one left, and no rows.
+                // Twice: what the second one finds are the centroids that the first one left, and the same sums.
                 iterations.record_between(&mut recording, 0);
                 iterations.record_between(&mut recording, 1);
                 let n_words = iterations.history_layout.n_words();

@@ -1,6 +1,6 @@
 //! How a data set is cut: into parts, each in a buffer of its own, and the parts into dispatches. Pure arithmetic.
 
-use super::layout::{LIST_WORDS, Params};
+use super::layout::{HIGH_BYTES, LIST_WORDS, LOW_BYTES, Params, WORD};
 use crate::backend::certificate;
 use crate::tiles::{BLOCK, TileSet};
 
@@ -12,6 +12,8 @@ const MAX_GROUPS: usize = 2048;
 /// Times that all workgroups together take rounds, at least, where there are so many rounds: some are quicker than
 /// others, and what one takes last, the others wait for.
 const MIN_TAKES: usize = 4096;
+/// Turns of loops after which Mesa's software adapter ends every loop of a thread, without a word: half of them.
+pub(crate) const SOFTWARE_LOOPS: usize = 1 << 15;
 /// Most rounds that a workgroup takes at a time.
 const MAX_ROUNDS: usize = 8;
 
@@ -25,6 +27,16 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// Bytes of the high bits of its values: the low ones stand after them.
+    pub(crate) fn high_bytes(&self, n_features: usize) -> u64 {
+        (self.n_blocks * BLOCK * n_features * HIGH_BYTES) as u64
+    }
+
+    /// Quads of rows, absent ones included.
+    pub(crate) fn n_quads(&self) -> usize {
+        self.n_blocks * BLOCK / 4
+    }
+
     /// The grid values, blocks of 64 rows.
     pub(crate) fn values<'d>(&self, data: &'d TileSet) -> &'d [f32] {
         let block = data.n_features() * BLOCK;
@@ -38,9 +50,9 @@ impl Part {
     }
 }
 
-/// The data as parts of at most `max_bytes` of grid values, in row order.
+/// The data as parts of at most `max_bytes` of values on the device, in row order.
 pub(crate) fn parts(data: &TileSet, max_bytes: u64) -> Vec<Part> {
-    let block_bytes = (data.n_features() * BLOCK * size_of::<f32>()) as u64;
+    let block_bytes = (data.n_features() * BLOCK * (HIGH_BYTES + LOW_BYTES)) as u64;
     let max_blocks = (max_bytes / block_bytes).max(1) as usize;
     let mut parts = Vec::new();
     for (chunk, tiles) in data.chunks().iter().enumerate() {
@@ -80,13 +92,18 @@ pub(crate) struct Shape {
     pub(crate) max_work: u64,
     /// Most workgroups that the device takes in one dispatch.
     pub(crate) max_groups: usize,
+    /// Most rounds of `assign` and rows in doubt that one workgroup sees to, where that is limited.
+    pub(crate) max_per_group: Option<[usize; 2]>,
 }
 
 impl Shape {
     /// Rows in one dispatch, a multiple of [`BLOCK`].
     fn dispatch_rows(&self) -> usize {
-        let rows = self.max_work / (self.n_features * self.n_clusters) as u64;
-        (rows as usize / BLOCK).max(1) * BLOCK
+        let rows = (self.max_work / (self.n_features * self.n_clusters) as u64) as usize;
+        let most = self.max_per_group.map_or(usize::MAX, |[rounds, doubtful]| {
+            self.max_groups.saturating_mul(doubtful.min(rounds * self.round_rows))
+        });
+        (rows.min(most) / BLOCK).max(1) * BLOCK
     }
 
     /// How many dispatches a part takes.
@@ -104,6 +121,12 @@ impl Shape {
                 let n_rows = dispatch_rows.min(part.n_rows - first_row);
                 let all_rounds = n_rows.div_ceil(self.round_rows);
                 let rounds = (all_rounds / MIN_TAKES).clamp(1, MAX_ROUNDS);
+                let rounds = self.max_per_group.map_or(rounds, |[most, _]| rounds.min(most));
+                let takes = self.max_per_group.map(|[most, _]| most / rounds);
+                let enough = takes.map_or(MAX_GROUPS, |takes| MAX_GROUPS.max(all_rounds.div_ceil(takes * rounds)));
+                let enough_doubtful = self
+                    .max_per_group
+                    .map_or(MAX_GROUPS, |[_, most]| MAX_GROUPS.max(n_rows.div_ceil(most)));
                 Dispatch {
                     params: Params {
                         first_row: first_row as u32,
@@ -111,13 +134,16 @@ impl Shape {
                         n_features: self.n_features as u32,
                         n_clusters: self.n_clusters as u32,
                         rounds: rounds as u32,
-                        resolve_groups: n_rows.min(MAX_GROUPS).min(self.max_groups) as u32,
+                        max_takes: takes.map_or(u32::MAX, |takes| takes as u32),
+                        resolve_groups: n_rows.min(enough_doubtful).min(self.max_groups) as u32,
                         list: (LIST_WORDS * (first_list + i)) as u32,
                         first_total: first_total as u32,
+                        first_low: (part.high_bytes(self.n_features) / (2 * WORD)) as u32,
                         factor: certificate::factor(self.n_features),
+                        reach: certificate::coarse_reach(self.n_features),
                     },
                     number: first_list + i,
-                    groups: all_rounds.min(MAX_GROUPS).min(self.max_groups) as u32,
+                    groups: all_rounds.min(enough).min(self.max_groups) as u32,
                     work: (n_rows * self.n_features * self.n_clusters) as u64,
                 }
             })
@@ -133,7 +159,7 @@ mod tests {
     fn parts_hold_every_row_once() {
         for chunk_bytes in [1, 3 * 64 * 2 * 4, usize::MAX] {
             let data = TileSet::zeros(1000, 2, true, chunk_bytes);
-            for max_bytes in [1, 5 * 64 * 2 * 4, u64::MAX] {
+            for max_bytes in [1, 5 * 64 * 2 * 3, u64::MAX] {
                 let parts = parts(&data, max_bytes);
                 let mut next = 0;
                 for part in &parts {
@@ -141,7 +167,7 @@ mod tests {
                     assert_eq!(first, next);
                     assert_eq!(part.weights(&data).unwrap().len(), part.n_rows);
                     assert_eq!(part.values(&data).len(), part.n_blocks * BLOCK * 2);
-                    assert!(part.n_blocks == 1 || part.n_blocks * BLOCK * 2 * 4 <= max_bytes as usize);
+                    assert!(part.n_blocks == 1 || part.n_blocks * BLOCK * 2 * 3 <= max_bytes as usize);
                     next += part.n_rows;
                 }
                 assert_eq!(next, 1000);
@@ -157,23 +183,35 @@ mod tests {
             n_blocks: 1 << 20,
             n_rows: (1 << 26) - 5,
         };
-        for (n_features, n_clusters) in [(1, 1), (16, 16), (100, 3000), (1 << 15, 1 << 15)] {
+        let limits = [None, Some([100, 3]), Some([1, 1])];
+        let shapes = [(1, 1), (16, 16), (100, 3000), (1 << 15, 1 << 15)];
+        for ((n_features, n_clusters), max_per_group) in
+            shapes.into_iter().flat_map(|shape| limits.map(|limit| (shape, limit)))
+        {
             let shape = Shape {
                 n_features,
                 n_clusters,
                 round_rows: 1024,
                 max_work: MAX_DISPATCH_WORK[1],
                 max_groups: 65_535,
+                max_per_group,
             };
             let dispatches = shape.dispatches(&part, 7, 0);
             assert_eq!(dispatches.len(), shape.n_dispatches(&part));
             let mut next = 0;
             for (i, dispatch) in dispatches.iter().enumerate() {
                 let params = dispatch.params;
-                assert_eq!((params.first_row, params.list), (next, 2 * (7 + i as u32)));
+                assert_eq!((params.first_row, params.list), (next, 4 * (7 + i as u32)));
                 assert!(params.n_rows as usize <= shape.dispatch_rows());
                 assert!(params.n_rows <= 64 || dispatch.work <= shape.max_work);
-                assert!((1..=MAX_GROUPS as u32).contains(&dispatch.groups));
+                let rounds = (params.n_rows as usize).div_ceil(shape.round_rows);
+                if let Some([most, doubtful]) = max_per_group {
+                    let takes = (params.max_takes * params.rounds) as usize;
+                    assert!(takes <= most && takes * dispatch.groups as usize >= rounds);
+                    assert!(params.n_rows as usize <= doubtful * params.resolve_groups as usize);
+                } else {
+                    assert!((1..=MAX_GROUPS as u32).contains(&dispatch.groups));
+                }
                 assert!((1..=MAX_ROUNDS as u32).contains(&params.rounds));
                 next += params.n_rows;
             }

@@ -3,7 +3,7 @@
 use super::buffers::{PartBuffers, SharedBuffers, Staging};
 use super::device::Device;
 use super::layout::{TotalsLayout, WORD};
-use super::plan::{self, Dispatch, MAX_DISPATCH_WORK, Part, Shape};
+use super::plan::{self, Dispatch, MAX_DISPATCH_WORK, Part, SOFTWARE_LOOPS, Shape};
 use super::shaders::{Group, Kernel, Mode, Variant};
 use crate::backend::gpu_types::GpuOptions;
 use crate::backend::lloyd::{EachIteration, LloydRule, LloydRun};
@@ -30,12 +30,16 @@ pub(crate) struct GpuSession<'d> {
     packed: bool,
     /// One buffer per part: nearest cluster plus one.
     labels: Vec<wgpu::Buffer>,
+    /// Of each part's quads of rows, during a run: until when they keep their labels (`beside` in the shaders).
+    pub(super) settled: Vec<wgpu::Buffer>,
     /// The centroids of the last pass, where `labels` are not those of it.
     pub(super) stale: Option<Centroids>,
     pub(super) shared: SharedBuffers,
     staging: Staging,
     /// Where [`Session::two_nearest`] writes, once it was called.
     ranked: Option<[wgpu::Buffer; 2]>,
+    /// See [`GpuOptions::unproven`].
+    unproven: bool,
 }
 
 impl<'d> GpuSession<'d> {
@@ -55,18 +59,31 @@ impl<'d> GpuSession<'d> {
             .min(limits.max_storage_buffer_binding_size);
         let parts = plan::parts(data, part_bytes);
         let held = device.take_held(data.stamp());
-        let kernel = kernel(device, data, max_clusters);
-        let shape = shape(device, data, max_clusters, &kernel);
-        let shared = SharedBuffers::new(device, &shape, kernel.tile_quads(), data.weighted(), &parts)?;
-        let largest = parts.iter().map(|part| part.n_blocks).max().unwrap_or(0);
-        let mut staging = Staging::new(device, PartBuffers::bytes(data, largest))?;
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let workgroup_bytes = limits.max_compute_workgroup_storage_size as usize;
         let packed = max_clusters <= MAX_PACKED_CLUSTERS;
+        let mode = Mode::Moves { packed, coarse: true };
+        let variant = Variant::new(data.n_features(), max_clusters, data.weighted(), mode, workgroup_bytes);
+        let shape = shape(device, &variant, max_clusters);
+        let centroid_quads = Kernel::most_quads(data.n_features(), max_clusters, workgroup_bytes);
+        let shared = SharedBuffers::new(device, &shape, centroid_quads, data.weighted(), &parts)?;
+        let largest = parts.iter().map(|part| part.n_blocks).max().unwrap_or(0);
+        let mut staging = Staging::new(device, PartBuffers::bytes(data, largest), options.threads)?;
         let labels = parts
             .iter()
-            .map(|part| device.buffer("the labels", label_words(part, packed) as u64 * WORD, usage))
+            .map(|part| {
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+                device.buffer("the labels", label_words(part, packed) as u64 * WORD, usage)
+            })
             .collect::<Result<Vec<_>>>()?;
-        let taken = shared.bytes() + labels.iter().map(wgpu::Buffer::size).sum::<u64>();
+        let settled = parts
+            .iter()
+            .map(|part| {
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+                device.buffer("what is known of labels", part.n_quads() as u64 * WORD, usage)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let of_rows: u64 = labels.iter().chain(&settled).map(wgpu::Buffer::size).sum();
+        let taken = shared.bytes() + of_rows;
         let room = budget.saturating_sub(taken);
         let residence = match held.filter(|held| held.parts == parts && held.residence.bytes(data, &parts) <= room) {
             Some(held) => held.residence,
@@ -87,10 +104,12 @@ impl<'d> GpuSession<'d> {
             residence,
             packed,
             labels,
+            settled,
             stale: None,
             shared,
             staging,
             ranked: None,
+            unproven: options.unproven,
         })
     }
 
@@ -135,25 +154,27 @@ impl<'d> GpuSession<'d> {
         recording: &mut Recording<'_>,
         part: usize,
         labels: &wgpu::Buffer,
-        runners_up: &wgpu::Buffer,
+        beside: &wgpu::Buffer,
     ) -> Result<()> {
         let buffers = self.part_buffers(part, recording)?;
-        let bindings = self.bind_group(&buffers, labels, runners_up);
+        let bindings = self.bind_group(&buffers, labels, beside);
         for dispatch in &plan.dispatches[part] {
             {
                 let mut pass = recording.encoder.begin_compute_pass(&Default::default());
                 pass.set_bind_group(0, &bindings, &[self.params_offset(dispatch)]);
-                pass.set_pipeline(&plan.assign);
+                pass.set_pipeline(&plan.kernels.assign);
                 pass.dispatch_workgroups(dispatch.groups, 1, 1);
-                pass.set_pipeline(&plan.resolve);
-                pass.dispatch_workgroups(dispatch.params.resolve_groups, 1, 1);
+                if let Some(resolve) = &plan.kernels.resolve {
+                    pass.set_pipeline(resolve);
+                    pass.dispatch_workgroups(dispatch.params.resolve_groups, 1, 1);
+                }
             }
             recording.done(dispatch.work);
         }
         Ok(())
     }
 
-    fn bind_group(&self, part: &PartBuffers, labels: &wgpu::Buffer, runners_up: &wgpu::Buffer) -> wgpu::BindGroup {
+    fn bind_group(&self, part: &PartBuffers, labels: &wgpu::Buffer, beside: &wgpu::Buffer) -> wgpu::BindGroup {
         let shared = &self.shared;
         let params = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &shared.params,
@@ -167,7 +188,7 @@ impl<'d> GpuSession<'d> {
             shared.centroids.as_entire_binding(),
             shared.centroids_exact.as_entire_binding(),
             labels.as_entire_binding(),
-            runners_up.as_entire_binding(),
+            beside.as_entire_binding(),
             shared.doubtful.as_entire_binding(),
             shared.totals.as_entire_binding(),
         ];
@@ -195,17 +216,8 @@ impl<'d> GpuSession<'d> {
     }
 
     /// The bindings of a pass over a part that is resident.
-    pub(super) fn resident_bindings(&self, part: usize, mode: Mode) -> wgpu::BindGroup {
-        let labels = self.labels_for(part, mode);
-        self.bind_group(&self.residence.resident[part], labels, &self.shared.no_labels)
-    }
-
-    /// Where a pass that adds up leaves a part's labels.
-    fn labels_for(&self, part: usize, mode: Mode) -> &wgpu::Buffer {
-        match mode {
-            Mode::Sums => &self.shared.no_labels,
-            _ => &self.labels[part],
-        }
+    pub(super) fn resident_bindings(&self, part: usize) -> wgpu::BindGroup {
+        self.bind_group(&self.residence.resident[part], &self.labels[part], &self.settled[part])
     }
 
     /// A pass that keeps labels.
@@ -213,20 +225,28 @@ impl<'d> GpuSession<'d> {
         Mode::Labels { packed: self.packed }
     }
 
+    /// A pass after one that kept labels, from its sums.
+    pub(super) fn move_mode(&self, coarse: bool) -> Mode {
+        Mode::Moves {
+            packed: self.packed,
+            coarse,
+        }
+    }
+
     /// Makes up for the labels that the last pass did not keep.
     pub(super) fn refresh_labels(&mut self) -> Result<()> {
         if let Some(centroids) = self.stale.take() {
-            self.run_pass(&centroids, self.label_mode())?;
+            self.run_pass(&centroids)?;
         }
         Ok(())
     }
 
     /// A pass that adds up.
-    pub(super) fn run_pass(&mut self, centroids: &Centroids, mode: Mode) -> Result<Pass> {
-        let (plan, mut recording) = self.begin(centroids, mode)?;
+    fn run_pass(&mut self, centroids: &Centroids) -> Result<Pass> {
+        let (plan, mut recording) = self.begin(centroids, self.label_mode())?;
         let no_runners_up = self.shared.no_labels.clone();
         for part in 0..self.parts.len() {
-            let labels = self.labels_for(part, mode).clone();
+            let labels = self.labels[part].clone();
             self.record(&plan, &mut recording, part, &labels, &no_runners_up)?;
         }
         let words = self.read(&mut recording, &self.shared.totals, plan.totals.n_words())?;
@@ -235,7 +255,7 @@ impl<'d> GpuSession<'d> {
 
     pub(super) fn run_assign(&mut self, centroids: &Centroids) -> Result<Pass> {
         self.refresh_labels()?;
-        self.run_pass(centroids, self.label_mode())
+        self.run_pass(centroids)
     }
 
     fn run_labels(&mut self) -> Result<Vec<u32>> {
@@ -312,18 +332,21 @@ fn label_words(part: &Part, packed: bool) -> usize {
     if packed { part.n_blocks * BLOCK / 4 } else { part.n_rows }
 }
 
-fn kernel(device: &Device, data: &TileSet, n_clusters: usize) -> Kernel {
-    let workgroup_bytes = device.limits.max_compute_workgroup_storage_size as usize;
-    Kernel::new(data.n_features(), n_clusters, workgroup_bytes)
-}
-
-fn shape(device: &Device, data: &TileSet, n_clusters: usize, kernel: &Kernel) -> Shape {
+fn shape(device: &Device, variant: &Variant, n_clusters: usize) -> Shape {
+    let max_per_group = device.software.then(|| {
+        let turns = [
+            variant.loops_per_round(n_clusters),
+            variant.loops_per_doubtful_row(n_clusters),
+        ];
+        turns.map(|turns| (SOFTWARE_LOOPS / turns).max(1))
+    });
     Shape {
-        n_features: data.n_features(),
+        n_features: variant.n_features,
         n_clusters,
-        round_rows: kernel.round_rows(),
+        round_rows: variant.kernel.round_rows(),
         max_work: MAX_DISPATCH_WORK[usize::from(!device.discrete)],
         max_groups: device.limits.max_compute_workgroups_per_dimension as usize,
+        max_per_group,
     }
 }
 
@@ -349,8 +372,15 @@ pub(super) fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass 
         partial,
         n_moved: totals.n_moved(words),
         n_doubtful: totals.n_doubtful(words),
-        n_read: n_rows as u64,
+        n_read: n_rows as u64 - totals.n_passed_over(words),
     }
+}
+
+/// The kernels of a pass.
+pub(super) struct Kernels {
+    pub(super) assign: wgpu::ComputePipeline,
+    /// None where labels need no proof.
+    pub(super) resolve: Option<wgpu::ComputePipeline>,
 }
 
 /// What a pass runs.
@@ -359,16 +389,37 @@ pub(super) struct PassPlan {
     pub(super) dispatches: Vec<Vec<Dispatch>>,
     pub(super) totals: TotalsLayout,
     tile_quads: usize,
-    pub(super) assign: wgpu::ComputePipeline,
-    pub(super) resolve: wgpu::ComputePipeline,
+    pub(super) kernels: Kernels,
+}
+
+impl GpuSession<'_> {
+    fn variant(&self, n_clusters: usize, mode: Mode) -> Variant {
+        let workgroup_bytes = self.device.limits.max_compute_workgroup_storage_size as usize;
+        let (d, weighted) = (self.data.n_features(), self.data.weighted());
+        Variant {
+            unproven: self.unproven,
+            ..Variant::new(d, n_clusters, weighted, mode, workgroup_bytes)
+        }
+    }
+
+    /// The kernels for so many clusters.
+    pub(super) fn kernels(&self, n_clusters: usize, mode: Mode) -> Result<Kernels> {
+        let variant = self.variant(n_clusters, mode);
+        Ok(Kernels {
+            assign: self.device.pipeline(variant.assign())?,
+            resolve: match self.unproven {
+                true => None,
+                false => Some(self.device.pipeline(variant.resolve())?),
+            },
+        })
+    }
 }
 
 impl PassPlan {
     fn new(session: &GpuSession<'_>, n_clusters: usize, mode: Mode) -> Result<Self> {
-        let (device, data) = (session.device, session.data);
-        let workgroup_bytes = device.limits.max_compute_workgroup_storage_size as usize;
-        let variant = Variant::new(data.n_features(), n_clusters, data.weighted(), mode, workgroup_bytes);
-        let shape = shape(device, data, n_clusters, &variant.kernel);
+        let data = session.data;
+        let variant = session.variant(n_clusters, mode);
+        let shape = shape(session.device, &variant, n_clusters);
         let totals = TotalsLayout {
             n_lists: session.parts.iter().map(|part| shape.n_dispatches(part)).sum(),
             n_clusters,
@@ -389,8 +440,7 @@ impl PassPlan {
             dispatches,
             totals,
             tile_quads: variant.kernel.tile_quads(),
-            assign: device.pipeline(variant.assign())?,
-            resolve: device.pipeline(variant.resolve())?,
+            kernels: session.kernels(n_clusters, mode)?,
         })
     }
 }
@@ -512,6 +562,7 @@ fn encoder(device: &Device) -> wgpu::CommandEncoder {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::{self, SUM_WORDS};
     use super::*;
 
     #[test]
@@ -521,12 +572,22 @@ mod tests {
         };
         let device = Device::open(&adapter, false, false).unwrap();
         let data = TileSet::zeros(10 * BLOCK, 3, true, usize::MAX);
-        let parts = plan::parts(&data, (BLOCK * 3) as u64 * WORD);
+        let parts = plan::parts(&data, 1);
         let part = PartBuffers::bytes(&data, 1);
         for (budget, shape) in [(0, (0, 2)), (10 * part - 1, (7, 2)), (10 * part, (10, 0))] {
             let residence = Residence::within(&device, &data, &parts, budget).unwrap();
             assert_eq!((residence.resident.len(), residence.stream.len()), shape, "{budget}");
         }
+    }
+
+    /// Changes the values of one feature where they lie on the device.
+    fn overwrite(session: &GpuSession<'_>, values: &[f32]) {
+        let tiles = &session.residence.resident[0].tiles;
+        let high: Vec<u16> = values.iter().map(|&value| layout::high_bits(value)).collect();
+        let low: Vec<u8> = values.iter().map(|&value| layout::low_bits(value)).collect();
+        let queue = &session.device.queue;
+        queue.write_buffer(tiles, 0, bytemuck::cast_slice(&high));
+        queue.write_buffer(tiles, session.parts[0].high_bytes(1), &low);
     }
 
     /// What is wrong in a device's memory is heard of: a value, which damages sums, and rows that changed places, which
@@ -546,12 +607,11 @@ mod tests {
             // A copy, of which nothing is on the device yet.
             let data = data.clone();
             let session = GpuSession::open(&device, &data, 3, 1 << 20, &GpuOptions::default()).unwrap();
+            let mut on_device = values.clone();
             for &(row, value) in damaged {
-                let tiles = &session.residence.resident[0].tiles;
-                device
-                    .queue
-                    .write_buffer(tiles, row as u64 * WORD, bytemuck::bytes_of(&value));
+                on_device[row] = value;
             }
+            overwrite(&session, &on_device);
             let mut session = AuditedSession::new(Box::new(session), &data);
             let nearest = session.two_nearest(&centroids).map(drop);
             [session.assign(&centroids).map(drop), nearest].map(|outcome| outcome.err().map(|error| error.to_string()))
@@ -562,6 +622,81 @@ mod tests {
         let labels = wrong("2 of 640 rows that were checked have another cluster");
         assert_eq!(complaint(&[(300, values[300] + 1.0)]), [sums, None]);
         assert_eq!(complaint(&[(10, values[90]), (90, values[10])]), [None, labels]);
+    }
+
+    /// A pass of the kind that runs have after their first: from the labels and sums of the pass before.
+    fn pass_of_moves(session: &mut GpuSession<'_>, centroids: &Centroids, coarse: bool) -> Pass {
+        let (mut plan, _) = session.begin(centroids, session.label_mode()).unwrap();
+        let mode = session.move_mode(coarse);
+        plan.kernels = session.kernels(centroids.n_clusters(), mode).unwrap();
+        let mut recording = Recording::new(session.device);
+        let but_sums = (plan.totals.first_total() + SUM_WORDS) as u64 * WORD;
+        recording
+            .encoder
+            .clear_buffer(&session.shared.totals, 0, Some(but_sums));
+        for part in 0..session.parts.len() {
+            let (labels, settled) = (session.labels[part].clone(), session.settled[part].clone());
+            recording.encoder.clear_buffer(&settled, 0, None);
+            session.record(&plan, &mut recording, part, &labels, &settled).unwrap();
+        }
+        let words = session
+            .read(&mut recording, &session.shared.totals, plan.totals.n_words())
+            .unwrap();
+        pass(&plan.totals, &words, session.data.n_rows())
+    }
+
+    #[test]
+    fn rows_that_move_change_sums_to_those_of_a_new_pass() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let device = Device::open(&adapter, false, false).unwrap();
+        let edge = crate::grid::MAX_GRID;
+        // Slots for four replicas down to one, and none; whole rows and parts of them in workgroup memory; wide labels.
+        for (n_rows, d, k, weighted) in [
+            (20_000, 2, 9, false),
+            (20_000, 2, 9, true),
+            (3000, 7, 120, false),
+            (3000, 7, 200, true),
+            (3000, 7, 500, false),
+            (1000, 40, 5, true),
+            (200, 400, 3, false),
+        ] {
+            // Most rows at the upper edge, where sums are the largest, the others anywhere.
+            let mut rng = crate::rng::Rng::new(3, 0);
+            let values: Vec<f32> = (0..n_rows * d)
+                .map(|i| {
+                    if i / d % 10 == 0 {
+                        rng.below(1 << 24) as i32 - edge
+                    } else {
+                        edge
+                    }
+                    .min(edge) as f32
+                })
+                .collect();
+            let weights = vec![crate::tiles::MAX_WEIGHT; n_rows];
+            let data = TileSet::from_rows(&values, d, weighted.then_some(&weights), usize::MAX);
+            let mut there: Vec<i32> = (0..k * d).map(|_| rng.below(1 << 24) as i32 - (1 << 23) + 1).collect();
+            there[..d].fill(edge);
+            let back: Vec<i32> = there.chunks_exact(d).rev().flatten().copied().collect();
+            let [there, back] = [there, back].map(|values| Centroids::on_rows(d, &values));
+            let open = || GpuSession::open(&device, &data, k, 1 << 30, &GpuOptions::default()).unwrap();
+            let (mut session, mut other) = (open(), open());
+            session.run_pass(&there).unwrap();
+            for (centroids, n_moved, coarse) in [
+                (&back, n_rows, false),
+                (&back, 0, true),
+                (&there, n_rows, true),
+                (&there, 0, false),
+            ] {
+                let moved = pass_of_moves(&mut session, centroids, coarse);
+                let expected = other.run_pass(centroids).unwrap();
+                assert_eq!(moved.partial, expected.partial, "{n_rows} x {d}, {k}");
+                let in_the_middle = if k % 2 == 1 { expected.partial.counts[k / 2] } else { 0 };
+                assert_eq!(moved.n_moved, (n_rows as u64 - in_the_middle).min(n_moved as u64));
+                assert_eq!(session.run_labels().unwrap(), other.run_labels().unwrap());
+            }
+        }
     }
 
     #[test]
@@ -578,8 +713,9 @@ mod tests {
             let centroids = Centroids::on_rows(1, &vec![7; n_clusters]);
             let pass = session.assign(&centroids).unwrap();
             if let Some(mark) = mark {
-                let tiles = &session.residence.resident[0].tiles;
-                device.queue.write_buffer(tiles, 0, bytemuck::bytes_of(&mark));
+                let mut on_device = values.clone();
+                on_device[0] = mark;
+                overwrite(&session, &on_device);
             }
             pass.partial.sums.iter().sum::<i128>()
         };

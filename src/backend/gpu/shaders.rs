@@ -9,18 +9,19 @@ pub(crate) const THREADS: usize = 256;
 const LANES: usize = 64;
 /// Most features of a row that a thread holds in registers, as quads of rows: 4 registers each.
 pub const MAX_NARROW_FEATURES: usize = 32;
-/// Most clusters, and most clusters times features, whose sums a thread holds in registers.
-const MAX_PRIVATE: (usize, usize) = (8, 64);
 /// Bytes of workgroup memory that a kernel takes for a few words.
 const FEW_WORDS: usize = 16;
-/// Columns of threads in `wide.wgsl`.
-const COLUMNS: usize = 16;
-/// Quads of rows in a block.
-const BLOCK_QUADS: usize = 16;
+/// Quads of rows in a block of `wide.wgsl`: as many as a block of the tile layout has, or less.
+const ROW_QUADS: [usize; 3] = [16, 8, 4];
+/// Vectors of a tile of centroids in `wide.wgsl`.
+const TILE_WORDS: usize = 512;
+/// Most features of a row that `wide.wgsl` takes at a time where it does not hold rows whole.
+const MAX_ROW_CHUNK: usize = 64;
 /// Bytes of a vector of 4.
 const VECTOR: usize = 16;
 
 const PASS: &str = include_str!("../../../shaders/shared/pass.wgsl");
+const CERTIFICATE: &str = include_str!("../../../shaders/shared/certificate.wgsl");
 const ROWS: &str = include_str!("../../../shaders/shared/rows.wgsl");
 const NARROW: &str = include_str!("../../../shaders/narrow.wgsl");
 const WIDE: &str = include_str!("../../../shaders/wide.wgsl");
@@ -32,12 +33,17 @@ const CEILINGS: &str = include_str!("../../../shaders/ceilings.wgsl");
 /// What a pass is to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// Sums alone: labels are not touched.
-    Sums,
     /// Sums; labels are kept, and those that change counted. With `packed`, four labels to a word.
     Labels {
         /// Whether labels have 8 bits each.
         packed: bool,
+    },
+    /// The same from the labels and the sums of the pass before: rows that keep their label are not added.
+    Moves {
+        /// Whether labels have 8 bits each.
+        packed: bool,
+        /// Whether rows whose label the high bits of their values prove are read no further.
+        coarse: bool,
     },
     /// The two nearest clusters of each row, and no sums.
     Ranked,
@@ -52,13 +58,17 @@ pub enum Kernel {
         tile_quads: usize,
         /// Whether that is all of them.
         resident: bool,
-        /// Clusters whose sums are in registers: all, or 0.
-        private: usize,
     },
     /// `wide.wgsl`: rows in workgroup memory.
     Wide {
+        /// Quads of rows in a block.
+        row_quads: usize,
         /// Quads of centroids that a column of threads scores at a time.
         column_quads: usize,
+        /// Columns of threads that share the features of a quad of centroids.
+        slices: usize,
+        /// Features of centroids in workgroup memory at a time.
+        chunk: usize,
         /// Whether rows are there whole.
         whole_row: bool,
     },
@@ -77,23 +87,24 @@ pub struct Variant {
     pub kernel: Kernel,
     /// How it adds up.
     pub sums: Sums,
+    /// Whether it takes labels without proof: see [`GpuOptions::unproven`](super::GpuOptions::unproven).
+    pub unproven: bool,
 }
 
 impl Variant {
     /// The variant for a shape, on a device with so much workgroup memory.
     #[must_use]
     pub fn new(n_features: usize, n_clusters: usize, weighted: bool, mode: Mode, workgroup_bytes: usize) -> Self {
-        let n_entries = n_clusters * (n_features + 1 + usize::from(weighted));
+        let n_entries = n_entries(n_features, n_clusters, weighted);
         let mut kernel = Kernel::new(n_features, n_clusters, workgroup_bytes);
+        if mode != Mode::Ranked {
+            kernel = kernel.with_room(n_features, n_clusters, weighted, workgroup_bytes);
+        }
         let room = workgroup_bytes - kernel.bytes(n_features);
-        let may_be_private = !weighted && n_clusters <= MAX_PRIVATE.0 && n_clusters * n_features <= MAX_PRIVATE.1;
-        let sums = match (&mut kernel, mode) {
-            (_, Mode::Ranked) => Sums::NONE,
-            (Kernel::Narrow { private, .. }, _) if may_be_private => {
-                *private = n_clusters;
-                Sums::of_private(n_entries, THREADS, room)
-            }
-            _ => Sums::of_rows(n_entries, weighted, kernel.round_rows(), room),
+        let sums = match mode {
+            Mode::Ranked => Sums::NONE,
+            Mode::Moves { .. } => Sums::of_moves(n_entries, weighted, kernel.round_rows(), room),
+            Mode::Labels { .. } => Sums::of_rows(n_entries, weighted, kernel.round_rows(), room),
         };
         Self {
             n_features,
@@ -101,6 +112,7 @@ impl Variant {
             mode,
             kernel,
             sums,
+            unproven: false,
         }
     }
 
@@ -115,34 +127,36 @@ impl Variant {
             ("replicas", self.sums.replicas as f64),
             ("sum_words", self.sums.words() as f64),
             ("rounds_per_flush", self.sums.rounds_per_flush as f64),
+            ("unproven", flag(self.unproven)),
         ]);
         let text = match self.kernel {
-            Kernel::Narrow {
-                tile_quads,
-                resident,
-                private,
-            } => {
+            Kernel::Narrow { tile_quads, resident } => {
                 constants.push(("resident", flag(resident)));
-                let numbers = [
-                    ("FEATURES", self.n_features),
-                    ("TILE_QUADS", tile_quads),
-                    ("PRIVATE", private),
-                ];
-                expand(NARROW, &numbers)
+                expand(NARROW, &[("FEATURES", self.n_features), ("TILE_QUADS", tile_quads)])
             }
             Kernel::Wide {
+                row_quads,
                 column_quads,
+                slices,
+                chunk,
                 whole_row,
             } => {
                 let words = self.kernel.block_words(self.n_features);
                 constants.extend([("whole_row", flag(whole_row)), ("block_words", words as f64)]);
-                expand(WIDE, &[("COLUMN_QUADS", column_quads)])
+                let numbers = [
+                    ("ROW_QUADS", row_quads),
+                    ("COLUMN_QUADS", column_quads),
+                    ("SLICES", slices),
+                    ("CHUNK", chunk),
+                ];
+                expand(WIDE, &numbers)
             }
         };
         Shader {
             group: Group::Pass,
             entry_point: "assign",
-            source: format!("{PASS}\n{ROWS}\n{text}"),
+            // Vectors come first in workgroup memory: not every driver would see to it that they can be read whole.
+            source: format!("{PASS}\n{CERTIFICATE}\n{text}\n{ROWS}"),
             constants,
         }
     }
@@ -155,17 +169,63 @@ impl Variant {
         Shader {
             group: Group::Pass,
             entry_point: "resolve",
-            source: format!("{PASS}\n{WORDS}\n{RESOLVE}"),
+            source: format!("{PASS}\n{CERTIFICATE}\n{WORDS}\n{RESOLVE}"),
             constants,
         }
     }
 
+    /// Turns of all loops of `assign` that a thread makes in a round, at most, within a factor of 2.
+    #[must_use]
+    pub fn loops_per_round(&self, n_clusters: usize) -> usize {
+        let (d, n_quads) = (self.n_features, n_clusters.div_ceil(4));
+        let by_threads = |n: usize| n.div_ceil(THREADS);
+        let tile_quads = self.kernel.tile_quads();
+        let n_tiles = n_quads.div_ceil(tile_quads);
+        // What goes through the four rows of a quad, and what adds them.
+        let few = 24;
+        let flush = by_threads(self.sums.n_entries) * (self.sums.replicas + 1);
+        let scoring = match self.kernel {
+            Kernel::Narrow { .. } => n_quads + n_tiles * (1 + by_threads(tile_quads * (d + 1))) + 4 * d,
+            Kernel::Wide {
+                row_quads,
+                slices,
+                chunk,
+                whole_row,
+                ..
+            } => {
+                let rows_loaded = by_threads(d * row_quads);
+                let of_chunk = 2 + by_threads(chunk * tile_quads) + chunk.div_ceil(slices);
+                let of_tile = d.div_ceil(chunk) * of_chunk + if whole_row { 0 } else { rows_loaded } + 8;
+                // Rows are loaded, squared and added; before that, one thread looks at all quads.
+                n_tiles * of_tile + 3 * rows_loaded + row_quads + 8
+            }
+        };
+        few + scoring + flush.div_ceil(self.sums.rounds_per_flush)
+    }
+
+    /// Turns of all loops of `resolve` that a thread makes for a row, at most, within a factor of 2.
+    #[must_use]
+    pub fn loops_per_doubtful_row(&self, n_clusters: usize) -> usize {
+        let (d, n_quads) = (self.n_features, n_clusters.div_ceil(4));
+        // A row that a thread looks at alone keeps the others waiting.
+        let alone = d + n_quads * (d + 5) + 2 * (d + 2);
+        let together = n_clusters.div_ceil(LANES) * (d + 1) + 2 * (d + 2).div_ceil(LANES) + 8;
+        alone + together
+    }
+
     fn modes(&self) -> Vec<(&'static str, f64)> {
+        let (packed, moves, coarse) = match self.mode {
+            Mode::Labels { packed } => (packed, false, false),
+            Mode::Moves { packed, coarse } => (packed, true, coarse),
+            Mode::Ranked => (false, false, false),
+        };
         vec![
             ("weighted", flag(self.weighted)),
             ("ranked", flag(self.mode == Mode::Ranked)),
-            ("kept", flag(matches!(self.mode, Mode::Labels { .. }))),
-            ("packed", flag(self.mode == Mode::Labels { packed: true })),
+            ("kept", flag(self.mode != Mode::Ranked)),
+            ("packed", flag(packed)),
+            ("moves", flag(moves)),
+            ("coarse", flag(coarse)),
         ]
     }
 
@@ -187,23 +247,82 @@ impl Kernel {
             return Self::Narrow {
                 tile_quads,
                 resident: n_quads <= tile_quads,
-                private: 0,
             };
         }
-        let fits = |column_quads, whole_row| {
-            let kernel = Self::Wide {
-                column_quads,
-                whole_row,
-            };
-            // A few words for sums as well.
-            (kernel.bytes(n_features) + FEW_WORDS <= workgroup_bytes).then_some(kernel)
+        let whole = ROW_QUADS.map(|row_quads| Self::whole_rows(row_quads, n_quads));
+        let fits = |kernel: &Self| kernel.bytes(n_features) + FEW_WORDS <= workgroup_bytes;
+        whole
+            .into_iter()
+            .find(fits)
+            .unwrap_or_else(|| Self::rows_by_chunks(n_quads, workgroup_bytes))
+    }
+
+    /// Most quads of centroids that a variant for up to `n_clusters` clusters pads its tiles to.
+    pub(crate) fn most_quads(n_features: usize, n_clusters: usize, workgroup_bytes: usize) -> usize {
+        let n_quads = n_clusters.div_ceil(4);
+        let padded = |kernel: Self| n_quads.next_multiple_of(kernel.tile_quads());
+        match Self::new(n_features, n_clusters, workgroup_bytes) {
+            Self::Wide { whole_row: true, .. } => ROW_QUADS
+                .map(|row_quads| padded(Self::whole_rows(row_quads, n_quads)))
+                .into_iter()
+                .fold(0, usize::max),
+            kernel => padded(kernel),
+        }
+    }
+
+    /// `wide.wgsl` for so many quads of centroids.
+    fn whole_rows(row_quads: usize, n_quads: usize) -> Self {
+        let columns = THREADS / row_quads;
+        let column_quads = if n_quads <= columns { 1 } else { 2 };
+        let slices = (columns / n_quads.next_power_of_two()).max(1);
+        Self::Wide {
+            row_quads,
+            column_quads,
+            slices,
+            chunk: TILE_WORDS / (columns / slices * column_quads),
+            whole_row: true,
+        }
+    }
+
+    /// The same for rows that fit into no workgroup memory.
+    fn rows_by_chunks(n_quads: usize, workgroup_bytes: usize) -> Self {
+        let mut kernel = Self::whole_rows(ROW_QUADS[0], n_quads);
+        if let Self::Wide {
+            row_quads,
+            chunk,
+            whole_row,
+            ..
+        } = &mut kernel
+        {
+            // Beside a tile, the clusters of the rows and a few words.
+            let room = workgroup_bytes / VECTOR - TILE_WORDS - 3 * *row_quads;
+            *chunk = (1 << (room / *row_quads).ilog2()).min(MAX_ROW_CHUNK).min(*chunk);
+            *whole_row = false;
+        }
+        kernel
+    }
+
+    /// Smaller blocks of rows, where that makes room in workgroup memory for sums that would else go to the device's.
+    fn with_room(self, n_features: usize, n_clusters: usize, weighted: bool, workgroup_bytes: usize) -> Self {
+        let Self::Wide {
+            row_quads,
+            whole_row: true,
+            ..
+        } = self
+        else {
+            return self;
         };
-        let one_is_enough = n_quads <= COLUMNS;
-        let first = if one_is_enough { 1 } else { 2 };
-        fits(first, true)
-            .or_else(|| fits(first, false))
-            .or_else(|| fits(2, false))
-            .expect("WebGPU's least workgroup memory is enough for a chunk")
+        let n_entries = n_entries(n_features, n_clusters, weighted);
+        let has_room = |kernel: &Self| {
+            let room = workgroup_bytes - kernel.bytes(n_features);
+            Sums::of_rows(n_entries, weighted, kernel.round_rows(), room) != Sums::NONE
+        };
+        ROW_QUADS
+            .into_iter()
+            .filter(|&smaller| smaller <= row_quads)
+            .map(|row_quads| Self::whole_rows(row_quads, n_clusters.div_ceil(4)))
+            .find(has_room)
+            .unwrap_or(self)
     }
 
     /// Rows that a workgroup takes in one round.
@@ -211,7 +330,7 @@ impl Kernel {
     pub fn round_rows(&self) -> usize {
         match self {
             Self::Narrow { .. } => 4 * THREADS,
-            Self::Wide { .. } => 4 * BLOCK_QUADS,
+            Self::Wide { row_quads, .. } => 4 * row_quads,
         }
     }
 
@@ -220,7 +339,12 @@ impl Kernel {
     pub fn tile_quads(&self) -> usize {
         match *self {
             Self::Narrow { tile_quads, .. } => tile_quads,
-            Self::Wide { column_quads, .. } => COLUMNS * column_quads,
+            Self::Wide {
+                row_quads,
+                column_quads,
+                slices,
+                ..
+            } => THREADS / row_quads / slices * column_quads,
         }
     }
 
@@ -228,8 +352,12 @@ impl Kernel {
     fn block_words(&self, n_features: usize) -> usize {
         match *self {
             Self::Narrow { .. } => 0,
-            Self::Wide { whole_row: true, .. } => n_features * BLOCK_QUADS,
-            Self::Wide { column_quads, .. } => 32 / column_quads * BLOCK_QUADS,
+            Self::Wide {
+                row_quads,
+                whole_row: true,
+                ..
+            } => n_features * row_quads,
+            Self::Wide { row_quads, chunk, .. } => chunk * row_quads,
         }
     }
 
@@ -237,11 +365,16 @@ impl Kernel {
     fn bytes(&self, n_features: usize) -> usize {
         let vectors = match *self {
             Self::Narrow { tile_quads, .. } => tile_quads * (n_features + 1),
-            // Block, tile, and the clusters of the block's rows.
-            Self::Wide { .. } => self.block_words(n_features) + 512 + BLOCK_QUADS,
+            // Block, tile, and the clusters that the block's rows go to and come from.
+            Self::Wide { row_quads, .. } => self.block_words(n_features) + TILE_WORDS + 2 * row_quads,
         };
         VECTOR * vectors + FEW_WORDS
     }
+}
+
+/// Sums of all clusters: of each feature, of rows and, where they have weights, of these.
+fn n_entries(n_features: usize, n_clusters: usize, weighted: bool) -> usize {
+    n_clusters * (n_features + 1 + usize::from(weighted))
 }
 
 fn flag(value: bool) -> f64 {
@@ -298,42 +431,63 @@ pub struct Shader {
 mod tests {
     use super::*;
 
-    const MODES: [Mode; 3] = [Mode::Sums, Mode::Labels { packed: true }, Mode::Ranked];
+    const MODES: [Mode; 3] = [
+        Mode::Labels { packed: true },
+        Mode::Moves {
+            packed: true,
+            coarse: true,
+        },
+        Mode::Ranked,
+    ];
 
     fn kernel(n_features: usize, n_clusters: usize, workgroup_bytes: usize) -> Kernel {
-        Variant::new(n_features, n_clusters, false, Mode::Sums, workgroup_bytes).kernel
+        Variant::new(
+            n_features,
+            n_clusters,
+            false,
+            Mode::Labels { packed: true },
+            workgroup_bytes,
+        )
+        .kernel
     }
 
     #[test]
     fn shapes_get_the_kernels_made_for_them() {
-        let narrow = |tile_quads, resident, private| Kernel::Narrow {
-            tile_quads,
-            resident,
-            private,
-        };
-        assert_eq!(kernel(8, 8, 48 << 10), narrow(2, true, 8));
-        assert_eq!(kernel(32, 3, 48 << 10), narrow(1, true, 0));
-        assert_eq!(kernel(16, 64, 48 << 10), narrow(16, true, 0));
-        assert_eq!(kernel(32, 1000, 48 << 10), narrow(16, false, 0));
-        let wide = |column_quads, whole_row| Kernel::Wide {
+        let narrow = |tile_quads, resident| Kernel::Narrow { tile_quads, resident };
+        assert_eq!(kernel(8, 8, 48 << 10), narrow(2, true));
+        assert_eq!(kernel(16, 64, 48 << 10), narrow(16, true));
+        assert_eq!(kernel(32, 1000, 48 << 10), narrow(16, false));
+        let wide = |row_quads, column_quads, slices, chunk, whole_row| Kernel::Wide {
+            row_quads,
             column_quads,
+            slices,
+            chunk,
             whole_row,
         };
-        assert_eq!(kernel(64, 64, 48 << 10), wide(1, true));
-        assert_eq!(kernel(128, 1024, 48 << 10), wide(2, true));
-        assert_eq!(kernel(1 << 15, 8, 48 << 10), wide(1, false));
-        assert_eq!(kernel(64, 8, 16 << 10), wide(2, false));
+        assert_eq!(kernel(33, 64, 48 << 10), wide(16, 1, 1, 32, true));
+        // Few clusters: columns share the features.
+        assert_eq!(kernel(64, 8, 48 << 10), wide(16, 1, 8, 256, true));
+        // Sums would find no room beside blocks of 64 rows.
+        assert_eq!(kernel(140, 16, 48 << 10), wide(8, 1, 8, 128, true));
+        // They find none in any case.
+        assert_eq!(kernel(128, 1024, 48 << 10), wide(16, 2, 1, 16, true));
+        assert_eq!(kernel(600, 8, 48 << 10), wide(4, 1, 32, 256, true));
+        assert_eq!(kernel(1 << 15, 8, 48 << 10), wide(16, 1, 8, 64, false));
+        assert_eq!(kernel(64, 8, 16 << 10), wide(4, 1, 32, 256, true));
     }
 
     #[test]
     fn workgroup_memory_is_never_overdrawn() {
-        for n_features in [1, 4, 16, 31, 32, 33, 64, 100, 128, 1 << 15] {
+        for n_features in [1, 4, 16, 31, 32, 33, 64, 100, 128, 300, 600, 1 << 15] {
             for n_clusters in [1, 2, 8, 9, 64, 1000, 1 << 16] {
                 for workgroup_bytes in [16 << 10, 32 << 10, 48 << 10] {
                     for (mode, weighted) in MODES.iter().flat_map(|&mode| [(mode, false), (mode, true)]) {
                         let variant = Variant::new(n_features, n_clusters, weighted, mode, workgroup_bytes);
                         assert!(variant.workgroup_bytes() <= workgroup_bytes, "{variant:?}");
-                        assert!(variant.kernel.tile_quads() >= 1);
+                        let padded = n_clusters.div_ceil(4).next_multiple_of(variant.kernel.tile_quads());
+                        for most in [n_clusters, 3 * n_clusters, 1 << 17] {
+                            assert!(padded <= Kernel::most_quads(n_features, most, workgroup_bytes));
+                        }
                     }
                 }
             }

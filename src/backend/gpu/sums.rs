@@ -9,10 +9,6 @@ const SLOT_BITS: u32 = 32;
 const VALUE_BITS: u32 = 24;
 /// Bits of that number times a weight of up to 2^16.
 const WEIGHTED_BITS: u32 = 40;
-/// Bits of the sum of a private register.
-const PRIVATE_BITS: u32 = 32;
-/// Rounds after which private sums go to workgroup memory: of 4 rows each (`PRIVATE_ROUNDS`).
-pub(crate) const PRIVATE_ROUNDS: usize = 1 << (SLOT_BITS - VALUE_BITS - 2);
 
 /// The slots of workgroup memory for one kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +37,7 @@ impl Sums {
 
     /// Slots for `n_entries` entries in `bytes` bytes: as many replicas as fit, and whole numbers where there are many
     /// (two pieces hold more rows, but need two additions). `round_rows` rows are added in a round, spread evenly over
-    /// the replicas.
+    /// the replicas; where these are more, each gets one at most.
     pub(crate) fn of_rows(n_entries: usize, weighted: bool, round_rows: usize, bytes: usize) -> Self {
         let cut = |pieces, split_bits| move |replicas| (pieces, split_bits, replicas);
         let candidates: Vec<(usize, u32, usize)> = if weighted {
@@ -52,17 +48,16 @@ impl Sums {
         };
         let bits = if weighted { WEIGHTED_BITS } else { VALUE_BITS };
         Self::first_that_fits(&candidates, n_entries, bytes, |pieces, replicas| {
-            slot_numbers(bits, pieces) * replicas / round_rows
+            slot_numbers(bits, pieces) * replicas.min(round_rows) / round_rows
         })
     }
 
-    /// Slots for what private registers of `threads` threads bring in each [`PRIVATE_ROUNDS`] rounds, and once more at
-    /// the end.
-    pub(crate) fn of_private(n_entries: usize, threads: usize, bytes: usize) -> Self {
-        let candidates = [32, 16, 8, 4, 2].map(|replicas| (2, PRIVATE_BITS / 2, replicas));
+    /// Slots for the few rows that move, each with a sign: cut in two, a row in at most one of the replicas.
+    pub(crate) fn of_moves(n_entries: usize, weighted: bool, round_rows: usize, bytes: usize) -> Self {
+        let bits = if weighted { WEIGHTED_BITS } else { VALUE_BITS };
+        let candidates = [4, 2, 1].map(|replicas| (2, bits / 2, replicas));
         Self::first_that_fits(&candidates, n_entries, bytes, |pieces, replicas| {
-            let flushes = slot_numbers(PRIVATE_BITS, pieces) * replicas / threads;
-            (flushes - 1) * PRIVATE_ROUNDS
+            slot_numbers(bits, pieces) / 2 * replicas.min(round_rows) / round_rows
         })
     }
 
@@ -134,14 +129,14 @@ mod tests {
         for n_entries in [1, 18, 100, 272, 300, 1000, 1088, 2200, 4500, 9000, 20_000] {
             for bytes in [8 << 10, 24 << 10, 48 << 10] {
                 for weighted in [false, true] {
-                    for round_rows in [ROUND_ROWS, 64] {
+                    for round_rows in [ROUND_ROWS, 64, 32, 16] {
                         let sums = Sums::of_rows(n_entries, weighted, round_rows, bytes);
                         if sums == Sums::NONE {
                             continue;
                         }
                         seen.insert((sums.pieces, sums.replicas, weighted));
                         assert!(4 * sums.words() <= bytes && sums.rounds_per_flush >= 1, "{sums:?}");
-                        let rows = sums.rounds_per_flush * round_rows / sums.replicas;
+                        let rows = sums.rounds_per_flush * round_rows.div_ceil(sums.replicas);
                         let [low, high] = fullest(&sums, largest(weighted), rows);
                         assert!(low < 1 << 32 && (sums.pieces == 1 || high < 1 << 32), "{sums:?}");
                         // One round more would be too many, at the extreme: the bound is not slack by accident.
@@ -161,15 +156,22 @@ mod tests {
     }
 
     #[test]
-    fn private_sums_overflow_neither_in_registers_nor_in_slots() {
-        assert!((4 * PRIVATE_ROUNDS) as u64 * largest(false) < 1 << 32);
-        assert!((4 * PRIVATE_ROUNDS + 1) as u64 * largest(false) >= 1 << 32);
-        for bytes in [2 << 10, 4 << 10, 10 << 10, 48 << 10] {
-            let sums = Sums::of_private(72, 256, bytes);
-            assert_ne!(sums, Sums::NONE);
-            let flushes = sums.rounds_per_flush / PRIVATE_ROUNDS + 1;
-            let pieces = fullest(&sums, (1 << 32) - 1, flushes * 256 / sums.replicas);
-            assert!(pieces.iter().all(|&piece| piece < 1 << 32), "{sums:?}");
+    fn rows_that_move_overflow_no_slot_in_either_direction() {
+        for n_entries in [1, 300, 2200, 4500] {
+            for weighted in [false, true] {
+                for round_rows in [ROUND_ROWS, 64, 16] {
+                    let sums = Sums::of_moves(n_entries, weighted, round_rows, 48 << 10);
+                    assert_ne!(sums, Sums::NONE);
+                    let rows = sums.rounds_per_flush * round_rows.div_ceil(sums.replicas);
+                    let pieces = fullest(&sums, largest(weighted), rows);
+                    assert!(
+                        sums.rounds_per_flush >= 1 && pieces.iter().all(|&piece| piece < 1 << 31),
+                        "{sums:?}"
+                    );
+                    let pieces = fullest(&sums, largest(weighted), 2 * rows);
+                    assert!(pieces.iter().any(|&piece| piece >= 1 << 31), "{sums:?}");
+                }
+            }
         }
     }
 

@@ -16,8 +16,6 @@ pub struct Instance {
     pub shape: Option<(usize, usize)>,
     /// Of `narrow`: how many loops further out than the one that scores rows is the one that takes them.
     pub round_depth: Option<usize>,
-    /// Whether sums are in registers.
-    pub private_sums: bool,
     /// Text, bindings, entry point.
     pub shader: Shader,
 }
@@ -40,15 +38,14 @@ impl Choice {
         let variant = |&(d, k): &(usize, usize)| Variant::new(d, k, self.weighted, self.mode, self.workgroup_bytes);
         let assign = self.shapes.iter().map(|shape| {
             let variant = variant(shape);
-            let (file, round_depth, private_sums) = match variant.kernel {
-                Kernel::Narrow { resident, private, .. } => ("narrow", Some(if resident { 1 } else { 2 }), private > 0),
-                Kernel::Wide { .. } => ("wide", None, false),
+            let (file, round_depth) = match variant.kernel {
+                Kernel::Narrow { resident, .. } => ("narrow", Some(if resident { 1 } else { 2 })),
+                Kernel::Wide { .. } => ("wide", None),
             };
             Instance {
                 name: format!("{file} {}x{}", shape.0, shape.1),
                 shape: Some(*shape),
                 round_depth,
-                private_sums,
                 shader: variant.assign(),
             }
         });
@@ -58,7 +55,6 @@ impl Choice {
             name: shader.entry_point.into(),
             shape: None,
             round_depth: None,
-            private_sums: false,
             shader,
         });
         assign.chain(others).collect()

@@ -47,7 +47,7 @@ struct Args {
     #[arg(long = "shape", value_name = "DxK", value_parser = shape)]
     shapes: Vec<(usize, usize)>,
     /// What a pass gives
-    #[arg(long, value_enum, default_value_t = Pass::Sums)]
+    #[arg(long, value_enum, default_value_t = Pass::Moves)]
     mode: Pass,
     /// Rows have weights
     #[arg(long)]
@@ -72,8 +72,9 @@ struct Args {
 /// `Mode`, as an option.
 #[derive(Clone, Copy, ValueEnum)]
 enum Pass {
-    Sums,
     Labels,
+    Moves,
+    Coarse,
     Ranked,
 }
 
@@ -96,8 +97,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
         weighted: args.weighted,
         mode: match args.mode {
-            Pass::Sums => Mode::Sums,
             Pass::Labels => Mode::Labels { packed: true },
+            Pass::Moves => Mode::Moves {
+                packed: true,
+                coarse: false,
+            },
+            Pass::Coarse => Mode::Moves {
+                packed: true,
+                coarse: true,
+            },
             Pass::Ranked => Mode::Ranked,
         },
         workgroup_bytes: args.workgroup_bytes,

@@ -76,9 +76,8 @@ impl Summary {
         let Some((depth, (d, k))) = instance.round_depth.zip(instance.shape) else {
             return summary;
         };
-        let rare = |counts: &Counts| {
-            counts.atomics + counts.stores > 0 || (instance.private_sums && counts.shared_atomics > 0)
-        };
+        // What every round stores is no way off the usual one.
+        let rare = |counts: &Counts| counts.atomics > 0;
         let round = (0..depth).try_fold(inner, |inner, _| around(inner, &loops));
         summary.round = round.map(|round| usual_turn(round, &blocks, &loops, rare));
         // A turn scores one or more quads of centroids: 16 multiply-adds a feature each.
