@@ -7,8 +7,8 @@
 // numbers that are added below 2^b, 2^(32 - b) rows fit into a slot, and the host (`Sums::rounds_per_flush`) lets no
 // more rounds pass before `flush` than bring so many to a slot even if all rows are in one cluster. With one piece, b = 24:
 // 256 rows. With two, a number is cut at `split_bits`: the low piece of 12 bits or, weighted, 20 (below 2^40 in all) and
-// a high piece of no more. Where rows move, slots have a sign, so that half
-// as many fit; they are few, always cut in two, and a row adds or takes no more than one number to or from a slot.
+// a high piece of no more. Where rows move, slots have a sign, so that half as many fit; rows that move are few, so that
+// numbers are always cut in two, and each row adds or takes no more than one number to or from a slot.
 //
 // Rust twin: src/backend/gpu/sums.rs (`Sums`).
 
@@ -173,7 +173,7 @@ fn pass_over(row: u32) {
 // Notes up to which drift the rows of a quad keep their labels: the least by which a centroid is farther than the nearest
 // one, beyond the drift so far. 0 for rows in doubt.
 fn settle_until(row: u32) {
-    if !moves || unproven {
+    if !moves || unproven || row >= params.first_row + params.n_rows {
         return;
     }
     let present = vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.first_row + params.n_rows);

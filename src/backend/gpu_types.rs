@@ -38,7 +38,7 @@ pub struct GpuOptions {
     pub unproven: bool,
 }
 
-/// The best rates of a GPU's memory.
+/// The best rates of a GPU's memory, and of the way to it.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceCeilings {
@@ -50,6 +50,9 @@ pub struct DeviceCeilings {
     pub copy_bytes_per_s: f64,
     /// Bytes per second, by a kernel that reads.
     pub read_bytes_per_s: f64,
+    /// Bytes per second from host memory that the device can read to its own, by the host's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_bytes_per_s: Option<f64>,
 }
 
 /// One adapter of this machine.

@@ -252,6 +252,7 @@ fn the_clock_of_a_device_and_its_ceilings_give_a_stage_and_shares() {
         device_clock: true,
         copy_bytes_per_s: 1e6,
         read_bytes_per_s: 4e6,
+        upload_bytes_per_s: None,
     };
     let devices = [Device {
         name: "gpu".into(),

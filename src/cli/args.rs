@@ -751,7 +751,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
     pub(crate) rounds: usize,
 
-    /// Do not measure what the CPU could do at best; what a GPU could is not measured at all
+    /// Do not measure what the CPU and GPUs could do at best
     #[arg(long)]
     pub(crate) no_ceilings: bool,
 

@@ -479,6 +479,18 @@ fn on_device(device: &DeviceReport) -> String {
             giga(best.read_bytes_per_s),
         );
     }
+    if let (Some(open), Some(best)) = (
+        of_stage(device, "open"),
+        device.ceilings.and_then(|best| best.upload_bytes_per_s),
+    ) {
+        // A value takes 3 bytes on the device, of 4 in the matrix.
+        let sent = 0.75 * open.bytes_per_s * open.typical_s() / open.cold_s.max(f64::MIN_POSITIVE);
+        text += &format!(
+            ", values sent at {} of its upload ({} GB/s)",
+            percent(sent / best),
+            giga(best)
+        );
+    }
     if let Some(unproven) = of_stage(device, UNPROVEN) {
         let cost = stage.typical_s() / unproven.typical_s().max(f64::MIN_POSITIVE);
         text += &format!(", {} of what they take without the proof of labels", percent(cost));

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::tiles::{BLOCK, Centroids, TileSet};
 
 /// Largest staging buffer, in bytes.
-const MAX_STAGING_BYTES: u64 = 32 << 20;
+pub(super) const MAX_STAGING_BYTES: u64 = 32 << 20;
 /// Items that are made ready for the device at a time.
 const SCRATCH: usize = 4096;
 

@@ -1,11 +1,12 @@
-//! What a device's memory gives at best, measured by kernels that do nothing else.
+//! What a device's memory gives at best, and the way to it, measured by kernels and copies that do nothing else.
 
 use std::time::Instant;
 
 use wgpu::BufferUsages as Usage;
 
+use super::buffers::MAX_STAGING_BYTES;
 use super::clock::Clock;
-use super::device::Device;
+use super::device::{Device, lost};
 use super::layout::{CeilingParams, WORD};
 use super::shaders::{Group, THREADS, memory_kernel};
 use crate::backend::gpu_types::DeviceCeilings;
@@ -45,13 +46,14 @@ pub(super) fn measure(device: &Device, software: bool, budget: u64) -> Result<De
         device_clock: memory.clock.is_some(),
         copy_bytes_per_s: 2.0 * bytes / memory.fastest_s("copy_memory")?,
         read_bytes_per_s: bytes / memory.fastest_s("read_memory")?,
+        upload_bytes_per_s: Some(memory.upload_rate()?),
     })
 }
 
 impl<'d> Memory<'d> {
     fn new(device: &'d Device, bytes: u64) -> Result<Self> {
         let bytes = (bytes / STEP_BYTES).max(1) * STEP_BYTES;
-        let buffer = || device.buffer("a buffer to measure with", bytes, Usage::STORAGE);
+        let buffer = || device.buffer("a buffer to measure with", bytes, Usage::STORAGE | Usage::COPY_DST);
         let params = CeilingParams {
             n_vectors: (bytes / (4 * WORD)) as u32,
             stride: GROUPS * THREADS as u32,
@@ -107,6 +109,33 @@ impl<'d> Memory<'d> {
             Some(clock) => Ok(clock.read(device, 1)?[0]),
             None => Ok(wall_s),
         }
+    }
+
+    /// Bytes per second from a host buffer that is ready to the first buffer, by the host's clock.
+    fn upload_rate(&self) -> Result<f64> {
+        let device = self.device;
+        let bytes = MAX_STAGING_BYTES.min(self.bytes);
+        let staging = device.buffer("the staging memory", bytes, Usage::MAP_WRITE | Usage::COPY_SRC)?;
+        device.map(&staging, wgpu::MapMode::Write, None)?;
+        // Pages that were never written may be none.
+        staging
+            .get_mapped_range_mut(0..bytes)
+            .map_err(lost)?
+            .copy_from_slice(&vec![0xa5; bytes as usize]);
+        staging.unmap();
+        let n_copies = self.bytes / bytes;
+        let copy = |_| {
+            let mut encoder = device.device.create_command_encoder(&Default::default());
+            for i in 0..n_copies {
+                encoder.copy_buffer_to_buffer(&staging, 0, &self.buffers[0], i * bytes, bytes);
+            }
+            let started = Instant::now();
+            device.wait(Some(device.queue.submit([encoder.finish()])))?;
+            Ok(started.elapsed().as_secs_f64())
+        };
+        let seconds = (0..=RUNS).map(copy).collect::<Result<Vec<f64>>>()?;
+        let best = seconds.into_iter().fold(f64::INFINITY, f64::min).max(f64::MIN_POSITIVE);
+        Ok((n_copies * bytes) as f64 / best)
     }
 
     fn fastest_s(&self, entry_point: &'static str) -> Result<f64> {
@@ -170,6 +199,11 @@ mod tests {
             );
             assert!(found.copy_bytes_per_s.is_finite() && found.copy_bytes_per_s > 1e6);
             assert!(found.read_bytes_per_s.is_finite() && found.read_bytes_per_s > 1e6);
+            assert!(
+                found
+                    .upload_bytes_per_s
+                    .is_some_and(|rate| rate.is_finite() && rate > 1e6)
+            );
         }
     }
 }
