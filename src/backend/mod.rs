@@ -41,6 +41,11 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Bytes that a value takes in the memory of passes.
+    fn value_bytes(&self) -> u64 {
+        size_of::<f32>() as u64
+    }
+
     /// Takes hold of a data set for any number of passes; decides what stays on the device and what streams.
     ///
     /// `max_clusters` is the largest number of centroids that any pass will bring.
@@ -143,6 +148,8 @@ pub struct Pass {
     pub n_doubtful: u64,
     /// Rows that were looked at; bounds proved of the others that their labels stay. Diagnostic as well.
     pub n_read: u64,
+    /// Rows among these that 16 bits of their values left in doubt, so that they were looked at once more. Diagnostic as well.
+    pub n_unsettled: u64,
 }
 
 /// Nearest and second-nearest centroid of every row, in row order.

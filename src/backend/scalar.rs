@@ -48,6 +48,7 @@ impl Session for ScalarSession<'_> {
             n_moved,
             n_doubtful: 0,
             n_read: self.data.n_rows() as u64,
+            n_unsettled: 0,
         })
     }
 

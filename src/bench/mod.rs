@@ -316,6 +316,7 @@ impl Bench<'_> {
             inertia_exact: fit.inertia.to_string(),
             share_doubtful: fit.n_doubtful as f64 / (fit.n_assigned as f64).max(1.0),
             // All rows are assigned once more, with their runners-up, after the iterations.
+            share_unsettled: fit.n_unsettled as f64 / (fit.n_read as f64).max(1.0),
             share_read: fit.n_read as f64 / (fit.n_assigned as f64 - fit.nearest.labels.len() as f64).max(1.0),
             peak_memory_added_bytes: peak,
             ceilings: device.ceilings,

@@ -99,6 +99,9 @@ pub struct DeviceReport {
     pub inertia_exact: String,
     /// Share of the row decisions that needed exact arithmetic.
     pub share_doubtful: f64,
+    /// Share of the rows looked at in iterations that 16 bits of their values left in doubt.
+    #[serde(default)]
+    pub share_unsettled: f64,
     /// Share of the rows that the iterations looked at; bounds proved of the others that their labels stay.
     pub share_read: f64,
     /// The most memory that the first run held beyond what was there before it, the prepared data included in that;

@@ -448,7 +448,12 @@ fn outcome(case: &CaseReport, device: &DeviceReport) -> String {
         )
     });
     let read = if device.share_read < 1.0 {
-        format!(", {} of the rows looked at", percent(device.share_read))
+        let twice = if device.share_unsettled > 0.0 {
+            format!(", {} of these twice", percent(device.share_unsettled))
+        } else {
+            String::new()
+        };
+        format!(", {} of the rows looked at{twice}", percent(device.share_read))
     } else {
         String::new()
     };

@@ -104,7 +104,8 @@ impl FitPlan {
         let rows_bytes: u64 = parts.iter().map(|part| part.bytes).sum();
         let spilled_bytes = limit.map_or(0, |limit| rows_bytes.saturating_sub(sys::resident_budget(limit)));
         let memory_bytes = backend.memory_budget();
-        let resident_bytes = memory_bytes.map_or(values_bytes, |budget| budget.min(values_bytes));
+        let device_bytes = values_bytes / size_of::<f32>() as u64 * backend.value_bytes();
+        let resident_bytes = memory_bytes.map_or(device_bytes, |budget| budget.min(device_bytes));
         parts.push(PlanPart {
             what: "the program and its buffers",
             bytes: PROGRAM_BYTES,
@@ -128,7 +129,7 @@ impl FitPlan {
                 backend: backend.name(),
                 memory_bytes,
                 resident_bytes,
-                streamed_bytes: values_bytes - resident_bytes,
+                streamed_bytes: device_bytes - resident_bytes,
             },
         })
     }

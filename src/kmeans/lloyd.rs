@@ -51,6 +51,8 @@ pub struct KMeansFit {
     /// Rows that were looked at in the iterations, each as often as it was: bounds prove of the others that their labels
     /// stay. Diagnostic: may differ between backends.
     pub n_read: u64,
+    /// Rows among these that 16 bits of their values left in doubt, over all passes of this run.
+    pub n_unsettled: u64,
     /// How the first centroids were found; `None` where they were given.
     pub seeding: Option<Seeding>,
     /// What the device did that the user should know.
@@ -343,6 +345,7 @@ impl<'l> Begun<'l> {
             stop_reason: outcome.stop_reason,
             n_doubtful,
             n_read: outcome.n_read,
+            n_unsettled: outcome.n_unsettled,
             n_assigned: (outcome.n_passes + 1) * data.n_rows() as u64,
             seeding,
             notices,
@@ -425,6 +428,7 @@ pub(super) struct Outcome {
     stop_reason: StopReason,
     n_doubtful: u64,
     n_read: u64,
+    n_unsettled: u64,
 }
 
 /// What a run of iterations is about to do.
@@ -449,6 +453,7 @@ struct Run<'l> {
     n_passes: u64,
     n_doubtful: u64,
     n_read: u64,
+    n_unsettled: u64,
     /// Of the last pass.
     inertia: u128,
     is_hopeless: bool,
@@ -467,6 +472,7 @@ impl<'l> Run<'l> {
             n_passes: 0,
             n_doubtful: 0,
             n_read: 0,
+            n_unsettled: 0,
             inertia: 0,
             is_hopeless: false,
             time_is_up: false,
@@ -550,6 +556,7 @@ impl<'l> Run<'l> {
         self.n_passes += 1;
         self.n_doubtful += pass.n_doubtful;
         self.n_read += pass.n_read;
+        self.n_unsettled += pass.n_unsettled;
         self.inertia = pass.partial.inertia(centroids, self.job.total_sq_norm);
     }
 
@@ -630,6 +637,7 @@ impl<'l> Run<'l> {
             stop_reason,
             n_doubtful: self.n_doubtful,
             n_read: self.n_read,
+            n_unsettled: self.n_unsettled,
         })
     }
 }

@@ -113,6 +113,7 @@ fn continued(earlier: KMeansFit, fit: KMeansFit) -> KMeansFit {
         n_doubtful: earlier.n_doubtful + fit.n_doubtful,
         n_assigned: earlier.n_assigned + fit.n_assigned,
         n_read: earlier.n_read + fit.n_read,
+        n_unsettled: earlier.n_unsettled + fit.n_unsettled,
         seeding: fit.seeding.or(earlier.seeding),
         elapsed_s: std::array::from_fn(|stage| earlier.elapsed_s[stage] + fit.elapsed_s[stage]),
         notices,

@@ -126,6 +126,7 @@ impl CpuSession<'_> {
             n_moved: if plan.first { n_rows } else { tally.n_moved },
             n_doubtful: tally.n_doubtful,
             n_read: tally.n_read,
+            n_unsettled: tally.n_unsettled,
         };
         self.kept = Some(kept);
         (pass, tally)

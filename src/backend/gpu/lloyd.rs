@@ -50,9 +50,17 @@ impl GpuSession<'_> {
         let (mut n_iter, mut batch) = (0, 1);
         loop {
             let n = batch.min(iterations.max_batch).min(rule.max_iter - n_iter);
-            let Batch { n_done, end, words } = iterations.run(self, n)?;
+            let Batch {
+                n_done,
+                end,
+                coarse,
+                words,
+            } = iterations.run(self, n)?;
             for slot in 0..n_done {
                 let (centroids, mut pass) = iterations.iteration(self, &words, slot);
+                if coarse {
+                    pass.n_unsettled = iterations.plan.totals.n_left(iterations.totals(&words, slot));
+                }
                 if !rule.count_moved {
                     pass.n_moved = 0;
                 }
@@ -95,6 +103,8 @@ struct Batch {
     n_done: usize,
     /// Why it ended.
     end: Option<LloydEnd>,
+    /// Whether its passes read coarse values.
+    coarse: bool,
     /// `history`.
     words: Vec<u32>,
 }
@@ -231,15 +241,20 @@ impl<'d> Iterations<'d> {
         if let Some(clock) = &self.clock {
             self.device.add_time(&clock.read(self.device, n)?[..n_done]);
         }
-        if self.coarse && n_done > 0 {
-            let last = &words[(n_done - 1) * slot_words..n_done * slot_words];
-            let n_left = self.plan.totals.n_left(self.history_layout.split(last).1);
+        let coarse = self.coarse && !is_first;
+        if coarse && n_done > 0 {
+            let n_left = self.plan.totals.n_left(self.totals(&words, n_done - 1));
             if n_left > session.data.n_rows() as u64 / COARSE_SHARE {
                 self.coarse = false;
                 self.moves = session.kernels(self.plan.totals.n_clusters, session.move_mode(false))?;
             }
         }
-        Ok(Batch { n_done, end, words })
+        Ok(Batch {
+            n_done,
+            end,
+            coarse,
+            words,
+        })
     }
 
     fn write_params(&self) {
@@ -312,6 +327,12 @@ impl<'d> Iterations<'d> {
         pass.dispatch_workgroups(self.update_groups(), 1, 1);
         pass.set_pipeline(&self.decide);
         pass.dispatch_workgroups(1, 1, 1);
+    }
+
+    /// The totals of an iteration of a batch.
+    fn totals<'w>(&self, words: &'w [u32], slot: usize) -> &'w [u32] {
+        let n = self.history_layout.n_words();
+        self.history_layout.split(&words[slot * n..(slot + 1) * n]).1
     }
 
     /// The centroids and the pass of an iteration of a batch.

@@ -373,6 +373,7 @@ pub(super) fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass 
         n_moved: totals.n_moved(words),
         n_doubtful: totals.n_doubtful(words),
         n_read: n_rows as u64 - totals.n_passed_over(words),
+        n_unsettled: 0,
     }
 }
 
