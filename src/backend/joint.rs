@@ -15,10 +15,11 @@ use crate::tiles::{BLOCK, Centroids, TileSet};
 
 /// Multiply-adds of a pass (rows x features x clusters) for which it pays to use one more device.
 ///
-/// A device that holds all rows makes many iterations without a word with the host. Of several each makes one, and waits
-/// for the sums of all: some tenths of a millisecond, in which a large GPU does about so much. A rule of thumb, as
-/// [`WORTHWHILE_WORK`](super::choice::WORTHWHILE_WORK) is, and not measured yet.
-pub const WORTHWHILE_SHARE: u64 = 2_000_000_000;
+/// A device that holds all rows makes many iterations without a word with the host, and adds up only the rows that move. Of
+/// several each makes one, over all its rows, and waits for the sums of all: half a millisecond and more are lost, in which a
+/// large GPU does about so much. A rule of thumb, as [`WORTHWHILE_WORK`](super::choice::WORTHWHILE_WORK) is, and not
+/// measured yet.
+pub const WORTHWHILE_SHARE: u64 = 8_000_000_000;
 
 /// A backend over several others, which may be of different kinds.
 ///
@@ -108,6 +109,11 @@ impl Backend for JointBackend {
         budgets.try_fold(0, |sum: u64, budget| Some(sum.saturating_add(budget?)))
     }
 
+    fn value_bytes(&self) -> u64 {
+        let bytes = self.devices.iter().map(|device| device.backend.value_bytes());
+        bytes.max().unwrap_or_default()
+    }
+
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
         let mut session = JointSession {
             backend: self,
@@ -178,12 +184,15 @@ impl<'d> JointSession<'d> {
     /// How many blocks of the data each device takes; those at the end may not be there.
     fn cut(&self) -> Vec<usize> {
         let n_features = self.data.n_features();
-        // Values, weights and labels.
-        let row_words = n_features + usize::from(self.data.weighted()) + 1;
-        let block_bytes = (row_words * BLOCK * size_of::<f32>()) as u64;
-        let room = |&device: &usize| match self.backend.devices[device].backend.memory_budget() {
-            Some(bytes) => (bytes / block_bytes) as usize,
-            None => usize::MAX,
+        // A weight and a label, at most.
+        let beside = size_of::<u32>() as u64 * (u64::from(self.data.weighted()) + 1);
+        let room = |&device: &usize| {
+            let backend = &self.backend.devices[device].backend;
+            let row_bytes = n_features as u64 * backend.value_bytes() + beside;
+            match backend.memory_budget() {
+                Some(bytes) => (bytes / (BLOCK as u64 * row_bytes)) as usize,
+                None => usize::MAX,
+            }
         };
         let rooms: Vec<usize> = self.devices.iter().map(room).collect();
         let block_work = (n_features * BLOCK) as u64 * self.max_clusters.max(1) as u64;
@@ -319,6 +328,7 @@ fn added_up(passes: Vec<Pass>) -> Pass {
         all.n_moved += pass.n_moved;
         all.n_doubtful += pass.n_doubtful;
         all.n_read += pass.n_read;
+        all.n_unsettled += pass.n_unsettled;
         all
     };
     passes.into_iter().reduce(add).expect("a device")
