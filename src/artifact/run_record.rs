@@ -224,11 +224,11 @@ pub enum InitRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceRecord {
-    /// As asked for: `auto`, `cpu`, `gpu`, `gpu:N`.
+    /// As asked for: `auto`, `cpu`, `gpu`, `gpu:N`, `gpu:N,M`, `gpu:all`.
     pub asked: String,
     /// `scalar`, `cpu` or `gpu`.
     pub backend: String,
-    /// Threads and instruction set, or the adapter.
+    /// Threads and instruction set, or the adapter; of several, the number of each.
     pub description: String,
     /// Why this one.
     pub reason: String,

@@ -11,6 +11,21 @@ pub fn adapters() -> Vec<AdapterReport> {
     Vec::new()
 }
 
+/// The numbers of all GPUs.
+///
+/// # Errors
+/// Always [`Error::DeviceNotFound`].
+pub fn all() -> Result<Vec<usize>> {
+    Err(not_found(&"gpu:all"))
+}
+
+fn not_found(asked: &dyn std::fmt::Display) -> Error {
+    Error::DeviceNotFound {
+        asked: asked.to_string(),
+        reason: "kohort was built without GPU support (feature `gpu`)".into(),
+    }
+}
+
 /// What has to be there on this machine for a GPU to be found, in a sentence.
 #[must_use]
 pub fn advice() -> String {
@@ -29,10 +44,7 @@ impl GpuBackend {
     /// # Errors
     /// Always [`Error::DeviceNotFound`].
     pub fn new(selection: &GpuSelection, _options: GpuOptions) -> Result<Self> {
-        Err(Error::DeviceNotFound {
-            asked: selection.to_string(),
-            reason: "kohort was built without GPU support (feature `gpu`)".into(),
-        })
+        Err(not_found(selection))
     }
 
     /// Whether the adapter is software on a CPU.
@@ -87,6 +99,12 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "no usable GPU for --device gpu: kohort was built without GPU support (feature `gpu`)"
+        );
+        assert!(
+            all()
+                .unwrap_err()
+                .to_string()
+                .starts_with("no usable GPU for --device gpu:all: ")
         );
     }
 }

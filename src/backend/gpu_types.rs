@@ -55,6 +55,23 @@ pub struct DeviceCeilings {
     pub upload_bytes_per_s: Option<f64>,
 }
 
+impl DeviceCeilings {
+    /// What both GPUs give at best, each for itself at the same time.
+    #[must_use]
+    pub fn together(self, other: Self) -> Self {
+        Self {
+            buffer_bytes: self.buffer_bytes.min(other.buffer_bytes),
+            device_clock: self.device_clock && other.device_clock,
+            copy_bytes_per_s: self.copy_bytes_per_s + other.copy_bytes_per_s,
+            read_bytes_per_s: self.read_bytes_per_s + other.read_bytes_per_s,
+            upload_bytes_per_s: self
+                .upload_bytes_per_s
+                .zip(other.upload_bytes_per_s)
+                .map(|(one, two)| one + two),
+        }
+    }
+}
+
 /// One adapter of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct AdapterReport {

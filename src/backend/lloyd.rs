@@ -75,6 +75,23 @@ impl Reached {
     }
 }
 
+/// `each`, which also notes the iteration that it heard of last, counted on from the one in `reached`.
+pub(crate) fn noting<'r>(
+    each: &'r mut EachIteration<'_>,
+    reached: &'r mut Option<Reached>,
+) -> impl FnMut(&Centroids, &Pass) -> Result<ControlFlow<()>> + 'r {
+    move |centroids, pass| {
+        let flow = each(centroids, pass)?;
+        *reached = Some(Reached {
+            n_iter: reached.as_ref().map_or(0, |before| before.n_iter) + 1,
+            centroids: centroids.clone(),
+            pass: pass.clone(),
+            flow,
+        });
+        Ok(flow)
+    }
+}
+
 /// The run on passes: the meaning of [`Session::lloyd`](super::Session::lloyd). Goes on from `reached`, else from
 /// `start`.
 pub(crate) fn by_passes(

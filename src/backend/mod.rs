@@ -14,6 +14,8 @@ pub mod audit;
 pub mod certificate;
 pub mod choice;
 pub mod cpu;
+#[cfg(test)]
+mod failing;
 pub mod fallback;
 #[cfg(feature = "gpu")]
 pub mod gpu;
@@ -21,6 +23,7 @@ pub mod gpu;
 #[path = "gpu_disabled.rs"]
 pub mod gpu;
 mod gpu_types;
+pub mod joint;
 pub mod lloyd;
 pub mod scalar;
 pub mod self_test;
@@ -35,6 +38,11 @@ pub trait Backend: Send + Sync {
 
     /// One line for people: threads and instruction set, or the adapter.
     fn description(&self) -> String;
+
+    /// How many devices it is.
+    fn n_devices(&self) -> usize {
+        1
+    }
 
     /// Bytes of a device's own memory that data may take; `None` where passes work in the host's.
     fn memory_budget(&self) -> Option<u64> {

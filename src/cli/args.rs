@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use kohort::backend::choice::DeviceRequest;
+use kohort::backend::choice::{DeviceRequest, DeviceRequests};
 use kohort::cells::MIN_CELL;
 use kohort::features::Instant;
 use kohort::kmeans::MAX_CLUSTERS;
@@ -386,7 +386,8 @@ pub(crate) struct PrivacyArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Device")]
 pub(crate) struct ComputeArgs {
-    /// auto, gpu, gpu:N (see `kohort devices`) or cpu; the segments are the same on all of them
+    /// auto, gpu, gpu:N (see `kohort devices`), several as gpu:N,M or gpu:all, or cpu; the segments are the same on all of
+    /// them
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceRequest,
 
@@ -767,15 +768,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "FACTOR", default_value_t = 1.1, value_parser = factor)]
     pub(crate) slower_than: f64,
 
-    /// auto, gpu, gpu:N, cpu, or several: every case runs on each
-    #[arg(
-        long,
-        value_name = "DEVICES",
-        value_delimiter = ',',
-        default_value = "cpu",
-        help_heading = "Device"
-    )]
-    pub(crate) device: Vec<DeviceRequest>,
+    /// As in `kohort fit`, or several of that: every case runs on each. A number belongs to the gpu before it: cpu,gpu:0,1
+    /// is the CPU, and two GPUs together
+    #[arg(long, value_name = "DEVICES", default_value = "cpu", help_heading = "Device")]
+    pub(crate) device: Vec<DeviceRequests>,
 
     /// Threads of the CPU [default: all]
     #[arg(

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use kohort::backend::Backend;
 use kohort::backend::choice::{DeviceRequest, choose};
 use kohort::backend::cpu::CpuBackend;
-use kohort::backend::gpu::{GpuBackend, GpuOptions};
+use kohort::backend::gpu::{self, DeviceCeilings, GpuBackend, GpuOptions};
 use kohort::bench::{
     BY_DEVICE, Bench, BenchOptions, Case, CaseReport, Ceilings, Comparison, Device, DeviceReport, Generated, Origin,
     Report, Settings, Stage, Start, UNPROVEN,
@@ -196,14 +195,14 @@ impl Bencher<'_> {
 
     /// Opens the devices asked for; `work` is that of the largest pass.
     fn open_devices(&mut self, work: u64) -> Result<()> {
-        for &request in &self.args.device {
+        for request in self.args.device.iter().flat_map(|requests| &requests.0) {
             // The GPU itself, without the CPU to fall back on: that would be timed as if it was the GPU.
-            let choice = choose(request, work, |selection| {
+            let choice = choose(request, work, gpu::all, |selection, n_gpus| {
                 let gpu = |unproven| {
                     let options = GpuOptions {
                         timed: true,
                         unproven,
-                        threads: self.host.threads(),
+                        threads: self.host.threads() / n_gpus,
                         ..GpuOptions::default()
                     };
                     GpuBackend::new(&selection, options)
@@ -211,16 +210,22 @@ impl Bencher<'_> {
                 let twin = self.args.cost_of_proof.then(|| gpu(true)).transpose()?;
                 Ok((gpu(false)?, twin))
             })?;
-            let (gpu, twin) = choice.gpu.unzip();
-            if gpu.as_ref().is_some_and(GpuBackend::is_software) {
+            let mut twins = Vec::new();
+            let mut gpus = Vec::new();
+            for (selection, (gpu, twin)) in choice.gpus {
+                gpus.push((selection, gpu));
+                twins.extend(twin.map(|twin| (selection, twin)));
+            }
+            if gpus.iter().any(|(_, gpu)| gpu.is_software()) {
                 self.output
                     .warning("this adapter is software on the CPU: its times are those of a test device");
             }
-            let measured = gpu.as_ref().filter(|_| !self.args.no_ceilings);
-            let ceilings = measured.map(GpuBackend::ceilings).transpose()?;
-            let without_clock = gpu.as_ref().is_some_and(|gpu| !gpu.has_timestamps());
-            let backend: Box<dyn Backend> = match gpu {
-                Some(gpu) => Box::new(gpu),
+            let measured = gpus.iter().filter(|_| !self.args.no_ceilings);
+            let ceilings = measured.map(|(_, gpu)| gpu.ceilings()).collect::<Result<Vec<_>>>()?;
+            let ceilings = ceilings.into_iter().reduce(DeviceCeilings::together);
+            let without_clock = gpus.iter().any(|(_, gpu)| !gpu.has_timestamps());
+            let backend = match plan::together(gpus, request)? {
+                Some(gpus) => gpus,
                 None => Box::new(CpuBackend::new(self.host.threads())?),
             };
             self.output
@@ -237,7 +242,7 @@ impl Bencher<'_> {
                 name,
                 backend,
                 ceilings,
-                unproven: twin.flatten().map(|twin| Box::new(twin) as Box<dyn Backend>),
+                unproven: plan::together(twins, request)?,
             });
         }
         Ok(())

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use kohort::backend::Backend;
 use kohort::backend::choice::{DeviceRequest, WORTHWHILE_WORK, choose};
 use kohort::backend::cpu::CpuBackend;
-use kohort::backend::gpu::{AdapterReport, GpuBackend, GpuOptions, GpuSelection, adapters, advice};
+use kohort::backend::gpu::{self, AdapterReport, GpuBackend, GpuOptions, GpuSelection, adapters, advice};
+use kohort::backend::joint::WORTHWHILE_SHARE;
 use kohort::backend::self_test::{SelfTest, self_test};
 use kohort::error::escape;
 use kohort::{ErrorKind, Result};
@@ -28,20 +29,28 @@ pub(crate) fn run(output: Output) -> Result<ExitCode> {
     for adapter in adapters() {
         devices.push(test_adapter(adapter, output)?);
     }
-    let auto = choose(DeviceRequest::Auto, u64::MAX, open)?;
-    let reason = match &auto.gpu {
-        Some(gpu) => format!("{}, a real GPU", gpu.adapter_name()),
+    let auto = choose(&DeviceRequest::Auto, u64::MAX, gpu::all, |selection, _| open(selection))?;
+    let gpu = auto.gpus.first();
+    let reason = match gpu {
+        Some((_, gpu)) => format!("{}, a real GPU", gpu.adapter_name()),
         None => auto.reason.trim_start_matches("auto: ").to_owned(),
     };
-    output.data(&auto_text(auto.gpu.is_some(), &reason))?;
+    output.data(&auto_text(gpu.is_some(), &reason))?;
+    // Without any there is nothing that could be taken together.
+    let all = gpu::all().unwrap_or_default();
+    output.data(&all_text(&all))?;
     let adapters: Vec<Value> = devices[1..].iter().map(Tested::object).collect();
     output.object(&json!({
         "cpu": devices[0].object(),
         "adapters": adapters,
         "auto": {
-            "device": if auto.gpu.is_some() { "gpu" } else { "cpu" },
+            "device": if gpu.is_some() { "gpu" } else { "cpu" },
             "reason": reason,
             "gpu_from_multiply_adds": WORTHWHILE_WORK,
+        },
+        "all": {
+            "devices": all.iter().map(|index| name_of(*index)).collect::<Vec<_>>(),
+            "multiply_adds_each": WORTHWHILE_SHARE,
         },
     }))?;
     Ok(verdict(&devices, output))
@@ -62,7 +71,7 @@ fn test_cpu(output: Output) -> Result<Tested> {
 }
 
 fn test_adapter(adapter: AdapterReport, output: Output) -> Result<Tested> {
-    let name = format!("gpu:{}", adapter.index);
+    let name = name_of(adapter.index);
     let description = format!("{} ({})", adapter.name, adapter.kind);
     output.data(&head_text(&name, &description, Some(&adapter)))?;
     let outcome = open(GpuSelection::Index(adapter.index)).and_then(|gpu| self_test(&gpu));
@@ -100,6 +109,26 @@ fn auto_text(takes_gpu: bool, reason: &str) -> String {
     } else {
         format!("\nauto takes cpu: {reason}\nfor a GPU: {}\n", advice())
     }
+}
+
+/// How several GPUs are taken, where there are several.
+fn all_text(all: &[usize]) -> String {
+    let [first, .., last] = all else {
+        return String::new();
+    };
+    let names: Vec<String> = all.iter().map(|&index| name_of(index)).collect();
+    let work = WORTHWHILE_SHARE / 1_000_000;
+    format!(
+        "--device gpu:all takes {} together, as far as each gets {} million multiply-adds a pass; --device gpu:{first},{last} \
+         takes these two for any job\n",
+        names.join(", "),
+        count(work),
+    )
+}
+
+/// What `--device` takes for an adapter.
+fn name_of(index: usize) -> String {
+    GpuSelection::Index(index).to_string()
 }
 
 /// Where everything stands but the name of a device.
@@ -177,4 +206,19 @@ fn adapter_lines(adapter: &AdapterReport) -> [String; 4] {
         ),
         format!("features: {features}"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taking_all_is_told_of_where_there_are_several() {
+        assert_eq!([all_text(&[]), all_text(&[2])], ["", ""]);
+        assert_eq!(
+            all_text(&[0, 2, 3]),
+            "--device gpu:all takes gpu:0, gpu:2, gpu:3 together, as far as each gets 8,000 million multiply-adds a pass; \
+             --device gpu:0,3 takes these two for any job\n"
+        );
+    }
 }

@@ -74,14 +74,18 @@ fn facts(plan: &FitPlan) -> String {
         n => format!("seeded on {}", plural(n as u64, "row")),
     };
     let device = &plan.device;
+    let gpu = match device.n_devices {
+        1 => "the GPU".to_owned(),
+        n => format!("{n} GPUs together"),
+    };
     let passes = match (device.memory_bytes, device.streamed_bytes) {
         (None, _) => "passes on the CPU, in memory".to_owned(),
         (Some(_), 0) => format!(
-            "passes on the GPU, where all {} stay",
+            "passes on {gpu}, where all {} stay",
             bytes_in_words(device.resident_bytes)
         ),
         (Some(_), streamed) => format!(
-            "passes on the GPU, where {} stay and {} stream in each",
+            "passes on {gpu}, where {} stay and {} stream in each",
             bytes_in_words(device.resident_bytes),
             bytes_in_words(streamed)
         ),

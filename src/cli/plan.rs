@@ -10,10 +10,11 @@ use arrow::datatypes::{DataType, Float64Type};
 
 use kohort::artifact::{DeviceRecord, check_local};
 use kohort::backend::Backend;
-use kohort::backend::choice::choose;
+use kohort::backend::choice::{DeviceRequest, choose};
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::fallback::FallbackBackend;
-use kohort::backend::gpu::{GpuBackend, GpuOptions};
+use kohort::backend::gpu::{self, GpuBackend, GpuOptions, GpuSelection};
+use kohort::backend::joint::{JointBackend, WORTHWHILE_SHARE};
 use kohort::cells::MinCell;
 use kohort::data::BatchSource;
 use kohort::data::FileSource;
@@ -48,20 +49,20 @@ pub(crate) struct Device {
 
 /// Takes a device for passes of `work` multiply-adds, and says which and why.
 pub(crate) fn device(compute: &ComputeArgs, work: u64, output: Output) -> Result<Device> {
-    let choice = choose(compute.device, work, |selection| {
+    let choice = choose(&compute.device, work, gpu::all, |selection, n_gpus| {
         GpuBackend::new(
             &selection,
             GpuOptions {
                 max_chunk_bytes: compute.chunk_bytes.map(|n| n as u64),
-                threads: threads(compute),
+                threads: threads(compute) / n_gpus,
                 ..GpuOptions::default()
             },
         )
     })?;
-    let is_software = choice.gpu.as_ref().is_some_and(GpuBackend::is_software);
+    let is_software = choice.gpus.iter().any(|(_, gpu)| gpu.is_software());
     let cpu = CpuBackend::new(threads(compute))?;
-    let backend: Box<dyn Backend> = match choice.gpu {
-        Some(gpu) => Box::new(FallbackBackend::new(Box::new(gpu), Box::new(cpu))),
+    let backend: Box<dyn Backend> = match together(choice.gpus, &compute.device)? {
+        Some(gpus) => Box::new(FallbackBackend::new(gpus, Box::new(cpu))),
         None => Box::new(cpu),
     };
     let record = DeviceRecord {
@@ -75,6 +76,37 @@ pub(crate) fn device(compute: &ComputeArgs, work: u64, output: Output) -> Result
         output.warning("this adapter is software on the CPU, and slower than --device cpu; the segments are the same");
     }
     Ok(Device { backend, record })
+}
+
+/// The GPUs of a choice as one backend; `None` where there are none.
+///
+/// Those that were named share every job. Of all GPUs only so many take part as a job is worth.
+///
+/// # Errors
+/// The same GPU twice, unless it is software: tests have no other way of getting two.
+pub(crate) fn together(
+    mut gpus: Vec<(GpuSelection, GpuBackend)>,
+    asked: &DeviceRequest,
+) -> Result<Option<Box<dyn Backend>>> {
+    let is_known = |at: usize| gpus[..at].iter().any(|(earlier, _)| *earlier == gpus[at].0);
+    if let Some(twice) = (0..gpus.len()).find(|&at| is_known(at) && !gpus[at].1.is_software()) {
+        return Err(Error::InvalidParam {
+            param: "device",
+            value: asked.to_string(),
+            reason: format!("has {} twice", gpus[twice].0),
+        });
+    }
+    if gpus.len() < 2 {
+        return Ok(gpus.pop().map(|(_, gpu)| Box::new(gpu) as Box<dyn Backend>));
+    }
+    let worthwhile = match asked {
+        DeviceRequest::AllGpus => WORTHWHILE_SHARE,
+        _ => 0,
+    };
+    let named =
+        |(selection, gpu): (GpuSelection, GpuBackend)| (selection.to_string(), Box::new(gpu) as Box<dyn Backend>);
+    let devices = gpus.into_iter().map(named).collect();
+    Ok(Some(Box::new(JointBackend::new(devices, worthwhile))))
 }
 
 /// About so many multiply-adds a pass takes, as far as is known before the columns are looked at: how many features

@@ -61,6 +61,8 @@ pub struct PlanPart {
 pub struct DevicePlan {
     /// `cpu` or `gpu`.
     pub backend: &'static str,
+    /// How many share the rows at most.
+    pub n_devices: usize,
     /// What a device with memory of its own may take of it.
     pub memory_bytes: Option<u64>,
     /// Values that stay there, or in the host's memory where there is no such device.
@@ -127,6 +129,7 @@ impl FitPlan {
             free_disk_bytes: sys::free_disk_bytes(folder),
             device: DevicePlan {
                 backend: backend.name(),
+                n_devices: backend.n_devices(),
                 memory_bytes,
                 resident_bytes,
                 streamed_bytes: device_bytes - resident_bytes,

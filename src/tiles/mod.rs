@@ -5,7 +5,9 @@
 //! neighbouring floats, and a chunk boundary always falls between blocks.
 
 mod centroids;
+mod cut;
 mod keys;
+mod shared;
 mod subset;
 
 pub use centroids::Centroids;
@@ -17,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
+use self::cut::Cuts;
+use self::shared::Shared;
 use crate::error::{Error, Result};
 use crate::grid::MAX_FEATURES;
 use crate::num::widest::{Kernel, widest};
@@ -35,8 +39,8 @@ pub struct Chunk {
     first_row: usize,
     n_rows: usize,
     n_features: usize,
-    values: Vec<f32>,
-    weights: Option<Vec<u32>>,
+    values: Shared<f32>,
+    weights: Option<Shared<u32>>,
 }
 
 impl Chunk {
@@ -168,6 +172,8 @@ pub struct TileSet {
     n_rows: usize,
     n_features: usize,
     chunk_rows: usize,
+    /// Rows that a first chunk of `chunk_rows` would hold before the first row.
+    skipped: usize,
     weighted: bool,
     chunks: Vec<Chunk>,
     stamp: Stamp,
@@ -175,18 +181,23 @@ pub struct TileSet {
 
 /// Tells the contents of data sets apart: another one for each, after each change, and in each copy.
 #[derive(Debug)]
-struct Stamp(
+struct Stamp {
     #[cfg_attr(
         not(feature = "gpu"),
         allow(dead_code, reason = "only a device keeps what it has of a data set")
     )]
-    u64,
-);
+    number: u64,
+    /// Stretches of these contents.
+    cuts: Cuts,
+}
 
 impl Stamp {
     fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            cuts: Cuts::new(),
+        }
     }
 }
 
@@ -237,7 +248,9 @@ impl TileSet {
                 first_row,
                 n_rows: rows,
                 n_features,
-                values: crate::sys::zeros(rows.div_ceil(BLOCK) * BLOCK * n_features).ok_or_else(no_memory)?,
+                values: crate::sys::zeros(rows.div_ceil(BLOCK) * BLOCK * n_features)
+                    .ok_or_else(no_memory)?
+                    .into(),
                 weights: weighted.then(|| filled(rows, 1)).transpose().map_err(|_| no_memory())?,
             })
         };
@@ -246,6 +259,7 @@ impl TileSet {
             n_rows,
             n_features,
             chunk_rows,
+            skipped: 0,
             weighted,
             chunks,
             stamp: Stamp::new(),
@@ -362,23 +376,32 @@ impl TileSet {
     pub fn fill_weights(&mut self, first_row: usize, weights: &[u32]) {
         assert!(self.weighted, "the set was made without weights");
         self.stamp = Stamp::new();
-        for (offset, &weight) in weights.iter().enumerate() {
-            assert!(weight <= MAX_WEIGHT, "weights are at most {MAX_WEIGHT}");
-            let (chunk, row) = self.locate(first_row + offset);
-            self.chunks[chunk].weights.as_mut().expect("weighted")[row] = weight;
+        assert!(
+            weights.iter().all(|&weight| weight <= MAX_WEIGHT),
+            "weights are at most {MAX_WEIGHT}"
+        );
+        let mut done = 0;
+        while done < weights.len() {
+            let (chunk, row) = self.locate(first_row + done);
+            let own = &mut self.chunks[chunk].weights.as_mut().expect("weighted")[row..];
+            let run = own.len().min(weights.len() - done);
+            own[..run].copy_from_slice(&weights[done..done + run]);
+            done += run;
         }
     }
 
     /// A number that no other data set has, nor this one after a change: what a device has of it is good while this holds.
     #[cfg(any(feature = "gpu", test))]
     pub(crate) fn stamp(&self) -> u64 {
-        self.stamp.0
+        self.stamp.number
     }
 
     /// Chunk, and row inside it, of a row of the whole data.
     #[must_use]
     pub fn locate(&self, row: usize) -> (usize, usize) {
-        (row / self.chunk_rows, row % self.chunk_rows)
+        let at = row + self.skipped;
+        let chunk = at / self.chunk_rows;
+        (chunk, if chunk == 0 { row } else { at % self.chunk_rows })
     }
 
     /// Rows in all chunks.
@@ -471,7 +494,7 @@ impl TileSet {
         let mut out = self.gather(rows);
         out.weighted = true;
         if let Some(chunk) = out.chunks.first_mut() {
-            chunk.weights = Some(weights.to_vec());
+            chunk.weights = Some(weights.to_vec().into());
         }
         out
     }
@@ -497,7 +520,7 @@ impl TileSet {
     pub fn bytes(&self) -> usize {
         self.chunks
             .iter()
-            .map(|c| size_of_val(c.values.as_slice()) + c.weights.as_ref().map_or(0, |w| size_of_val(w.as_slice())))
+            .map(|c| size_of_val(c.values()) + c.weights().map_or(0, size_of_val))
             .sum()
     }
 }
@@ -574,11 +597,11 @@ impl Piece<'_> {
     }
 }
 
-fn filled<T: Copy>(len: usize, value: T) -> Result<Vec<T>, TryReserveError> {
+fn filled<T: Copy>(len: usize, value: T) -> Result<Shared<T>, TryReserveError> {
     let mut values = Vec::new();
     values.try_reserve_exact(len)?;
     values.resize(len, value);
-    Ok(values)
+    Ok(values.into())
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ fn help_and_errors() {
         "bench --rows 10 -k 11 --no-ceilings -q",
         "bench --init best",
         "bench --device cpu,tpu",
+        "bench --device cpu,1",
         "bench --rows 100 --device gpu --no-ceilings",
         "bench --slower-than 0",
         "bench --against none.json",

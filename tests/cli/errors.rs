@@ -273,6 +273,8 @@ fn devices() {
         &[
             "fit customers.parquet -k 3 --device gpu",
             "fit customers.parquet -k 3 --device gpu:7",
+            "fit customers.parquet -k 3 --device gpu:3,7",
+            "fit customers.parquet -k 3 --device gpu:all",
             "fit customers.parquet -k 3 --device gpu --json",
         ],
     );

@@ -4,6 +4,7 @@
 
 mod bench;
 mod canaries;
+mod cards;
 mod checkpoint;
 mod commands;
 mod completions;

@@ -188,7 +188,9 @@ fn mask_between(line: &str) -> String {
         ("\"threads\": ", ","),
         ("\"run_threads\": ", ","),
         ("--device gpu: ", "\""),
+        ("--device gpu:3: ", "\""),
         ("--device gpu:7: ", "\""),
+        ("--device gpu:all: ", "\""),
     ];
     for (before, after) in places {
         if let Some(start) = line.find(before).map(|at| at + before.len()) {

@@ -1,5 +1,7 @@
 //! The adapters of this machine: what they are, which one to take, how much memory to take of it.
 
+use std::fmt::Display;
+
 use super::layout::BINDINGS;
 use super::shaders::THREADS;
 use crate::backend::gpu_types::{AdapterReport, GpuSelection};
@@ -63,17 +65,35 @@ fn kind(device_type: wgpu::DeviceType) -> &'static str {
     }
 }
 
+/// The adapters there are, at least one; `asked` is what they are looked at for.
+fn found(asked: &dyn Display) -> Result<(Vec<wgpu::Adapter>, Vec<AdapterReport>)> {
+    let (instance, adapters) = enumerate();
+    if adapters.is_empty() {
+        return Err(not_found(asked, why_none(&instance).into()));
+    }
+    let reports = adapters.iter().enumerate().map(|(i, a)| report(i, a)).collect();
+    Ok((adapters, reports))
+}
+
+fn not_found(asked: &dyn Display, reason: String) -> Error {
+    Error::DeviceNotFound {
+        asked: asked.to_string(),
+        reason,
+    }
+}
+
+/// The numbers of all adapters of the best kind there is, each card once.
+pub(crate) fn all() -> Result<Vec<usize>> {
+    let asked = "gpu:all";
+    let (adapters, reports) = found(&asked)?;
+    let places: Vec<String> = adapters.iter().map(|a| a.get_info().device_pci_bus_id).collect();
+    pick_all(&reports, &places).map_err(|reason| not_found(&asked, reason))
+}
+
 /// The adapter that `selection` means.
 pub(crate) fn choose(selection: &GpuSelection) -> Result<wgpu::Adapter> {
-    let (instance, mut adapters) = enumerate();
-    let reports: Vec<_> = adapters.iter().enumerate().map(|(i, a)| report(i, a)).collect();
-    let not_found = |reason: String| Error::DeviceNotFound {
-        asked: selection.to_string(),
-        reason,
-    };
-    if reports.is_empty() {
-        return Err(not_found(why_none(&instance).into()));
-    }
+    let (mut adapters, reports) = found(selection)?;
+    let not_found = |reason| not_found(selection, reason);
     let index = pick(&reports, selection).map_err(not_found)?;
     if let Some(lack) = lacks(&adapters[index].limits()) {
         return Err(not_found(format!("{} {lack}", reports[index].name)));
@@ -110,6 +130,22 @@ fn pick(reports: &[AdapterReport], selection: &GpuSelection) -> Result<usize, St
             n => format!("there are {n} adapters, numbers 0 to {}", n - 1),
         }),
     }
+}
+
+/// Those that are of the kind of the best one and have its interface, as each card has an adapter per interface. Of several
+/// drivers for the card in one place (where that is known) the first.
+fn pick_all(reports: &[AdapterReport], places: &[String]) -> Result<Vec<usize>, String> {
+    let best = &reports[pick(reports, &GpuSelection::Any)?];
+    let mut taken: Vec<usize> = Vec::new();
+    for report in reports {
+        let is_alike = (&report.kind, &report.backend) == (&best.kind, &best.backend);
+        let place = &places[report.index];
+        let is_known = !place.is_empty() && taken.iter().any(|&other| places[other] == *place);
+        if is_alike && !is_known {
+            taken.push(report.index);
+        }
+    }
+    Ok(taken)
 }
 
 /// What an adapter lacks that every kernel needs.
@@ -219,6 +255,35 @@ mod tests {
             pick(&all, &GpuSelection::Index(3)),
             Err("there are 3 adapters, numbers 0 to 2".into())
         );
+    }
+
+    #[test]
+    fn all_are_those_of_the_best_kind_and_no_card_twice() {
+        let with = |index, kind: &str, backend: &str| AdapterReport {
+            backend: backend.into(),
+            ..adapter(index, kind)
+        };
+        let all = |reports: &[AdapterReport], places: &[&str]| {
+            let places: Vec<String> = places.iter().map(|&place| place.to_owned()).collect();
+            pick_all(reports, &places)
+        };
+        let cards = [
+            with(0, "other", "vulkan"),
+            with(1, "discrete", "vulkan"),
+            with(2, "integrated", "vulkan"),
+            with(3, "discrete", "vulkan"),
+            with(4, "discrete", "vulkan"),
+            with(5, "discrete", "dx12"),
+        ];
+        assert_eq!(
+            all(&cards, &["01:00", "01:00", "", "02:00", "", "01:00"]),
+            Ok(vec![1, 3, 4])
+        );
+        // A second driver for a card; cards in unknown places are not the same one.
+        assert_eq!(all(&cards, &["", "01:00", "", "01:00", "02:00", ""]), Ok(vec![1, 4]));
+        assert_eq!(all(&cards, &[""; 6]), Ok(vec![1, 3, 4]));
+        assert_eq!(all(&cards[..1], &[""]), Ok(vec![0]));
+        assert!(all(&[], &[]).is_err());
     }
 
     #[test]

@@ -42,6 +42,15 @@ pub fn adapters() -> Vec<AdapterReport> {
         .collect()
 }
 
+/// The numbers of all adapters of the best kind there is, each card once: discrete ones where there are any, software ones
+/// where there is nothing else.
+///
+/// # Errors
+/// [`DeviceNotFound`](crate::Error::DeviceNotFound) where there are none.
+pub fn all() -> Result<Vec<usize>> {
+    adapter::all()
+}
+
 /// What has to be there on this machine for a GPU to be found, in a sentence.
 #[must_use]
 pub fn advice() -> String {
@@ -173,6 +182,63 @@ impl Backend for GpuBackend {
 mod tests {
     use super::*;
     use crate::tiles::Centroids;
+
+    /// A GPU that is lost when a test wants it.
+    struct Losable(&'static GpuBackend);
+
+    impl Backend for Losable {
+        fn name(&self) -> &'static str {
+            self.0.name()
+        }
+
+        fn description(&self) -> String {
+            self.0.description()
+        }
+
+        fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
+            self.0.open(data, max_clusters)
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_is_lost_leaves_its_rows_to_the_other() {
+        use crate::backend::joint::JointBackend;
+        use crate::backend::scalar::ScalarBackend;
+
+        let open = || GpuBackend::new(&GpuSelection::Any, GpuOptions::default()).ok();
+        let values: Vec<f32> = (0..2000).map(|at| (at * at % 997) as f32).collect();
+        let data = TileSet::from_rows(&values, 2, None, 4096);
+        let start = Centroids::on_rows(2, &[0, 0, 500, 400, 900, 990]);
+        let mut expected = ScalarBackend.open(&data, 3).unwrap();
+        let first = expected.assign(&start).unwrap();
+        let second = expected.assign(&first.partial.centroids(&start)).unwrap();
+        assert!(second.n_moved > 0);
+        for lost in 0..2 {
+            let (Some(a), Some(b)) = (open(), open()) else { return };
+            let gpus: [&'static GpuBackend; 2] = [Box::leak(Box::new(a)), Box::leak(Box::new(b))];
+            let named = gpus.map(|gpu| (String::from("gpu"), Box::new(Losable(gpu)) as Box<dyn Backend>));
+            let both = JointBackend::new(named.into(), 0);
+            let mut session = both.open(&data, 3).unwrap();
+            let partial = session.assign(&start).unwrap().partial;
+            assert_eq!(partial, first.partial);
+            gpus[lost].device.device.destroy();
+            let pass = session.assign(&partial.centroids(&start)).unwrap();
+            assert_eq!((&pass.partial, pass.n_moved), (&second.partial, second.n_moved));
+            assert_eq!(session.labels().unwrap(), expected.labels().unwrap());
+            let notices = session.notices();
+            assert!(
+                notices.len() == 1 && notices[0].contains("went on with gpu"),
+                "{notices:?}"
+            );
+            // With the other one lost as well, there is none.
+            gpus[1 - lost].device.device.destroy();
+            let error = session.two_nearest(&start).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Device, "{error}");
+            // Another session begins with both, opened again.
+            let again = both.open(&data, 3).unwrap().assign(&start).unwrap();
+            assert_eq!(again.partial, first.partial);
+        }
+    }
 
     #[test]
     fn a_lost_device_is_opened_again_once() {
