@@ -313,6 +313,57 @@ fn rows_that_cannot_change_their_label_are_passed_over() {
 }
 
 #[test]
+fn passes_go_on_from_one_another_whatever_comes_between() {
+    let Some(gpu) = shared() else { return };
+    for (case, provable) in [
+        (Case::new(6000, 3, 5, Values::Bell).weighted(), true),
+        (Case::new(3000, 35, 4, Values::HeavyTail), true),
+        // So far from the origin floating point proves no label.
+        (Case::new(2000, 2, 3, Values::Offset), false),
+    ] {
+        let data = case.data();
+        let (mut want, mut got) = (ScalarBackend.open(&data, 8).unwrap(), gpu.open(&data, 8).unwrap());
+        let mut centroids = case.centroids(&data);
+        let mut n_read = Vec::new();
+        for i in 0..40 {
+            let (want_pass, got_pass) = (want.assign(&centroids).unwrap(), got.assign(&centroids).unwrap());
+            assert_eq!(want_pass.partial, got_pass.partial, "{case:?}, pass {i}");
+            assert_eq!(want_pass.n_moved, got_pass.n_moved, "{case:?}, pass {i}");
+            n_read.push(got_pass.n_read);
+            centroids = want_pass.partial.centroids(&centroids);
+            match i {
+                // A pass that ranks, a run, and other numbers of clusters.
+                5 => drop(got.two_nearest(&centroids).unwrap()),
+                10 | 20 => {
+                    let rule = LloydRule {
+                        max_iter: if i == 10 { 1 } else { 4 },
+                        shift_limit: &|_| -1.0,
+                        count_moved: true,
+                    };
+                    let mut each = |_: &Centroids, _: &Pass| Ok(ControlFlow::Continue(()));
+                    let run = want.lloyd(&centroids, &rule, &mut each).unwrap();
+                    assert_eq!(
+                        got.lloyd(&centroids, &rule, &mut each).unwrap().centroids,
+                        run.centroids
+                    );
+                    centroids = run.moved.unwrap_or(run.centroids);
+                }
+                15 => {
+                    let fewer = centroids.reordered(&[1, 0]);
+                    let (want, got) = (want.assign(&fewer).unwrap(), got.assign(&fewer).unwrap());
+                    assert_eq!((want.partial, want.n_moved), (got.partial, got.n_moved));
+                }
+                _ => {}
+            }
+            assert!(want.labels().unwrap() == got.labels().unwrap(), "{case:?}, pass {i}");
+        }
+        let n_rows = data.n_rows() as u64;
+        assert_eq!((n_read[0], n_read[6]), (n_rows, n_rows), "{case:?}");
+        assert_eq!(n_read[39] < n_rows, provable, "{case:?}: {n_read:?}");
+    }
+}
+
+#[test]
 fn the_devices_clock_runs_where_it_is_asked_for_and_changes_nothing() {
     let case = Case::new(4097, 3, 8, Values::Bell).chunks_of(5);
     let data = case.data();

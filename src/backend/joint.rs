@@ -15,9 +15,8 @@ use crate::tiles::{BLOCK, Centroids, TileSet};
 
 /// Multiply-adds of a pass (rows x features x clusters) for which it pays to use one more device.
 ///
-/// A device that holds all rows makes many iterations without a word with the host, and adds up only the rows that move. Of
-/// several each makes one, over all its rows, and waits for the sums of all: half a millisecond and more are lost, in which a
-/// large GPU does about so much. A rule of thumb, as [`WORTHWHILE_WORK`](super::choice::WORTHWHILE_WORK) is, and not
+/// A device that holds all rows makes many iterations without a word with the host. Of several each makes one and waits for
+/// the sums of all: half a millisecond and more are lost, in which a large GPU does about so much. A rule of thumb, as [`WORTHWHILE_WORK`](super::choice::WORTHWHILE_WORK) is, and not
 /// measured yet.
 pub const WORTHWHILE_SHARE: u64 = 8_000_000_000;
 

@@ -220,6 +220,11 @@ impl TotalsLayout {
         self.of_lists(words, 2)
     }
 
+    /// The drift under which the pass was made.
+    pub(crate) fn drift(&self, words: &[u32]) -> f32 {
+        f32::from_bits(words[self.first_total() - 1])
+    }
+
     /// Rows that kept their labels unseen.
     pub(crate) fn n_passed_over(&self, words: &[u32]) -> u64 {
         self.of_lists(words, 3)

@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::device::{Device, lost};
 use super::layout::{self, CONTROL_WORDS, HistoryLayout, LoopParams, WORD};
 use super::plan::{Dispatch, MAX_DISPATCH_WORK};
-use super::session::{GpuSession, Kernels, PassPlan, Recording, SUBMISSION_DISPATCHES, pass};
+use super::session::{GpuSession, Kernels, PassPlan, Recording, SUBMISSION_DISPATCHES, Standing, coarse_pays, pass};
 use super::shaders::{Group, between_passes};
 use crate::backend::lloyd::{
     EachIteration, LloydEnd, LloydRule, LloydRun, Reached, Verdict, by_passes, judge, largest_shift_within,
@@ -25,9 +25,6 @@ const MAX_BATCH: usize = 32;
 const BATCH_GROWTH: usize = 4;
 /// Largest buffer for what iterations write down, in bytes, beyond the first.
 const MAX_HISTORY_BYTES: u64 = 16 << 20;
-/// Coarse values are read while they leave no more than one row of so many in doubt. Such a row costs about 16 times as many
-/// bytes as one that is read in order, where the low bits are a third of all.
-const COARSE_SHARE: u64 = 64;
 /// Words of `dispatch_args` per dispatch: three each for `assign` and `resolve`.
 const ARG_WORDS: usize = 6;
 
@@ -45,6 +42,7 @@ impl GpuSession<'_> {
         if rule.count_moved {
             self.refresh_labels()?;
         }
+        self.standing = None;
         let (plan, recording) = self.begin(start, self.label_mode())?;
         let mut iterations = Iterations::new(self, plan, recording)?;
         let (mut n_iter, mut batch) = (0, 1);
@@ -85,6 +83,12 @@ impl GpuSession<'_> {
                     Verdict::End(end, moved) => {
                         // The device may be further on.
                         self.stale = (!is_last).then(|| reached.centroids.clone());
+                        self.standing = is_last.then(|| Standing {
+                            centroids: reached.centroids.clone(),
+                            settles: n_iter > 1,
+                            drift: iterations.plan.totals.drift(iterations.totals(&words, slot)),
+                            coarse: iterations.coarse,
+                        });
                         return Ok(reached.into_run(end, moved));
                     }
                 }
@@ -176,10 +180,7 @@ impl<'d> Iterations<'d> {
             &dispatch_args,
         ];
         let between = device.bind(Group::Iteration, resources.map(wgpu::Buffer::as_entire_binding));
-        // Nothing is known of any quad before it was looked at: 0 is no drift, which it has to be above.
-        for buffer in &session.settled {
-            recording.encoder.clear_buffer(buffer, 0, None);
-        }
+        session.forget_settled(&mut recording);
         let parts = (0..session.parts.len())
             .map(|part| session.resident_bindings(part))
             .collect();
@@ -244,7 +245,7 @@ impl<'d> Iterations<'d> {
         let coarse = self.coarse && !is_first;
         if coarse && n_done > 0 {
             let n_left = self.plan.totals.n_left(self.totals(&words, n_done - 1));
-            if n_left > session.data.n_rows() as u64 / COARSE_SHARE {
+            if !coarse_pays(n_left, session.data.n_rows()) {
                 self.coarse = false;
                 self.moves = session.kernels(self.plan.totals.n_clusters, session.move_mode(false))?;
             }

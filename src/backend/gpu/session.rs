@@ -2,13 +2,14 @@
 
 use super::buffers::{PartBuffers, SharedBuffers, Staging};
 use super::device::Device;
-use super::layout::{TotalsLayout, WORD};
+use super::layout::{SUM_WORDS, TotalsLayout, WORD};
 use super::plan::{self, Dispatch, MAX_DISPATCH_WORK, Part, SOFTWARE_LOOPS, Shape};
 use super::shaders::{Group, Kernel, Mode, Variant};
 use crate::backend::gpu_types::GpuOptions;
 use crate::backend::lloyd::{EachIteration, LloydRule, LloydRun};
 use crate::backend::{NO_CLUSTER, Pass, Session, TwoNearest};
 use crate::error::{Error, Result};
+use crate::grid::CENTROID_SCALE;
 use crate::partial::ClusterPartial;
 use crate::tiles::{BLOCK, Centroids, TileSet};
 
@@ -40,6 +41,44 @@ pub(crate) struct GpuSession<'d> {
     ranked: Option<[wgpu::Buffer; 2]>,
     /// See [`GpuOptions::unproven`].
     unproven: bool,
+    /// The pass whose sums and labels are on the device, unless other sums are there.
+    pub(super) standing: Option<Standing>,
+}
+
+/// A pass whose sums and labels are on the device, so that the next one can go on from there.
+pub(super) struct Standing {
+    pub(super) centroids: Centroids,
+    /// Whether `settled` is of rows that were looked at on the way here.
+    pub(super) settles: bool,
+    /// How much nearer one centroid can have come to a row than another since then.
+    pub(super) drift: f32,
+    /// Whether the next pass is to read coarse values.
+    pub(super) coarse: bool,
+}
+
+impl Standing {
+    /// The same under other centroids: `grown` of `shaders/update.wgsl`.
+    fn moved_to(&self, centroids: &Centroids) -> Self {
+        let (from, to, d) = (self.centroids.values(), centroids.values(), centroids.n_features());
+        let shift = |(from, to): (&[i32], &[i32])| -> u128 {
+            let squares = from.iter().zip(to).map(|(&a, &b)| u128::from(a.abs_diff(b)).pow(2));
+            squares.sum()
+        };
+        let largest = from.chunks(d).zip(to.chunks(d)).map(shift).max().unwrap_or(0);
+        let shift = (largest as f64).sqrt() / CENTROID_SCALE as f64 * (1.0 + 1.0 / 1024.0);
+        Self {
+            centroids: centroids.clone(),
+            settles: true,
+            drift: ((f64::from(self.drift) + 2.0 * shift) * (1.0 + 1.0 / 1_048_576.0)) as f32,
+            coarse: self.coarse,
+        }
+    }
+}
+
+/// Whether coarse values are to be read on, where they left so many rows in doubt. Such a row costs about 16 times as many
+/// bytes as one that is read in order, where the low bits are a third of all.
+pub(super) fn coarse_pays(n_left: u64, n_rows: usize) -> bool {
+    n_left <= n_rows as u64 / 64
 }
 
 impl<'d> GpuSession<'d> {
@@ -110,11 +149,34 @@ impl<'d> GpuSession<'d> {
             staging,
             ranked: None,
             unproven: options.unproven,
+            standing: None,
         })
     }
 
     /// Sends what a pass needs and clears its totals.
     pub(super) fn begin(&self, centroids: &Centroids, mode: Mode) -> Result<(PassPlan, Recording<'d>)> {
+        let plan = self.send(centroids, mode)?;
+        let mut recording = Recording::new(self.device);
+        let encoder = &mut recording.encoder;
+        encoder.clear_buffer(&self.shared.totals, 0, Some(plan.totals.n_words() as u64 * WORD));
+        Ok((plan, recording))
+    }
+
+    /// Sends what a pass needs that goes on from the sums of the one before; `drift` since what is known of rows is known.
+    fn begin_from(&self, centroids: &Centroids, mode: Mode, drift: f32) -> Result<(PassPlan, Recording<'d>)> {
+        let plan = self.send(centroids, mode)?;
+        let mut recording = Recording::new(self.device);
+        let (totals, encoder) = (&self.shared.totals, &mut recording.encoder);
+        let first_total = plan.totals.first_total() as u64;
+        encoder.clear_buffer(totals, 0, Some((first_total - 1) * WORD));
+        encoder.clear_buffer(totals, first_total * WORD, Some(SUM_WORDS as u64 * WORD));
+        let queue = &self.device.queue;
+        queue.write_buffer(totals, (first_total - 1) * WORD, bytemuck::bytes_of(&drift));
+        Ok((plan, recording))
+    }
+
+    /// Sends the centroids and parameters of a pass.
+    fn send(&self, centroids: &Centroids, mode: Mode) -> Result<PassPlan> {
         if centroids.n_clusters() > self.max_clusters || centroids.n_features() != self.data.n_features() {
             return Err(Error::Internal(format!(
                 "{} centroids of {} features in a session for {} of {}",
@@ -127,11 +189,7 @@ impl<'d> GpuSession<'d> {
         let plan = PassPlan::new(self, centroids.n_clusters(), mode)?;
         let params = plan.dispatches.iter().flatten().map(|dispatch| dispatch.params);
         self.shared.write_pass(self.device, centroids, plan.tile_quads, params);
-        let mut recording = Recording::new(self.device);
-        recording
-            .encoder
-            .clear_buffer(&self.shared.totals, 0, Some(plan.totals.n_words() as u64 * WORD));
-        Ok((plan, recording))
+        Ok(plan)
     }
 
     /// The buffers of a part; a part that is not resident is uploaded into one of the two that take turns.
@@ -241,21 +299,69 @@ impl<'d> GpuSession<'d> {
         Ok(())
     }
 
-    /// A pass that adds up.
+    /// A pass that adds up all rows.
     fn run_pass(&mut self, centroids: &Centroids) -> Result<Pass> {
-        let (plan, mut recording) = self.begin(centroids, self.label_mode())?;
-        let no_runners_up = self.shared.no_labels.clone();
-        for part in 0..self.parts.len() {
+        let begun = self.begin(centroids, self.label_mode())?;
+        let beside = vec![self.shared.no_labels.clone(); self.parts.len()];
+        let (pass, _) = self.run_begun(begun, &beside)?;
+        self.standing = Some(Standing {
+            centroids: centroids.clone(),
+            settles: false,
+            drift: 0.0,
+            coarse: true,
+        });
+        Ok(pass)
+    }
+
+    /// A pass that goes on from the sums of another.
+    fn run_moves(&mut self, before: Standing, centroids: &Centroids) -> Result<Pass> {
+        let mut next = before.moved_to(centroids);
+        let (plan, mut recording) = self.begin_from(centroids, self.move_mode(before.coarse), next.drift)?;
+        if !before.settles {
+            self.forget_settled(&mut recording);
+        }
+        let (mut pass, n_left) = self.run_begun((plan, recording), &self.settled.clone())?;
+        if before.coarse {
+            pass.n_unsettled = n_left;
+            next.coarse = coarse_pays(n_left, self.data.n_rows());
+        }
+        self.standing = Some(next);
+        Ok(pass)
+    }
+
+    /// Nothing is known of any quad before it was looked at: 0 is no drift, which it has to be above.
+    pub(super) fn forget_settled(&self, recording: &mut Recording<'_>) {
+        for buffer in &self.settled {
+            recording.encoder.clear_buffer(buffer, 0, None);
+        }
+    }
+
+    /// Makes a pass that was begun, and says how many rows `assign` left in doubt.
+    fn run_begun(&mut self, begun: (PassPlan, Recording<'d>), beside: &[wgpu::Buffer]) -> Result<(Pass, u64)> {
+        let (plan, mut recording) = begun;
+        for (part, beside) in beside.iter().enumerate() {
             let labels = self.labels[part].clone();
-            self.record(&plan, &mut recording, part, &labels, &no_runners_up)?;
+            self.record(&plan, &mut recording, part, &labels, beside)?;
         }
         let words = self.read(&mut recording, &self.shared.totals, plan.totals.n_words())?;
-        Ok(pass(&plan.totals, &words, self.data.n_rows()))
+        let pass = pass(&plan.totals, &words, self.data.n_rows());
+        Ok((pass, plan.totals.n_left(&words)))
     }
 
     pub(super) fn run_assign(&mut self, centroids: &Centroids) -> Result<Pass> {
         self.refresh_labels()?;
-        self.run_pass(centroids)
+        let n_clusters = centroids.n_clusters();
+        match self.standing.take() {
+            Some(before) if before.centroids.n_clusters() == n_clusters && self.goes_on() => {
+                self.run_moves(before, centroids)
+            }
+            _ => self.run_pass(centroids),
+        }
+    }
+
+    /// Whether passes can go on from one another: where there are rows, and all of them stay on the device.
+    fn goes_on(&self) -> bool {
+        self.is_resident() && self.data.n_rows() > 0
     }
 
     fn run_labels(&mut self) -> Result<Vec<u32>> {
@@ -275,6 +381,7 @@ impl<'d> GpuSession<'d> {
     }
 
     fn run_two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
+        self.standing = None;
         let [nearest, second] = self.ranked_buffers()?;
         let (plan, mut recording) = self.begin(centroids, Mode::Ranked)?;
         let (mut labels, mut runners_up) = (Vec::new(), Vec::new());
@@ -563,7 +670,7 @@ fn encoder(device: &Device) -> wgpu::CommandEncoder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layout::{self, SUM_WORDS};
+    use super::super::layout;
     use super::*;
 
     #[test]
@@ -625,27 +732,6 @@ mod tests {
         assert_eq!(complaint(&[(10, values[90]), (90, values[10])]), [None, labels]);
     }
 
-    /// A pass of the kind that runs have after their first: from the labels and sums of the pass before.
-    fn pass_of_moves(session: &mut GpuSession<'_>, centroids: &Centroids, coarse: bool) -> Pass {
-        let (mut plan, _) = session.begin(centroids, session.label_mode()).unwrap();
-        let mode = session.move_mode(coarse);
-        plan.kernels = session.kernels(centroids.n_clusters(), mode).unwrap();
-        let mut recording = Recording::new(session.device);
-        let but_sums = (plan.totals.first_total() + SUM_WORDS) as u64 * WORD;
-        recording
-            .encoder
-            .clear_buffer(&session.shared.totals, 0, Some(but_sums));
-        for part in 0..session.parts.len() {
-            let (labels, settled) = (session.labels[part].clone(), session.settled[part].clone());
-            recording.encoder.clear_buffer(&settled, 0, None);
-            session.record(&plan, &mut recording, part, &labels, &settled).unwrap();
-        }
-        let words = session
-            .read(&mut recording, &session.shared.totals, plan.totals.n_words())
-            .unwrap();
-        pass(&plan.totals, &words, session.data.n_rows())
-    }
-
     #[test]
     fn rows_that_move_change_sums_to_those_of_a_new_pass() {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
@@ -690,7 +776,8 @@ mod tests {
                 (&there, n_rows, true),
                 (&there, 0, false),
             ] {
-                let moved = pass_of_moves(&mut session, centroids, coarse);
+                session.standing.as_mut().unwrap().coarse = coarse;
+                let moved = session.run_assign(centroids).unwrap();
                 let expected = other.run_pass(centroids).unwrap();
                 assert_eq!(moved.partial, expected.partial, "{n_rows} x {d}, {k}");
                 let in_the_middle = if k % 2 == 1 { expected.partial.counts[k / 2] } else { 0 };
