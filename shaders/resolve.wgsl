@@ -148,7 +148,7 @@ fn settle(row: u32, lane: u32) {
         }
         return;
     }
-    if kept && lane == 0u {
+    if lane == 0u {
         label_before = relabelled(row, cluster + 1u);
         if label_before != cluster + 1u {
             add_total(0u, vec2<u32>(1u, 0u));

@@ -594,20 +594,12 @@ fn the_fallback_takes_over_what_the_device_cannot_hold() {
 #[test]
 fn what_the_device_says_is_audited_and_right() {
     use kohort::backend::audit::AUDITED_ROWS;
-    use kohort::kmeans::{self, Init, KMeansParams};
-    use kohort::tiles::RowKeys;
 
     let Some(gpu) = open(DEFAULT) else { return };
     let backend = FallbackBackend::new(Box::new(gpu), Box::new(ScalarBackend));
     let case = Case::new(4097, 3, 8, Values::Bell).weighted().chunks_of(5);
     let data = case.data();
-    let params = KMeansParams {
-        init: Init::Centroids(case.centroids(&data)),
-        ..KMeansParams::new(8)
-    };
-    let fit = |backend: &dyn Backend| {
-        kmeans::fit(backend, &ScalarBackend, &data, &RowKeys::RowNumber, &params, 1.0, &()).unwrap()
-    };
+    let fit = |backend: &dyn Backend| common::fit(backend, &case, &data);
     let (on_gpu, by_scalar) = (fit(&backend), fit(&ScalarBackend));
     assert_eq!(on_gpu.notices, [""; 0]);
     assert_eq!(

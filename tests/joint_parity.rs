@@ -11,8 +11,7 @@ use kohort::backend::joint::JointBackend;
 use kohort::backend::scalar::ScalarBackend;
 use kohort::backend::self_test::{compare, self_test};
 use kohort::backend::{Backend, Session};
-use kohort::kmeans::{self, Init, KMeansParams};
-use kohort::tiles::{Centroids, RowKeys, TileSet};
+use kohort::tiles::{Centroids, TileSet};
 
 fn joint(devices: Vec<Box<dyn Backend>>) -> JointBackend {
     let named = |(n, device)| (format!("device {n}"), device);
@@ -150,13 +149,7 @@ fn a_fault_of_one_device_is_found_in_what_all_give() {
 fn a_fit_is_the_same() {
     let case = Case::new(4097, 3, 8, Values::Bell).weighted().chunks_of(7);
     let data = case.data();
-    let params = KMeansParams {
-        init: Init::Centroids(case.centroids(&data)),
-        ..KMeansParams::new(8)
-    };
-    let fit = |backend: &dyn Backend| {
-        kmeans::fit(backend, &ScalarBackend, &data, &RowKeys::RowNumber, &params, 1.0, &()).unwrap()
-    };
+    let fit = |backend: &dyn Backend| common::fit(backend, &case, &data);
     let (one, several) = (
         fit(&ScalarBackend),
         fit(&joint(vec![scalar(), cpu(Pruning::Auto), scalar()])),

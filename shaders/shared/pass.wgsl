@@ -29,12 +29,11 @@ const BLOCK_QUADS: u32 = 16u;
 
 // Whether rows have weights; without, each weighs 1 and there is no column of weights.
 override weighted: bool = false;
-// Whether the pass asks for the two nearest clusters of each row, and for no sums.
+// Whether the pass asks for the two nearest clusters of each row, and for no sums. Else labels are kept from pass to pass,
+// and the rows that change theirs counted.
 override ranked: bool = false;
-// Whether labels are kept from pass to pass, and the rows that change theirs counted. Else they are not touched.
-override kept: bool = false;
 // Whether the labels are those of the pass before, whose sums still stand in `totals`: only rows that change their label
-// are added to a cluster, and taken from another. Only if `kept`.
+// are added to a cluster, and taken from another. Not if `ranked`.
 override moves: bool = false;
 // Whether `assign` reads the high bits of values alone. Rows whose label they do not prove are labelled by `resolve`.
 override coarse: bool = false;
@@ -52,7 +51,7 @@ override packed: bool = false;
 @group(0) @binding(3) var<storage, read> centroids: array<vec4<f32>>;
 // IN   centroids_exact: n_clusters x n_features, in 1/256 of grid units
 @group(0) @binding(4) var<storage, read> centroids_exact: array<i32>;
-// IN, OUT  labels: of the rows of the part, plus one, so that 0 is none; one unused word where they are not asked for
+// IN, OUT  labels: of the rows of the part, plus one, so that 0 is none
 @group(0) @binding(5) var<storage, read_write> labels: array<atomic<u32>>;
 // OUT  beside: if `ranked`, the second-nearest cluster of each row of the part, plus one.
 //      IN, OUT  if `moves`, per quad the drift, as a float, up to which none of its rows can change its label. Else one word.

@@ -185,7 +185,7 @@ fn settle_until(row: u32) {
 
 // Which of the decided rows have a new label, which is written. What they had is in `label_before`.
 fn relabel(row: u32, decided: vec4<bool>) -> vec4<bool> {
-    if !kept || !any(decided) {
+    if ranked || !any(decided) {
         return vec4<bool>();
     }
     let label = nearest + vec4<u32>(1u);
@@ -340,7 +340,7 @@ fn plus(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
 
 // Adds this workgroup's rows moved, and passed over, to the totals.
 fn flush_moved(moved: u32, lane: u32) {
-    if !kept {
+    if ranked {
         return;
     }
     if moved != 0u {

@@ -58,12 +58,18 @@ pub fn coarse_reach(n_features: usize) -> f32 {
     (2.0 * 255.0 * (n_features as f64).sqrt() * (1.0 + 1.0 / 64.0)) as f32
 }
 
+/// By how much the computed scores of two centroids may differ from their real difference.
+#[inline(always)]
+fn error(lower: f32, upper: f32, sq_norm: f32, factor: f32) -> f32 {
+    factor * (3.0 * (lower + upper) + 8.0 * sq_norm)
+}
+
 /// By how much all other centroids are farther from a row than the one with the computed score `lower`, in grid units, at
 /// least; 0 where that is not proven to be the nearest. Of a row that is seen by its coarse values `reach` is
 /// [`coarse_reach`], else 0.
 #[must_use]
 pub fn room(lower: f32, upper: f32, sq_norm: f32, factor: f32, reach: f32) -> f32 {
-    let error = factor * (3.0 * (lower + upper) + 8.0 * sq_norm);
+    let error = error(lower, upper, sq_norm, factor);
     let (gap, sum) = (upper - lower - error, lower + upper + sq_norm + 2.0 * error);
     if gap > 0.0 && sum > 0.0 {
         (gap / sum.sqrt() * (1.0 - 1.0 / 256.0) - reach).max(0.0)
@@ -78,7 +84,7 @@ pub fn room(lower: f32, upper: f32, sq_norm: f32, factor: f32, reach: f32) -> f3
 #[inline(always)]
 #[must_use]
 pub fn proves(lower: f32, upper: f32, sq_norm: f32, factor: f32) -> bool {
-    upper - lower > factor * (3.0 * (lower + upper) + 8.0 * sq_norm)
+    upper - lower > error(lower, upper, sq_norm, factor)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::lloyd::{LloydRule, LloydRun};
+use super::lloyd::{self, LloydEnd, LloydRule, LloydRun};
 use super::scalar::ScalarBackend;
 use super::{Backend, Pass, Session, TwoNearest};
 use crate::error::{Error, Result};
@@ -148,6 +148,22 @@ pub(super) fn run_last(backend: &dyn Backend) -> (Pass, TwoNearest) {
 
 /// All that is heard of a run, its end and the labels.
 pub(super) type RunSeen = (Vec<(Centroids, Pass)>, LloydRun, Vec<u32>);
+
+/// A limit of the shift and iterations to hear of, for each way that a run of [`run_lloyd`] ends by, and what is seen of it.
+pub(super) fn every_end() -> [((f64, usize), RunSeen); 3] {
+    let (heard, ..) = run_lloyd(&ScalarBackend, -1.0, 99);
+    let third_shift = lloyd::centroid_shift(&heard[2].0, &heard[3].0) as f64;
+    [
+        (-1.0, 99, LloydEnd::MaxIter),
+        (third_shift, 99, LloydEnd::Rests),
+        (-1.0, 3, LloydEnd::Stopped),
+    ]
+    .map(|(limit, stop_after, end)| {
+        let expected = run_lloyd(&ScalarBackend, limit, stop_after);
+        assert_eq!(expected.1.end, end);
+        ((limit, stop_after), expected)
+    })
+}
 
 /// A run of up to eight iterations.
 pub(super) fn run_lloyd(backend: &dyn Backend, limit: f64, stop_after: usize) -> RunSeen {

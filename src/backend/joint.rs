@@ -392,9 +392,8 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::AtomicUsize;
 
-    use crate::backend::failing::{At, Failing, run, run_last, run_lloyd};
+    use crate::backend::failing::{At, Failing, every_end, run, run_last, run_lloyd};
     use crate::backend::fallback::FallbackBackend;
-    use crate::backend::lloyd::LloydEnd;
     use crate::backend::scalar::ScalarBackend;
 
     fn joint(devices: Vec<Box<dyn Backend>>) -> JointBackend {
@@ -526,15 +525,8 @@ mod tests {
 
     #[test]
     fn a_run_goes_on_wherever_a_device_fails() {
-        let (heard, ..) = run_lloyd(&ScalarBackend, -1.0, 99);
-        let third_shift = lloyd::centroid_shift(&heard[2].0, &heard[3].0) as f64;
-        for (limit, stop_after, end) in [
-            (-1.0, 99, LloydEnd::MaxIter),
-            (third_shift, 99, LloydEnd::Rests),
-            (-1.0, 3, LloydEnd::Stopped),
-        ] {
-            let expected = run_lloyd(&ScalarBackend, limit, stop_after);
-            assert_eq!(expected.1.end, end);
+        for ((limit, stop_after), expected) in every_end() {
+            let end = expected.1.end;
             for pass in 0..=expected.0.len() {
                 let backend = joint(vec![scalar(), Failing::boxed(At::Pass(pass)), scalar()]);
                 assert_eq!(run_lloyd(&backend, limit, stop_after), expected, "{end:?}, pass {pass}");

@@ -157,11 +157,20 @@ pub(crate) fn judge(rule: &LloydRule<'_>, iteration: &Reached) -> Verdict {
 
 /// Squared distance between two sets of centroids, summed, in centroid units squared: below 2^96.
 pub(crate) fn centroid_shift(a: &Centroids, b: &Centroids) -> u128 {
-    a.values()
-        .iter()
-        .zip(b.values())
-        .map(|(&a, &b)| u128::from(a.abs_diff(b)).pow(2))
-        .sum()
+    sq_shift(a.values(), b.values())
+}
+
+/// The largest squared distance that one centroid of `a` has to its like in `b`.
+#[cfg(feature = "gpu")] // only devices keep account of it
+pub(crate) fn largest_centroid_shift(a: &Centroids, b: &Centroids) -> u128 {
+    let d = a.n_features();
+    let pairs = a.values().chunks(d).zip(b.values().chunks(d));
+    pairs.map(|(a, b)| sq_shift(a, b)).max().unwrap_or(0)
+}
+
+fn sq_shift(a: &[i32], b: &[i32]) -> u128 {
+    let squares = a.iter().zip(b).map(|(&a, &b)| u128::from(a.abs_diff(b)).pow(2));
+    squares.sum()
 }
 
 /// The largest shift below 2^96 that, as `f64`, is not above `limit`; `None` where none is.

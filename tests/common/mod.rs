@@ -6,8 +6,9 @@ use kohort::backend::scalar::ScalarBackend;
 use kohort::backend::{Backend, Pass, Session, TwoNearest, self_test};
 use kohort::error::Result;
 use kohort::grid::MAX_GRID;
+use kohort::kmeans::{self, Init, KMeansFit, KMeansParams};
 use kohort::rng::Rng;
-use kohort::tiles::{BLOCK, Centroids, MAX_WEIGHT, TileSet};
+use kohort::tiles::{BLOCK, Centroids, MAX_WEIGHT, RowKeys, TileSet};
 
 /// What the values of a data set are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,15 @@ impl Case {
         }
         Centroids::on_rows(self.n_features, &rows)
     }
+}
+
+/// A fit of a case's data from its first centroids.
+pub(crate) fn fit(backend: &dyn Backend, case: &Case, data: &TileSet) -> KMeansFit {
+    let params = KMeansParams {
+        init: Init::Centroids(case.centroids(data)),
+        ..KMeansParams::new(case.n_clusters)
+    };
+    kmeans::fit(backend, &ScalarBackend, data, &RowKeys::RowNumber, &params, 1.0, &()).unwrap()
 }
 
 fn value(values: Values, rng: &mut Rng) -> i64 {

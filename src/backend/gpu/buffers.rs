@@ -52,8 +52,8 @@ pub(crate) struct SharedBuffers {
     pub(crate) centroids_exact: wgpu::Buffer,
     pub(crate) doubtful: wgpu::Buffer,
     pub(crate) totals: wgpu::Buffer,
-    /// Stands in for `labels` and for `runners_up` where these are not asked for.
-    pub(crate) no_labels: wgpu::Buffer,
+    /// Stands in for `beside` in a pass that needs nothing there.
+    pub(crate) nothing_beside: wgpu::Buffer,
     /// Takes totals or labels back to the host.
     pub(crate) readback: wgpu::Buffer,
 }
@@ -95,7 +95,7 @@ impl SharedBuffers {
             centroids_exact: device.buffer("the centroids", (k * d) as u64 * WORD, input)?,
             doubtful: device.buffer("the rows in doubt", largest_part, Usage::STORAGE)?,
             totals: device.buffer("the sums of the clusters", totals_bytes, input | Usage::COPY_SRC)?,
-            no_labels: device.buffer("no labels", WORD, Usage::STORAGE)?,
+            nothing_beside: device.buffer("nothing", WORD, Usage::STORAGE)?,
             readback: device.buffer(
                 "the results",
                 totals_bytes.max(largest_part),

@@ -287,14 +287,23 @@ pub(crate) struct HistoryLayout {
 impl HistoryLayout {
     /// Words of an iteration.
     pub(crate) fn n_words(&self) -> usize {
-        self.totals.n_clusters * self.totals.n_features + self.totals.n_words()
+        self.n_coordinates() + self.totals.n_words()
     }
 
     /// The centroids of an iteration, and its totals.
     pub(crate) fn split<'w>(&self, words: &'w [u32]) -> (Centroids, &'w [u32]) {
-        let (centroids, totals) = words.split_at(self.totals.n_clusters * self.totals.n_features);
+        let (centroids, totals) = words.split_at(self.n_coordinates());
         let values = centroids.iter().map(|&word| word.cast_signed()).collect();
         (Centroids::new(self.totals.n_features, values), totals)
+    }
+
+    /// Its totals alone.
+    pub(crate) fn totals_of<'w>(&self, words: &'w [u32]) -> &'w [u32] {
+        &words[self.n_coordinates()..]
+    }
+
+    fn n_coordinates(&self) -> usize {
+        self.totals.n_clusters * self.totals.n_features
     }
 }
 

@@ -36,7 +36,7 @@ impl GpuSession<'_> {
         rule: &LloydRule<'_>,
         each: &mut EachIteration<'_>,
     ) -> Result<LloydRun> {
-        if !self.is_resident() || self.data.n_rows() == 0 {
+        if !self.goes_on() {
             return by_passes(&mut |centroids| self.run_assign(centroids), start, None, rule, each);
         }
         if rule.count_moved {
@@ -330,16 +330,20 @@ impl<'d> Iterations<'d> {
         pass.dispatch_workgroups(1, 1, 1);
     }
 
+    /// What an iteration of a batch wrote down.
+    fn written<'w>(&self, words: &'w [u32], slot: usize) -> &'w [u32] {
+        let n = self.history_layout.n_words();
+        &words[slot * n..(slot + 1) * n]
+    }
+
     /// The totals of an iteration of a batch.
     fn totals<'w>(&self, words: &'w [u32], slot: usize) -> &'w [u32] {
-        let n = self.history_layout.n_words();
-        self.history_layout.split(&words[slot * n..(slot + 1) * n]).1
+        self.history_layout.totals_of(self.written(words, slot))
     }
 
     /// The centroids and the pass of an iteration of a batch.
     fn iteration(&self, session: &GpuSession<'d>, words: &[u32], slot: usize) -> (Centroids, crate::backend::Pass) {
-        let n = self.history_layout.n_words();
-        let (centroids, totals) = self.history_layout.split(&words[slot * n..(slot + 1) * n]);
+        let (centroids, totals) = self.history_layout.split(self.written(words, slot));
         (centroids, pass(&self.plan.totals, totals, session.data.n_rows()))
     }
 }

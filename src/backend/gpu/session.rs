@@ -1,12 +1,14 @@
 //! Passes over a data set on the device.
 
+use std::cell::RefCell;
+
 use super::buffers::{PartBuffers, SharedBuffers, Staging};
 use super::device::Device;
 use super::layout::{SUM_WORDS, TotalsLayout, WORD};
 use super::plan::{self, Dispatch, MAX_DISPATCH_WORK, Part, SOFTWARE_LOOPS, Shape};
 use super::shaders::{Group, Kernel, Mode, Variant};
 use crate::backend::gpu_types::GpuOptions;
-use crate::backend::lloyd::{EachIteration, LloydRule, LloydRun};
+use crate::backend::lloyd::{EachIteration, LloydRule, LloydRun, largest_centroid_shift};
 use crate::backend::{NO_CLUSTER, Pass, Session, TwoNearest};
 use crate::error::{Error, Result};
 use crate::grid::CENTROID_SCALE;
@@ -41,6 +43,8 @@ pub(crate) struct GpuSession<'d> {
     ranked: Option<[wgpu::Buffer; 2]>,
     /// See [`GpuOptions::unproven`].
     unproven: bool,
+    /// What passes have run.
+    kernels: RefCell<Vec<(Variant, Kernels)>>,
     /// The pass whose sums and labels are on the device, unless other sums are there.
     pub(super) standing: Option<Standing>,
 }
@@ -59,12 +63,7 @@ pub(super) struct Standing {
 impl Standing {
     /// The same under other centroids: `grown` of `shaders/update.wgsl`.
     fn moved_to(&self, centroids: &Centroids) -> Self {
-        let (from, to, d) = (self.centroids.values(), centroids.values(), centroids.n_features());
-        let shift = |(from, to): (&[i32], &[i32])| -> u128 {
-            let squares = from.iter().zip(to).map(|(&a, &b)| u128::from(a.abs_diff(b)).pow(2));
-            squares.sum()
-        };
-        let largest = from.chunks(d).zip(to.chunks(d)).map(shift).max().unwrap_or(0);
+        let largest = largest_centroid_shift(&self.centroids, centroids);
         let shift = (largest as f64).sqrt() / CENTROID_SCALE as f64 * (1.0 + 1.0 / 1024.0);
         Self {
             centroids: centroids.clone(),
@@ -149,6 +148,7 @@ impl<'d> GpuSession<'d> {
             staging,
             ranked: None,
             unproven: options.unproven,
+            kernels: RefCell::default(),
             standing: None,
         })
     }
@@ -269,7 +269,7 @@ impl<'d> GpuSession<'d> {
     }
 
     /// Whether all data stays on the device.
-    pub(super) fn is_resident(&self) -> bool {
+    fn is_resident(&self) -> bool {
         self.residence.stream.is_empty()
     }
 
@@ -302,7 +302,7 @@ impl<'d> GpuSession<'d> {
     /// A pass that adds up all rows.
     fn run_pass(&mut self, centroids: &Centroids) -> Result<Pass> {
         let begun = self.begin(centroids, self.label_mode())?;
-        let beside = vec![self.shared.no_labels.clone(); self.parts.len()];
+        let beside = vec![self.shared.nothing_beside.clone(); self.parts.len()];
         let (pass, _) = self.run_begun(begun, &beside)?;
         self.standing = Some(Standing {
             centroids: centroids.clone(),
@@ -360,7 +360,7 @@ impl<'d> GpuSession<'d> {
     }
 
     /// Whether passes can go on from one another: where there are rows, and all of them stay on the device.
-    fn goes_on(&self) -> bool {
+    pub(super) fn goes_on(&self) -> bool {
         self.is_resident() && self.data.n_rows() > 0
     }
 
@@ -485,6 +485,7 @@ pub(super) fn pass(totals: &TotalsLayout, words: &[u32], n_rows: usize) -> Pass 
 }
 
 /// The kernels of a pass.
+#[derive(Clone)]
 pub(super) struct Kernels {
     pub(super) assign: wgpu::ComputePipeline,
     /// None where labels need no proof.
@@ -510,16 +511,27 @@ impl GpuSession<'_> {
         }
     }
 
-    /// The kernels for so many clusters.
+    /// The kernels for so many clusters; their text is made once, as every pass made alone asks for them.
     pub(super) fn kernels(&self, n_clusters: usize, mode: Mode) -> Result<Kernels> {
         let variant = self.variant(n_clusters, mode);
-        Ok(Kernels {
+        let known = self
+            .kernels
+            .borrow()
+            .iter()
+            .find(|(known, _)| *known == variant)
+            .map(|(_, kernels)| kernels.clone());
+        if let Some(kernels) = known {
+            return Ok(kernels);
+        }
+        let kernels = Kernels {
             assign: self.device.pipeline(variant.assign())?,
             resolve: match self.unproven {
                 true => None,
                 false => Some(self.device.pipeline(variant.resolve())?),
             },
-        })
+        };
+        self.kernels.borrow_mut().push((variant, kernels.clone()));
+        Ok(kernels)
     }
 }
 

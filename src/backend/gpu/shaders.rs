@@ -222,7 +222,6 @@ impl Variant {
         vec![
             ("weighted", flag(self.weighted)),
             ("ranked", flag(self.mode == Mode::Ranked)),
-            ("kept", flag(self.mode != Mode::Ranked)),
             ("packed", flag(packed)),
             ("moves", flag(moves)),
             ("coarse", flag(coarse)),
