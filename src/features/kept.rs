@@ -11,12 +11,10 @@ use super::rows::SharedRows;
 use crate::data::{BatchSource, ColumnCache};
 use crate::error::Result;
 use crate::sys::{kept_limit, spare_bytes};
-use crate::tiles::{Piece, TileSet};
+use crate::tiles::{FloatPiece, FloatTiles};
 
 /// Bytes of a text's number in its dictionary.
 const KEY_BYTES: usize = 4;
-/// Blocks of rows that a thread writes at a time.
-const PIECE_BLOCKS: usize = 32;
 
 /// The table, which holds those of the candidates that [`Kept`] has no place for, as far as there is memory to spare.
 ///
@@ -64,7 +62,7 @@ pub(crate) struct Kept {
 
 /// Keeps values that several threads read.
 pub(super) struct Keeper<'k> {
-    rows: SharedRows<'k>,
+    rows: SharedRows<'k, FloatPiece<'k>>,
     lost: Vec<AtomicBool>,
 }
 
@@ -104,7 +102,7 @@ impl<'t> Keeper<'t> {
 }
 
 struct Held {
-    tiles: TileSet,
+    tiles: FloatTiles,
     /// The columns, and whether all their values are held.
     columns: Vec<FeatureColumn>,
     keeps: Vec<bool>,
@@ -130,7 +128,7 @@ impl Kept {
         if self.chunk_bytes == 0 || columns.is_empty() || columns.len() > crate::grid::MAX_FEATURES {
             return;
         }
-        let tiles = TileSet::try_zeros(n_rows, columns.len(), self.weighted, self.chunk_bytes).ok();
+        let tiles = FloatTiles::try_zeros(n_rows, columns.len(), self.weighted, self.chunk_bytes).ok();
         self.held = tiles.map(|tiles| Held {
             tiles,
             columns: columns.to_vec(),
@@ -143,7 +141,7 @@ impl Kept {
         let held = self.held.as_mut()?;
         Some(Keeper {
             lost: held.keeps.iter().map(|keeps| AtomicBool::new(!keeps)).collect(),
-            rows: SharedRows::new(&mut held.tiles, &mut []),
+            rows: SharedRows::of_floats(&mut held.tiles),
         })
     }
 
@@ -172,18 +170,12 @@ impl Kept {
     }
 
     /// The tiles in which the values of kept columns stand.
-    pub(super) fn tiles(&self) -> Option<&TileSet> {
+    pub(super) fn tiles(&self) -> Option<&FloatTiles> {
         self.held.as_ref().map(|held| &held.tiles)
     }
 
     /// The tiles, and per column whether its values stand there.
-    pub(super) fn into_tiles(self) -> Option<(TileSet, Vec<bool>)> {
+    pub(super) fn into_tiles(self) -> Option<(FloatTiles, Vec<bool>)> {
         self.held.map(|held| (held.tiles, held.keeps))
     }
-}
-
-/// The pieces of all rows.
-pub(super) fn all_pieces(tiles: &mut TileSet) -> Vec<Piece<'_>> {
-    let n_rows = tiles.n_rows();
-    tiles.pieces_mut(0..n_rows, PIECE_BLOCKS)
 }

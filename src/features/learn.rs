@@ -914,7 +914,7 @@ mod tests {
             let learned = learn(&table, &FeatureOptions::default()).unwrap();
             assert!(learned.warnings.is_empty());
             let tiles = prepare(&table, &learned.preparation, None, usize::MAX).unwrap().tiles;
-            let one = learned.preparation.grid.snap(1.0);
+            let one = learned.preparation.grid.snap(1.0) as i32;
             assert_eq!(
                 (tiles.chunks()[0].value(0, 0), tiles.chunks()[0].value(1, 0)),
                 (-one, one)
@@ -1275,11 +1275,8 @@ mod tests {
             3,
         );
         let prepared = prepare(&new, &preparation, None, usize::MAX).unwrap();
-        let ones = |row: usize| -> Vec<bool> {
-            (0..5)
-                .map(|at| prepared.tiles.chunks()[0].value(row, at) > 0.0)
-                .collect()
-        };
+        let ones =
+            |row: usize| -> Vec<bool> { (0..5).map(|at| prepared.tiles.chunks()[0].value(row, at) > 0).collect() };
         assert_eq!(ones(0), [false, false, false, true, false]);
         assert_eq!(ones(1), [false, false, false, false, true]);
         assert_eq!(ones(2), [false, true, false, false, false]);

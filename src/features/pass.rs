@@ -1,6 +1,5 @@
 //! Another look at the values of columns of numbers, from where they were kept, or from the data.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -13,7 +12,7 @@ use super::{all_or_first_bad, locked, n_workers, scan_slabs};
 use crate::data::BatchSource;
 use crate::error::Result;
 use crate::num::Moments;
-use crate::tiles::{BLOCK, Chunk, TileSet};
+use crate::tiles::{BLOCK, FloatRows, FloatTiles};
 
 /// Where the values of columns of numbers are.
 pub(super) struct Pass<'p> {
@@ -96,21 +95,18 @@ impl Pass<'_> {
 }
 
 fn fold_kept<T: Send>(
-    tiles: &TileSet,
+    tiles: &FloatTiles,
     columns: &[(usize, usize)],
     none: &(dyn Fn(usize) -> T + Sync),
     add: &Add<'_, T>,
     merge: &(dyn Fn(Vec<T>, Vec<T>) -> Vec<T> + Sync),
 ) -> Vec<T> {
     let nothing = || columns.iter().map(|(column, _)| none(*column)).collect::<Vec<T>>();
-    let take_in = |mut all: Vec<T>, (chunk, blocks): (&Chunk, Range<usize>)| {
+    let take_in = |mut all: Vec<T>, rows: FloatRows<'_>| {
         let mut values = Vec::with_capacity(Moments::RUN);
         for (tally, &(column, at)) in all.iter_mut().zip(columns) {
             values.clear();
-            for block in blocks.clone() {
-                let lane = &chunk.block(block)[at * BLOCK..][..chunk.block_rows(block)];
-                values.extend(lane.iter().map(|&v| f64::from(v)));
-            }
+            values.extend(rows.values(at).map(f64::from));
             add(tally, column, &mut values);
         }
         all

@@ -4,23 +4,76 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::locked;
-use crate::tiles::{Piece, TileSet};
+use crate::tiles::{FloatPiece, FloatTiles, Piece, TileSet};
 
 /// Blocks of rows behind one lock.
 const PIECE_BLOCKS: usize = 64;
 
-/// Rows in pieces, each behind a lock of its own, with a number per row beside them.
-pub(super) struct SharedRows<'t> {
-    /// The first row of each piece.
-    starts: Vec<usize>,
-    pieces: Vec<Mutex<(Piece<'t>, &'t mut [f32])>>,
+/// Some rows that one thread at a time writes to.
+pub(super) trait Writable {
+    /// Which ones, counted in the whole data.
+    fn rows(&self) -> Range<usize>;
+
+    /// Puts values in the place of one feature in some of them.
+    fn put(&mut self, feature: usize, rows: Range<usize>, values: &[f32]);
 }
 
-impl<'t> SharedRows<'t> {
+impl Writable for Piece<'_> {
+    fn rows(&self) -> Range<usize> {
+        self.rows()
+    }
+
+    fn put(&mut self, feature: usize, rows: Range<usize>, values: &[f32]) {
+        self.put(feature, rows, |from, lane| {
+            lane.copy_from_slice(&values[from..][..lane.len()])
+        });
+    }
+}
+
+impl Writable for FloatPiece<'_> {
+    fn rows(&self) -> Range<usize> {
+        self.rows()
+    }
+
+    fn put(&mut self, feature: usize, rows: Range<usize>, values: &[f32]) {
+        self.put(feature, rows.start, values);
+    }
+}
+
+/// Rows in pieces, each behind a lock of its own, with a number per row beside them.
+pub(super) struct SharedRows<'t, P> {
+    /// The first row of each piece.
+    starts: Vec<usize>,
+    pieces: Vec<Mutex<(P, &'t mut [f32])>>,
+}
+
+impl<'t> SharedRows<'t, Piece<'t>> {
     /// All rows of `tiles`; `beside` has a number for each of them, or none.
-    pub(super) fn new(tiles: &'t mut TileSet, mut beside: &'t mut [f32]) -> Self {
+    pub(super) fn new(tiles: &'t mut TileSet, beside: &'t mut [f32]) -> Self {
         let n_rows = tiles.n_rows();
-        let pieces = tiles.pieces_mut(0..n_rows, PIECE_BLOCKS);
+        Self::of_pieces(tiles.pieces_mut(0..n_rows, PIECE_BLOCKS), beside)
+    }
+
+    /// Lets `write` put values in the place of one feature in some rows: in runs of neighbouring places, each with the
+    /// number of its first row, counted from the first of those rows.
+    pub(super) fn write(&self, feature: usize, rows: Range<usize>, mut write: impl FnMut(usize, &mut [f32])) {
+        let first_row = rows.start;
+        self.each(rows, |(piece, _), rows| {
+            let from = rows.start - first_row;
+            piece.put(feature, rows, |at, lane| write(from + at, lane));
+        });
+    }
+}
+
+impl<'t> SharedRows<'t, FloatPiece<'t>> {
+    /// All rows of `tiles`.
+    pub(super) fn of_floats(tiles: &'t mut FloatTiles) -> Self {
+        Self::of_pieces(tiles.pieces_mut(PIECE_BLOCKS), &mut [])
+    }
+}
+
+impl<'t, P: Writable> SharedRows<'t, P> {
+    fn of_pieces(pieces: Vec<P>, mut beside: &'t mut [f32]) -> Self {
         let starts = pieces.iter().map(|piece| piece.rows().start).collect();
         let with_own = pieces.into_iter().map(|piece| {
             let len = piece.rows().len().min(beside.len());
@@ -36,23 +89,9 @@ impl<'t> SharedRows<'t> {
 
     /// Writes the values of one feature in the rows from `first_row`.
     pub(super) fn fill(&self, feature: usize, first_row: usize, values: &[f32]) {
-        self.write(feature, first_row..first_row + values.len(), |from, lanes| {
-            lanes.for_each(|(at, lane)| lane.copy_from_slice(&values[from + at..][..lane.len()]));
-        });
-    }
-
-    /// Lets `write` put values in the place of one feature in some rows: in runs of neighbouring places, each with the
-    /// number of its first row, counted from the first of those rows and the number given with them.
-    pub(super) fn write(
-        &self,
-        feature: usize,
-        rows: Range<usize>,
-        mut write: impl FnMut(usize, &mut dyn Iterator<Item = (usize, &mut [f32])>),
-    ) {
-        let first_row = rows.start;
-        self.each(rows, |(piece, _), rows| {
-            let from = rows.start - first_row;
-            write(from, &mut piece.lanes_mut(feature, rows));
+        self.each(first_row..first_row + values.len(), |(piece, _), rows| {
+            let own = &values[rows.start - first_row..rows.end - first_row];
+            piece.put(feature, rows, own);
         });
     }
 
@@ -67,7 +106,7 @@ impl<'t> SharedRows<'t> {
     }
 
     /// Hands the pieces of some rows to `write`, with those of the rows that lie in each.
-    fn each(&self, rows: Range<usize>, mut write: impl FnMut(&mut (Piece<'t>, &'t mut [f32]), Range<usize>)) {
+    fn each(&self, rows: Range<usize>, mut write: impl FnMut(&mut (P, &'t mut [f32]), Range<usize>)) {
         let first = self
             .starts
             .partition_point(|&start| start <= rows.start)

@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema};
-use rayon::prelude::*;
 
 use super::columns::FeatureColumn;
 use super::decode::{BadCell, ValueKind, decode};
-use super::kept::{Kept, all_pieces, column_cache};
+use super::kept::{Kept, column_cache};
 use super::learn::{Learned, learn_and_keep};
 use super::options::FeatureOptions;
 use super::preparation::{FeaturePreparation, Preparation, bend};
@@ -79,13 +78,6 @@ pub(crate) fn prepare_kept(
     let n_features = preparation.features.len();
     let columns = preparation.columns_in(source.schema())?;
     let weights = weight.map(|name| read_weights(source, name)).transpose()?;
-    let (mut tiles, keeps) = match kept.into_tiles() {
-        Some(kept) => kept,
-        None => {
-            let tiles = TileSet::try_zeros(n_rows, n_features, weights.is_some(), chunk_bytes)?;
-            (tiles, vec![false; n_features])
-        }
-    };
     // Numbers of missing values at first, which are exact; shares in the end.
     let mut share_missing = zeros(n_rows).ok_or_else(|| Error::OutOfMemory {
         what: "the shares of missing values".into(),
@@ -93,22 +85,25 @@ pub(crate) fn prepare_kept(
     })?;
     let places = without_repeats(&columns);
     let once = Once::of(&places.1);
-    let at_hand: Vec<usize> = (0..n_features).filter(|&at| keeps[at]).collect();
-    let to_read: Vec<usize> = (0..n_features).filter(|&at| !keeps[at]).collect();
-    let mut n_clipped = 0;
-    if !at_hand.is_empty() {
-        let pieces = with_rows(all_pieces(&mut tiles), &mut share_missing);
-        let snapped = pieces.into_par_iter().map(|(mut piece, n_missing)| {
-            widest(SnapKept {
-                piece: &mut piece,
-                at_hand: &at_hand,
-                preparation,
-                once: &once,
-                n_missing,
-            })
-        });
-        n_clipped += snapped.sum::<u64>();
-    }
+    let (mut tiles, mut n_clipped, to_read) = match kept.into_tiles() {
+        Some((floats, keeps)) => {
+            let (at_hand, to_read): (Vec<usize>, _) = (0..n_features).partition(|&at| keeps[at]);
+            let (tiles, n_clipped) = floats.pack(&at_hand, &mut share_missing, |block, n_missing| {
+                widest(SnapKept {
+                    block,
+                    at_hand: &at_hand,
+                    preparation,
+                    once: &once,
+                    n_missing,
+                })
+            })?;
+            (tiles, n_clipped, to_read)
+        }
+        None => {
+            let tiles = TileSet::try_zeros(n_rows, n_features, weights.is_some(), chunk_bytes)?;
+            (tiles, 0, (0..n_features).collect())
+        }
+    };
     if !to_read.is_empty() {
         let columns: Vec<FeatureColumn> = to_read.iter().map(|&at| columns[at]).collect();
         let (columns, from_columns) = without_repeats(&columns);
@@ -144,43 +139,31 @@ pub(crate) fn prepare_kept(
     })
 }
 
-/// Pieces together with what belongs to their rows.
-fn with_rows<'r>(pieces: Vec<Piece<'r>>, mut of_rows: &'r mut [f32]) -> Vec<(Piece<'r>, &'r mut [f32])> {
-    let with_own = pieces.into_iter().map(|piece| {
-        let (own, rest) = std::mem::take(&mut of_rows).split_at_mut(piece.rows().len());
-        of_rows = rest;
-        (piece, own)
-    });
-    with_own.collect()
-}
-
-/// Puts the values that stand in a piece on the grid; gives the number of values beyond it.
-struct SnapKept<'s, 'p> {
-    piece: &'s mut Piece<'p>,
+/// Puts the values that stand in a block of floats on the grid; gives the number of values beyond it.
+struct SnapKept<'s> {
+    block: &'s mut [f32],
     at_hand: &'s [usize],
     preparation: &'s Preparation,
     once: &'s Once,
+    /// One per row of the block.
     n_missing: &'s mut [f32],
 }
 
-impl Kernel for SnapKept<'_, '_> {
+impl Kernel for SnapKept<'_> {
     type Output = u64;
 
     #[inline(always)]
     fn run(self) -> u64 {
         let mut n_clipped = 0;
         let mut values = [0f32; BLOCK];
-        for mut block in self.piece.blocks_mut() {
-            let first = block.first;
-            for &at in self.at_hand {
-                let lane = block.lane_mut(at);
-                let values = &mut values[..lane.len()];
-                values.copy_from_slice(lane);
-                if let Some(counts) = self.once.counted(at, self.n_missing) {
-                    count_missing(values, &mut counts[first..][..values.len()]);
-                }
-                n_clipped += snap(values, &self.preparation.features[at], self.preparation.grid, lane);
+        for &at in self.at_hand {
+            let lane = &mut self.block[at * BLOCK..][..self.n_missing.len()];
+            let values = &mut values[..lane.len()];
+            values.copy_from_slice(lane);
+            if let Some(counts) = self.once.counted(at, self.n_missing) {
+                count_missing(values, counts);
             }
+            n_clipped += snap(values, &self.preparation.features[at], self.preparation.grid, lane);
         }
         n_clipped
     }
@@ -299,7 +282,11 @@ struct Reading<'r> {
 impl Reading<'_> {
     /// Writes the features of a slab's columns; gives the number of values beyond the grid, or the first bad row's first
     /// bad cell and its feature.
-    fn fill(&self, slab: &Slab<'_>, rows: &SharedRows<'_>) -> std::result::Result<u64, (BadCell, usize)> {
+    fn fill<'r>(
+        &self,
+        slab: &Slab<'_>,
+        rows: &SharedRows<'r, Piece<'r>>,
+    ) -> std::result::Result<u64, (BadCell, usize)> {
         let (mut n_clipped, mut worst) = (0, None::<(BadCell, usize)>);
         let mut snapped = vec![0.0; slab.n_rows];
         let mut n_missing = vec![0.0; slab.n_rows];
@@ -316,7 +303,8 @@ impl Reading<'_> {
                 if let Some(known) = known {
                     n_clipped += known.count(counts);
                     let own = slab.first_row..slab.first_row + slab.n_rows;
-                    rows.write(at, own, |from, lanes| known.write(from, lanes));
+                    let writer = known.writer();
+                    rows.write(at, own, |from, lane| known.write(&writer, from, lane));
                     continue;
                 }
                 let values = decode(array, &feature.kind);
@@ -411,51 +399,61 @@ impl Known<'_> {
         self.keys.iter().filter(|key| self.clipped[**key as usize]).count() as u64
     }
 
-    /// Writes the values of rows, the first of which is number `from`.
-    fn write(&self, from: usize, lanes: &mut dyn Iterator<Item = (usize, &mut [f32])>) {
-        // Of two values, one for a level and one for all others, it is enough to know who has the level.
+    /// How values are written: of two, one for a level and one for all others, it is enough to know who has the level.
+    fn writer(&self) -> Writer {
         let [first, last] = [self.snapped.first(), self.snapped.last()].map(|value| value.copied().unwrap_or(0.0));
         let n_of = |value: f32| self.snapped.iter().filter(|other| **other == value).count();
         let common = if n_of(first) > n_of(last) { first } else { last };
         let others = || self.snapped.iter().enumerate().filter(|(_, value)| **value != common);
         if others().count() > FEW {
-            for (at, lane) in lanes {
-                let keys = &self.keys[from + at..][..lane.len()];
-                { lane.iter_mut().zip(keys) }.for_each(|(out, &key)| *out = self.snapped[key as usize]);
-            }
-            return;
+            return Writer::LookedUp;
         }
         let mut few = [(u32::MAX, common); FEW];
         { few.iter_mut().zip(others()) }.for_each(|(few, (key, &value))| *few = (key as u32, value));
-        widest(Compare {
-            keys: &self.keys[from..],
-            common,
-            few,
-            lanes,
-        });
+        Writer::Compared { common, few }
+    }
+
+    /// Writes the values of rows, the first of which is number `from`.
+    fn write(&self, writer: &Writer, from: usize, lane: &mut [f32]) {
+        let keys = &self.keys[from..][..lane.len()];
+        match *writer {
+            Writer::LookedUp => { lane.iter_mut().zip(keys) }.for_each(|(out, &key)| *out = self.snapped[key as usize]),
+            Writer::Compared { common, few } => widest(Compare {
+                keys,
+                common,
+                few,
+                lane,
+            }),
+        }
     }
 }
 
+/// How the values of a dictionary are found.
+enum Writer {
+    /// By their keys.
+    LookedUp,
+    /// All keys but a few have a common one.
+    Compared { common: f32, few: [(u32, f32); FEW] },
+}
+
 /// For each key the value that `few` have for it, or the common one.
-struct Compare<'c, 'l> {
+struct Compare<'c> {
     keys: &'c [u32],
     common: f32,
     few: [(u32, f32); FEW],
-    lanes: &'c mut dyn Iterator<Item = (usize, &'l mut [f32])>,
+    lane: &'c mut [f32],
 }
 
-impl Kernel for Compare<'_, '_> {
+impl Kernel for Compare<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        for (at, lane) in self.lanes {
-            for (out, &key) in lane.iter_mut().zip(&self.keys[at..]) {
-                *out = self.few.iter().fold(
-                    self.common,
-                    |value, &(own, other)| if key == own { other } else { value },
-                );
-            }
+        for (out, &key) in self.lane.iter_mut().zip(self.keys) {
+            *out = self.few.iter().fold(
+                self.common,
+                |value, &(own, other)| if key == own { other } else { value },
+            );
         }
     }
 }

@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use crate::rng::Rng;
-use crate::tiles::{BLOCK, Chunk, TileSet, tile_index};
+use crate::tiles::{BLOCK, Chunk, TileSet};
 
 /// Candidates that the filter looks at together.
 const GROUP: usize = 4;
@@ -24,6 +24,8 @@ const FEW: u32 = 6;
 #[derive(Clone)]
 pub(super) struct Potential<'s> {
     chunk: &'s Chunk,
+    /// Its values, see [`Chunk::to_floats`].
+    values: &'s [f32],
     filter: Filter,
     /// In grid units squared, one per row.
     sq_dists: Vec<u64>,
@@ -36,15 +38,16 @@ pub(super) struct Potential<'s> {
 }
 
 impl<'s> Potential<'s> {
-    /// With one centre, on a row of `sample`, which is a data set of one chunk.
-    pub(super) fn new(sample: &'s TileSet, row: usize) -> Self {
-        Self::with_filter(sample, row, filters()[0])
+    /// With one centre, on a row of `sample`, which is a data set of one chunk, whose `values` are given as well.
+    pub(super) fn new(sample: &'s TileSet, values: &'s [f32], row: usize) -> Self {
+        Self::with_filter(sample, values, row, filters()[0])
     }
 
-    fn with_filter(sample: &'s TileSet, row: usize, filter: Filter) -> Self {
+    fn with_filter(sample: &'s TileSet, values: &'s [f32], row: usize, filter: Filter) -> Self {
         let chunk = &sample.chunks()[0];
         let mut potential = Self {
             chunk,
+            values,
             filter,
             sq_dists: vec![u64::MAX; chunk.n_rows()],
             bounds: vec![0.0; chunk.n_blocks() * BLOCK],
@@ -140,30 +143,38 @@ impl<'s> Potential<'s> {
     }
 
     fn n_features(&self) -> usize {
-        self.chunk.block(0).len() / BLOCK
+        self.chunk.n_features()
+    }
+
+    /// The values of a block.
+    fn block(&self, block: usize) -> &'s [f32] {
+        let len = self.n_features() * BLOCK;
+        &self.values[block * len..][..len]
+    }
+
+    fn row(&self, row: usize) -> impl Iterator<Item = &'s f32> + use<'s> {
+        self.block(row / BLOCK)[row % BLOCK..].iter().step_by(BLOCK)
     }
 
     fn centre(&self, row: usize) -> Vec<f32> {
-        (0..self.n_features())
-            .map(|feature| self.chunk.value(row, feature))
-            .collect()
+        self.row(row).copied().collect()
     }
 
     /// Rows of a block, as bits, that `f32` cannot prove to be closer to their centre than to each candidate.
     fn left(&self, block: usize, candidates: &Packed) -> [u64; GROUP] {
         let bounds = self.bounds[block * BLOCK..][..BLOCK].try_into().expect("64 bounds");
-        (self.filter)(self.chunk.block(block), candidates, bounds)
+        (self.filter)(self.block(block), candidates, bounds)
     }
 
     /// Calls `take` with each row of a block whose bit is set in `mask`, and its exact squared distance to `centre`.
     fn measure(&self, block: usize, centre: &[f32], mask: u64, mut take: impl FnMut(usize, u64)) {
         let mut rest = mask;
-        let whole = (mask.count_ones() > FEW).then(|| block_sq_dists(self.chunk.block(block), centre));
+        let whole = (mask.count_ones() > FEW).then(|| block_sq_dists(self.block(block), centre));
         while rest != 0 {
             let row = block * BLOCK + rest.trailing_zeros() as usize;
             let sq_dist = match &whole {
                 Some(sq_dists) => sq_dists[row % BLOCK],
-                None => row_sq_dist(self.chunk, row, centre),
+                None => row_sq_dist(self.row(row), centre),
             };
             take(row, sq_dist);
             rest &= rest - 1;
@@ -193,11 +204,9 @@ fn block_sq_dists(block: &[f32], centre: &[f32]) -> [u64; BLOCK] {
     sq_dists
 }
 
-/// Exact squared distance of a row of a chunk to `centre`, in grid units squared.
-fn row_sq_dist(chunk: &Chunk, row: usize, centre: &[f32]) -> u64 {
-    let values = chunk.values()[tile_index(row, 0, centre.len())..].iter().step_by(BLOCK);
-    values
-        .zip(centre)
+/// Exact squared distance of a row to `centre`, in grid units squared.
+fn row_sq_dist<'r>(row: impl Iterator<Item = &'r f32>, centre: &[f32]) -> u64 {
+    row.zip(centre)
         .map(|(&x, &c)| {
             let diff = (x - c) as i64;
             (diff * diff) as u64
@@ -360,8 +369,9 @@ mod tests {
             let weights: Vec<u32> = (0..n).map(|_| rng.below(1 << 16) as u32).collect();
             let weights = (case % 2 == 0).then_some(&weights[..]);
             let sample = TileSet::from_rows(&rows, d, weights, usize::MAX);
+            let values = sample.chunks()[0].to_floats();
             let mut centres = vec![rng.below(n as u128) as usize];
-            let mut potential = Potential::with_filter(&sample, centres[0], filter);
+            let mut potential = Potential::with_filter(&sample, &values, centres[0], filter);
             for _ in 0..12 {
                 assert_eq!(
                     (potential.sq_dists.clone(), potential.total),
@@ -385,8 +395,9 @@ mod tests {
         let mut rng = Rng::new(4, 0);
         let rows: Vec<f32> = (0..64 * 8).map(|_| rng.below(1 << 23) as f32).collect();
         let sample = TileSet::from_rows(&rows, 8, None, usize::MAX);
+        let values = sample.chunks()[0].to_floats();
         for filter in filters() {
-            let mut potential = Potential::with_filter(&sample, 0, filter);
+            let mut potential = Potential::with_filter(&sample, &values, 0, filter);
             (1..20).for_each(|row| potential.narrow(row));
             let left = potential.left(0, &pack(&[potential.centre(40)]))[0];
             assert!(left >> 40 & 1 == 1 && left.count_ones() < 32, "{left:b}");
@@ -399,7 +410,8 @@ mod tests {
         let mut rng = Rng::new(8, 0);
         let rows: Vec<f32> = (0..64 * 60).map(|_| rng.below(1 << 23) as f32).collect();
         let sample = TileSet::from_rows(&rows, 60, None, usize::MAX);
-        let mut potential = Potential::new(&sample, 0);
+        let values = sample.chunks()[0].to_floats();
+        let mut potential = Potential::new(&sample, &values, 0);
         for bound in &mut potential.bounds {
             *bound *= 0.7;
         }
@@ -414,7 +426,8 @@ mod tests {
     #[test]
     fn draws_follow_the_potential() {
         let sample = TileSet::from_rows(&[0., 1., 3., 3.], 1, Some(&[5, 4, 1, 0]), usize::MAX);
-        let potential = Potential::new(&sample, 0);
+        let values = sample.chunks()[0].to_floats();
+        let potential = Potential::new(&sample, &values, 0);
         assert_eq!((potential.total, &potential.sq_dists[..]), (4 + 9, &[0, 1, 9, 9][..]));
         let mut rng = Rng::new(1, 0);
         let mut drawn = [0; 4];

@@ -148,11 +148,12 @@ fn restarts(
         ..sample.job(params)
     };
     let done = std::sync::atomic::AtomicUsize::new(0);
+    let values = sample.tiles.chunks()[0].to_floats();
     let restart = |index: usize| -> Result<(usize, Outcome)> {
         let mut rng = Rng::new(params.seed, index as u64);
         let start = match params.init {
             Init::Random => random(&sample.tiles, params.n_clusters, &mut rng),
-            _ => greedy_kmeans_plus_plus(&sample.tiles, params.n_clusters, &mut rng, observer)?,
+            _ => greedy_kmeans_plus_plus(&sample.tiles, &values, params.n_clusters, &mut rng, observer)?,
         };
         let mut session = host.open(&sample.tiles, params.n_clusters)?;
         let refined = run(&mut *session, &job, start, &|_, _, _| (), observer)?;
@@ -194,10 +195,16 @@ fn on_rows(sample: &TileSet, rows: &[usize]) -> Centroids {
 /// k-means++ (Arthur and Vassilvitskii, 2007) with `2 + ln k` candidates per step, of which the one that leaves the
 /// least potential is taken, as in scikit-learn. Here the potentials are exact integers; ties go to the candidate
 /// drawn first. Once every row lies on a chosen centre, the rest of the centres repeat the first.
-fn greedy_kmeans_plus_plus(sample: &TileSet, k: usize, rng: &mut Rng, observer: &dyn Observer) -> Result<Centroids> {
+fn greedy_kmeans_plus_plus(
+    sample: &TileSet,
+    values: &[f32],
+    k: usize,
+    rng: &mut Rng,
+    observer: &dyn Observer,
+) -> Result<Centroids> {
     let n_candidates = 2 + (k as f64).ln() as usize;
     let first = draw_by_weight(sample, rng);
-    let mut potential = Potential::new(sample, first);
+    let mut potential = Potential::new(sample, values, first);
     let mut rows = vec![first];
     while rows.len() < k {
         if observer.interrupted() {
@@ -251,7 +258,8 @@ mod tests {
     #[test]
     fn centres_repeat_once_all_rows_are_covered() {
         let sample = TileSet::from_rows(&[7., 7., 9.], 1, None, usize::MAX);
-        let centroids = greedy_kmeans_plus_plus(&sample, 4, &mut Rng::new(3, 0), &()).unwrap();
+        let centroids =
+            greedy_kmeans_plus_plus(&sample, &sample.chunks()[0].to_floats(), 4, &mut Rng::new(3, 0), &()).unwrap();
         let mut places: Vec<i32> = centroids.values().iter().map(|c| c / 256).collect();
         places.sort_unstable();
         places.dedup();

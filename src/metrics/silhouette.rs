@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::dispersion::{COPIES, Dispersion, TASK_BLOCKS};
 use crate::num::widest::{Kernel, widest};
 use crate::partial::ClusterPartial;
-use crate::tiles::{BLOCK, Chunk, TileSet};
+use crate::tiles::{BLOCK, Block, Chunk, TileSet};
 
 /// Features that are added up at a time; tables are padded to a multiple of it.
 const STEP: usize = 4;
@@ -208,7 +208,7 @@ impl Sums {
             let labels = &labels[chunk.first_row() + first..][..chunk.block_rows(block)];
             let rows = widest(BlockSilhouettes {
                 table,
-                values: chunk.block(block),
+                block: chunk.block(block),
                 room,
                 labels,
             });
@@ -247,7 +247,7 @@ struct Rows {
 
 struct BlockSilhouettes<'b> {
     table: &'b Means,
-    values: &'b [f32],
+    block: Block<'b>,
     room: &'b mut [f64],
     labels: &'b [u32],
 }
@@ -260,17 +260,14 @@ impl Kernel for BlockSilhouettes<'_> {
     fn run(self) -> Rows {
         let Self {
             table,
-            values,
+            block,
             room,
             labels,
         } = self;
         let mut sq_norms = [0.0; BLOCK];
-        for ((lane, to), &origin) in values
-            .chunks_exact(BLOCK)
-            .zip(room.chunks_exact_mut(BLOCK))
-            .zip(&table.origin)
-        {
-            for ((to, &x), norm) in to.iter_mut().zip(lane).zip(&mut sq_norms) {
+        let places = room.chunks_exact_mut(BLOCK).zip(&table.origin);
+        for (feature, (to, &origin)) in places.enumerate().take(block.n_features()) {
+            for ((to, x), norm) in to.iter_mut().zip(block.integers(feature)).zip(&mut sq_norms) {
                 *to = f64::from(x) - origin;
                 *norm += *to * *to;
             }

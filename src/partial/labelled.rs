@@ -62,7 +62,8 @@ impl ClusterPartial {
             }
             self.counts[0] += n_rows as u64;
             self.cluster_weights[0] += weight;
-            for (sums, values) in sums.iter_mut().zip(chunk.block(block).chunks_exact(BLOCK)) {
+            for (feature, sums) in sums.iter_mut().enumerate() {
+                let values = chunk.block(block).lane(feature);
                 let runs = values.chunks_exact(LANES).zip(weights.chunks_exact(LANES));
                 for (values, weights) in runs {
                     let lanes = sums.iter_mut().zip(values.iter().zip(weights));
@@ -88,7 +89,8 @@ impl ClusterPartial {
                 self.counts[label as usize] += 1;
                 self.cluster_weights[label as usize] += u64::from(weight);
             }
-            for (feature, lane) in chunk.block(block).chunks_exact(BLOCK).enumerate() {
+            for feature in 0..d {
+                let lane = chunk.block(block).lane(feature);
                 for ((&x, &weight), &label) in lane.iter().zip(&weights).zip(labels) {
                     sums[label as usize * d + feature] += weight * f64::from(x);
                 }

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::backend::{NO_CLUSTER, TwoNearest};
 use crate::grid::Grid;
 use crate::num::widest::{Kernel, widest};
-use crate::tiles::{BLOCK, Centroids, Chunk, RowKeys, TileSet};
+use crate::tiles::{BLOCK, Block, Centroids, Chunk, RowKeys, TileSet};
 
 /// Blocks whose distances one task finds, at least.
 const TASK_BLOCKS: usize = 64;
@@ -160,7 +160,7 @@ impl Assignment {
 
 /// Distances of the rows of one block.
 struct Distances<'d> {
-    block: &'d [f32],
+    block: Block<'d>,
     /// Room for the rows as integers, one after the other.
     rows: &'d mut [i32],
     centroids: &'d Centroids,
@@ -175,9 +175,9 @@ impl Kernel for Distances<'_> {
     #[inline(always)]
     fn run(self) {
         let n_features = self.centroids.n_features();
-        for (feature, lane) in self.block.chunks_exact(BLOCK).enumerate() {
-            for (row, &x) in lane.iter().enumerate() {
-                self.rows[row * n_features + feature] = x as i32;
+        for feature in 0..n_features {
+            for (row, x) in self.block.integers(feature).into_iter().enumerate() {
+                self.rows[row * n_features + feature] = x;
             }
         }
         for (clusters, distances) in self.found {

@@ -52,6 +52,18 @@ pub fn spare_bytes(limit: Option<u64>) -> u64 {
     limit.or_else(free_memory_bytes).unwrap_or(0) / 32
 }
 
+/// Has a cache line fetched that will be read soon, where the processor can be told.
+#[inline(always)]
+pub(crate) fn fetch_ahead(word: &u32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every such processor has the instruction, which changes nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(word).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = word;
+}
+
 /// A large page, and the most that a fault maps of a file.
 pub(crate) const LARGE_PAGE: usize = 2 << 20;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::{BLOCK, Chunk, Stamp, TileSet};
+use super::{BLOCK, Chunk, Stamp, TileSet, block_words};
 
 /// The ways in which a data set was cut so far.
 pub(super) type Cuts = OnceLock<Box<Cut>>;
@@ -75,12 +75,12 @@ impl Chunk {
         if own.is_empty() {
             return None;
         }
-        let len = self.n_features * BLOCK;
+        let len = block_words(self.n_features);
         Some(Chunk {
             first_row: start - rows.start,
             n_rows: own.len(),
             n_features: self.n_features,
-            values: self.values.part(own.start / BLOCK * len..own.end.div_ceil(BLOCK) * len),
+            words: self.words.part(own.start / BLOCK * len..own.end.div_ceil(BLOCK) * len),
             weights: self.weights.as_ref().map(|weights| weights.part(own)),
         })
     }
@@ -102,7 +102,7 @@ mod tests {
         let mut next = 0;
         for chunk in data.chunks() {
             assert_eq!((chunk.first_row() % BLOCK, chunk.first_row()), (0, next));
-            assert_eq!(chunk.values().len(), chunk.n_blocks() * 3 * BLOCK);
+            assert_eq!(chunk.words().len(), chunk.n_blocks() * 3 * BLOCK);
             for row in 0..chunk.n_rows() {
                 let (at, inside) = data.locate(next);
                 assert_eq!(
@@ -137,7 +137,7 @@ mod tests {
                 let bytes: usize = cut.iter().map(TileSet::bytes).sum();
                 assert_eq!(bytes, data.bytes());
                 let first = cut.iter().find(|stretch| stretch.n_rows() > 0).unwrap();
-                assert_eq!(first.chunks()[0].values().as_ptr(), data.chunks()[0].values().as_ptr());
+                assert_eq!(first.chunks()[0].words().as_ptr(), data.chunks()[0].words().as_ptr());
             }
         }
     }
@@ -154,12 +154,12 @@ mod tests {
             (halves.clone(), thirds)
         );
         assert_ne!(stamps(&data.clone(), &[8, 8]), halves);
-        let values = data.chunks()[1].values().as_ptr();
+        let words = data.chunks()[1].words().as_ptr();
         data.fill_rows(700, &[vec![-1.0], vec![-2.0], vec![-3.0]]);
         data.set_weight(700, 5);
         assert_ne!(stamps(&data, &[8, 8]), halves);
         assert_eq!(rows(&data.cut(&[8, 8])[1])[700 - 512], ([-1, -2, -3], 5));
-        assert_eq!(data.chunks()[1].values().as_ptr(), values, "written in its place");
+        assert_eq!(data.chunks()[1].words().as_ptr(), words, "written in its place");
     }
 
     #[test]

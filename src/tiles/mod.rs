@@ -1,17 +1,22 @@
 //! Layer 1: the numbers of a data set on the grid, in the one layout that every backend reads.
 //!
-//! Rows stand in blocks of [`BLOCK`]; inside a block the layout is feature-major: value `(row, j)` of a chunk
-//! stands at `((row / 64) * d + j) * 64 + row % 64`. A SIMD lane is a row, neighbouring GPU threads read
-//! neighbouring floats, and a chunk boundary always falls between blocks.
+//! Rows stand in blocks of [`BLOCK`], and of each word of a row those of 64 rows side by side: a SIMD lane is a row,
+//! neighbouring GPU threads read neighbouring words, and a chunk boundary always falls between blocks. [`Block`] tells
+//! which words there are.
 
 mod centroids;
 mod cut;
+mod floats;
 mod keys;
 mod shared;
 mod subset;
+mod words;
 
 pub use centroids::Centroids;
+pub(crate) use floats::{FloatPiece, FloatRows, FloatTiles};
 pub use keys::RowKeys;
+pub use words::Block;
+pub(crate) use words::{n_pairs, row_words};
 
 use std::collections::TryReserveError;
 use std::ops::Range;
@@ -39,7 +44,7 @@ pub struct Chunk {
     first_row: usize,
     n_rows: usize,
     n_features: usize,
-    values: Shared<f32>,
+    words: Shared<u32>,
     weights: Option<Shared<u32>>,
 }
 
@@ -68,18 +73,26 @@ impl Chunk {
         self.n_rows.div_ceil(BLOCK)
     }
 
-    /// All values: `n_blocks * n_features * 64`, integer-valued, padding rows 0.
+    /// The words of all blocks, one block after the other; padding rows are 0.
     #[must_use]
-    pub fn values(&self) -> &[f32] {
-        &self.values
+    pub fn words(&self) -> &[u32] {
+        &self.words
     }
 
-    /// The values of block `block`: `n_features` lanes of 64 rows.
+    /// The rows of block `block`.
     #[must_use]
-    pub fn block(&self, block: usize) -> &[f32] {
+    pub fn block(&self, block: usize) -> Block<'_> {
+        let len = block_words(self.n_features);
+        crate::sys::about_to_read(len * size_of::<u32>());
+        Block::new(&self.words[block * len..(block + 1) * len], self.n_features)
+    }
+
+    /// All values as floats without error: block by block, feature by feature, 64 rows each.
+    pub(crate) fn to_floats(&self) -> Vec<f32> {
         let len = self.n_features * BLOCK;
-        crate::sys::about_to_read(len * size_of::<f32>());
-        &self.values[block * len..(block + 1) * len]
+        let mut values = vec![0.0; self.n_blocks() * len];
+        { values.par_chunks_exact_mut(len).enumerate() }.for_each(|(block, values)| self.block(block).unpack(values));
+        values
     }
 
     /// Rows of block `block` that are not padding: 64, or fewer in the last block.
@@ -102,16 +115,18 @@ impl Chunk {
 
     /// Value `(row, feature)`, `row` counted inside this chunk.
     #[must_use]
-    pub fn value(&self, row: usize, feature: usize) -> f32 {
-        self.values[tile_index(row, feature, self.n_features)]
+    pub fn value(&self, row: usize, feature: usize) -> i32 {
+        self.block(row / BLOCK).value(row % BLOCK, feature)
     }
 
     /// Squared norms of a block's rows, in grid units squared: below 2^61. Padding rows are zeros.
     pub(crate) fn sq_norms(&self, block: usize) -> [u64; BLOCK] {
         let mut norms = [0; BLOCK];
         // Squares are below 2^46: so many of them add up in `f64` without rounding.
-        for features in self.block(block).chunks(EXACT_SQUARES * BLOCK) {
-            let sums = widest(SqNorms { features });
+        for first in (0..self.n_features).step_by(EXACT_SQUARES) {
+            let features = first..(first + EXACT_SQUARES).min(self.n_features);
+            let block = self.block(block);
+            let sums = widest(SqNorms { block, features });
             norms.iter_mut().zip(sums).for_each(|(norm, sum)| *norm += sum as u64);
         }
         norms
@@ -131,9 +146,8 @@ impl Chunk {
 
     /// Copies one row of this chunk into `out` as integers.
     pub fn read_row(&self, row: usize, out: &mut [i32]) {
-        for (feature, x) in out.iter_mut().enumerate() {
-            *x = self.value(row, feature) as i32;
-        }
+        let values = self.block(row / BLOCK).row(row % BLOCK);
+        out.iter_mut().zip(values).for_each(|(out, x)| *out = x);
     }
 }
 
@@ -142,7 +156,8 @@ const EXACT_SQUARES: usize = 1 << 7;
 
 /// Squared norms of the rows of a block in some features.
 struct SqNorms<'b> {
-    features: &'b [f32],
+    block: Block<'b>,
+    features: Range<usize>,
 }
 
 impl Kernel for SqNorms<'_> {
@@ -151,8 +166,8 @@ impl Kernel for SqNorms<'_> {
     #[inline(always)]
     fn run(self) -> [f64; BLOCK] {
         let mut norms = [0.0; BLOCK];
-        for lane in self.features.chunks_exact(BLOCK) {
-            for (norm, &x) in norms.iter_mut().zip(lane) {
+        for feature in self.features {
+            for (norm, x) in norms.iter_mut().zip(self.block.integers(feature)) {
                 *norm += f64::from(x) * f64::from(x);
             }
         }
@@ -160,10 +175,22 @@ impl Kernel for SqNorms<'_> {
     }
 }
 
-/// Where value `(row, feature)` stands in a chunk with `n_features` features.
-#[must_use]
-pub fn tile_index(row: usize, feature: usize, n_features: usize) -> usize {
-    ((row / BLOCK) * n_features + feature) * BLOCK + row % BLOCK
+/// Words of a block.
+pub(crate) fn block_words(n_features: usize) -> usize {
+    row_words(n_features) * BLOCK
+}
+
+/// Rows of a chunk, all blocks full, of at most so many bytes of values, and at least one block.
+fn chunk_rows(n_features: usize, chunk_bytes: usize) -> usize {
+    (chunk_bytes / (block_words(n_features) * size_of::<u32>())).max(1) * BLOCK
+}
+
+/// What cannot be had of memory.
+fn no_memory(n_rows: usize, n_features: usize, row_bytes: usize) -> Error {
+    Error::OutOfMemory {
+        what: format!("the prepared data ({n_rows} rows x {n_features} features)"),
+        bytes: (n_rows as u64).saturating_mul(row_bytes as u64),
+    }
 }
 
 /// A whole data set as chunks. Every backend gives the same answer for every way of cutting it.
@@ -237,18 +264,15 @@ impl TileSet {
             (1..=MAX_FEATURES).contains(&n_features),
             "1 to {MAX_FEATURES} features, not {n_features}"
         );
-        let chunk_rows = (chunk_bytes / (n_features * BLOCK * size_of::<f32>())).max(1) * BLOCK;
-        let no_memory = || Error::OutOfMemory {
-            what: format!("the prepared data ({n_rows} rows x {n_features} features)"),
-            bytes: (n_rows as u64).saturating_mul(n_features as u64 * 4 + u64::from(weighted) * 4),
-        };
+        let chunk_rows = chunk_rows(n_features, chunk_bytes);
+        let no_memory = || no_memory(n_rows, n_features, (row_words(n_features) + usize::from(weighted)) * 4);
         let chunk = |first_row: usize| -> Result<Chunk> {
             let rows = chunk_rows.min(n_rows - first_row);
             Ok(Chunk {
                 first_row,
                 n_rows: rows,
                 n_features,
-                values: crate::sys::zeros(rows.div_ceil(BLOCK) * BLOCK * n_features)
+                words: crate::sys::zeros(rows.div_ceil(BLOCK) * block_words(n_features))
                     .ok_or_else(no_memory)?
                     .into(),
                 weights: weighted.then(|| filled(rows, 1)).transpose().map_err(|_| no_memory())?,
@@ -275,11 +299,9 @@ impl TileSet {
         assert_eq!(rows.len() % n_features, 0, "whole rows only");
         let n_rows = rows.len() / n_features;
         let mut set = Self::zeros(n_rows, n_features, weights.is_some(), chunk_bytes);
-        for (row, values) in rows.chunks_exact(n_features).enumerate() {
-            let (chunk, row) = set.locate(row);
-            for (feature, &x) in values.iter().enumerate() {
-                set.chunks[chunk].values[tile_index(row, feature, n_features)] = x;
-            }
+        let column = |feature: usize| rows[feature..].iter().step_by(n_features).copied().collect();
+        if n_rows > 0 {
+            set.fill_rows(0, &(0..n_features).map(column).collect::<Vec<Vec<f32>>>());
         }
         if let Some(weights) = weights {
             set.fill_weights(0, weights);
@@ -297,16 +319,14 @@ impl TileSet {
         assert_eq!(columns.len(), self.n_features, "one column per feature");
         let n = columns[0].len();
         assert!(first_row + n <= self.n_rows, "rows past the end");
-        for (feature, column) in columns.iter().enumerate() {
-            assert_eq!(column.len(), n, "columns of one length");
-            let mut done = 0;
-            while done < n {
-                // One run inside one block: contiguous on both sides.
-                let (chunk, row) = self.locate(first_row + done);
-                let run = (BLOCK - row % BLOCK).min(n - done);
-                let at = tile_index(row, feature, self.n_features);
-                self.chunks[chunk].values[at..at + run].copy_from_slice(&column[done..done + run]);
-                done += run;
+        assert!(columns.iter().all(|column| column.len() == n), "columns of one length");
+        for mut piece in self.pieces_mut(first_row..first_row + n, usize::MAX) {
+            let rows = piece.rows();
+            for (feature, column) in columns.iter().enumerate() {
+                let values = &column[rows.start - first_row..rows.end - first_row];
+                piece.put(feature, rows.clone(), |from, lane| {
+                    lane.copy_from_slice(&values[from..][..lane.len()])
+                });
             }
         }
     }
@@ -318,7 +338,7 @@ impl TileSet {
     pub(crate) fn pieces_mut(&mut self, rows: Range<usize>, max_blocks: usize) -> Vec<Piece<'_>> {
         assert!(rows.end <= self.n_rows, "rows past the end");
         self.stamp = Stamp::new();
-        let (n_features, len) = (self.n_features, self.n_features * BLOCK);
+        let (n_features, len) = (self.n_features, block_words(self.n_features));
         let mut pieces = Vec::new();
         for chunk in &mut self.chunks {
             let start = rows.start.max(chunk.first_row);
@@ -329,14 +349,15 @@ impl TileSet {
             let first_block = (start - chunk.first_row) / BLOCK;
             let end_block = (end - chunk.first_row).div_ceil(BLOCK);
             let mut block_row = chunk.first_row + first_block * BLOCK;
-            for values in chunk.values[first_block * len..end_block * len].chunks_mut(max_blocks * len) {
-                let next_row = block_row + values.len() / n_features;
+            let words = chunk.words[first_block * len..end_block * len].chunks_mut(max_blocks.saturating_mul(len));
+            for words in words {
+                let next_row = block_row + words.len() / len * BLOCK;
                 let (from, to) = (start.max(block_row), end.min(next_row));
                 pieces.push(Piece {
                     rows: from..to,
                     skip: from - block_row,
                     n_features,
-                    values,
+                    words,
                 });
                 block_row = next_row;
             }
@@ -454,10 +475,10 @@ impl TileSet {
             return out;
         };
         let blocks = chunk
-            .values
-            .par_chunks_mut(self.n_features * BLOCK)
+            .words
+            .par_chunks_mut(block_words(self.n_features))
             .zip(rows.par_chunks(BLOCK));
-        let page_rows = (LARGE_PAGE / (self.n_features * size_of::<f32>())).max(1);
+        let page_rows = (LARGE_PAGE / (row_words(self.n_features) * size_of::<u32>())).max(1);
         blocks.with_min_len(16).for_each(|(block, rows)| {
             let mut page = usize::MAX;
             for (lane, &row) in rows.iter().enumerate() {
@@ -466,9 +487,11 @@ impl TileSet {
                     crate::sys::about_to_read(LARGE_PAGE);
                 }
                 let (from, row) = self.locate(row);
-                let values = &self.chunks[from].values[tile_index(row, 0, self.n_features)..];
+                let words = &self.chunks[from].words[row / BLOCK * block_words(self.n_features) + row % BLOCK..];
                 let places = block[lane..].iter_mut().step_by(BLOCK);
-                places.zip(values.iter().step_by(BLOCK)).for_each(|(to, &x)| *to = x);
+                places
+                    .zip(words.iter().step_by(BLOCK))
+                    .for_each(|(to, &word)| *to = word);
             }
         });
         if let Some(weights) = &mut chunk.weights {
@@ -520,7 +543,7 @@ impl TileSet {
     pub fn bytes(&self) -> usize {
         self.chunks
             .iter()
-            .map(|c| size_of_val(c.values()) + c.weights().map_or(0, size_of_val))
+            .map(|c| size_of_val(c.words()) + c.weights().map_or(0, size_of_val))
             .sum()
     }
 }
@@ -532,23 +555,7 @@ pub(crate) struct Piece<'t> {
     skip: usize,
     n_features: usize,
     /// The blocks that hold the rows.
-    values: &'t mut [f32],
-}
-
-/// A block of a piece.
-pub(crate) struct PieceBlock<'t> {
-    /// The number, in the piece, of its first row that is of the piece.
-    pub(crate) first: usize,
-    /// Where in the block its rows stand.
-    lanes: Range<usize>,
-    values: &'t mut [f32],
-}
-
-impl PieceBlock<'_> {
-    /// What stands in the rows of one feature.
-    pub(crate) fn lane_mut(&mut self, feature: usize) -> &mut [f32] {
-        &mut self.values[feature * BLOCK..][self.lanes.clone()]
-    }
+    words: &'t mut [u32],
 }
 
 impl Piece<'_> {
@@ -557,44 +564,40 @@ impl Piece<'_> {
         self.rows.clone()
     }
 
-    /// The blocks that hold the rows, the first of which may hold others before them, and the last one after.
-    pub(crate) fn blocks_mut(&mut self) -> impl Iterator<Item = PieceBlock<'_>> {
-        let (skip, end) = (self.skip, self.skip + self.rows.len());
-        let blocks = self.values.chunks_mut(self.n_features * BLOCK);
-        blocks.enumerate().map(move |(number, values)| {
-            let first = number * BLOCK;
-            let rows = skip.max(first)..end.min(first + BLOCK);
-            PieceBlock {
-                first: rows.start - skip,
-                lanes: rows.start - first..rows.end - first,
-                values,
-            }
-        })
-    }
-
-    /// What stands in some rows (counted in the whole data) of one feature, in runs inside one block, each with the number
-    /// of its first row among those.
+    /// Puts the values that `write` writes in the place of one feature in some rows (counted in the whole data): in runs
+    /// inside one block, each with the number of its first row among those.
     ///
     /// # Panics
     /// If the piece holds no such rows.
-    pub(crate) fn lanes_mut(
-        &mut self,
-        feature: usize,
-        rows: Range<usize>,
-    ) -> impl Iterator<Item = (usize, &mut [f32])> {
+    pub(crate) fn put(&mut self, feature: usize, rows: Range<usize>, mut write: impl FnMut(usize, &mut [f32])) {
         let inside = self.rows.start <= rows.start && rows.end <= self.rows.end;
         assert!(inside, "rows of another piece");
+        let mut values = [0.0; BLOCK];
         let first = self.skip + (rows.start - self.rows.start);
-        let end = first + rows.len();
-        let blocks = self.values.chunks_mut(self.n_features * BLOCK);
-        let with_rows = blocks.enumerate().take(end.div_ceil(BLOCK)).skip(first / BLOCK);
-        with_rows.map(move |(number, block)| {
-            let start = number * BLOCK;
-            let own = first.max(start)..end.min(start + BLOCK);
-            let lane = &mut block[feature * BLOCK..][own.start - start..own.end - start];
-            (own.start - first, lane)
-        })
+        for (from, run) in runs(first..first + rows.len()) {
+            let values = &mut values[..run.len()];
+            write(from, values);
+            let (block, row) = (run.start / BLOCK, run.start % BLOCK);
+            let len = block_words(self.n_features);
+            words::put(
+                &mut self.words[block * len..][..len],
+                self.n_features,
+                feature,
+                row,
+                values,
+            );
+        }
     }
+}
+
+/// Rows in runs inside one block, each with the number of its first row among them.
+fn runs(rows: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let mut next = rows.start;
+    std::iter::from_fn(move || {
+        let run = next..(next / BLOCK * BLOCK + BLOCK).min(rows.end);
+        next = run.end;
+        (!run.is_empty()).then(|| (run.start - rows.start, run))
+    })
 }
 
 fn filled<T: Copy>(len: usize, value: T) -> Result<Shared<T>, TryReserveError> {

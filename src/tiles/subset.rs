@@ -1,6 +1,6 @@
 //! Some rows of a data set as one of their own.
 
-use super::TileSet;
+use super::{TileSet, row_words};
 use crate::error::Result;
 
 impl TileSet {
@@ -9,7 +9,7 @@ impl TileSet {
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
     pub fn subset(&self, rows: &[usize]) -> Result<Self> {
-        let chunk_bytes = self.chunk_rows * self.n_features * size_of::<f32>();
+        let chunk_bytes = self.chunk_rows * row_words(self.n_features) * size_of::<u32>();
         let mut out = Self::try_zeros(rows.len(), self.n_features, self.weighted, chunk_bytes)?;
         for chunk in &mut out.chunks {
             let first_row = chunk.first_row;

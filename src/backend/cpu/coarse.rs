@@ -2,16 +2,17 @@
 //! all rows, with proof; the few others get a second look in `f32`.
 //!
 //! Rows and centroids are scaled by one factor, so that nearly all norms stay below [`MAX_NORM`], and rounded to
-//! integers `q` and `p_k`. Integer arithmetic is exact, so the half squared distances `t_k = |q - p_k|^2 / 2` of the
+//! integers `q` and `p_k`: see [`Rounding`]. Integer arithmetic is exact, so the half squared distances `t_k = |q - p_k|^2 / 2` of the
 //! rounded vectors are too: they come from `|p_k|^2 / 2 - q.p_k + |q|^2 / 2`, where both halves are rounded down to
 //! integers and the lowest bits of the score make room for the number of the centroid, so that ranking the scores ranks
 //! the centroids with them. What that leaves open is a range of integers for each `t_k`.
 //!
-//! A scaled row is no farther than `sqrt(d) / 2` from `q`, a scaled centroid no farther than `e` (measured) from `p_k`.
-//! Distances obey the triangle inequality: the scaled distance `D_k` differs from `sqrt(2 t_k)` by at most their sum.
-//! So the nearest centroid is proven, and the others are farther by at least the difference, where
+//! A scaled coordinate of a row is no farther than some `r` from its integer, so that the row is no farther than
+//! `r sqrt(d)` from `q`; a scaled centroid is no farther than `e` (measured) from `p_k`. Distances obey the triangle
+//! inequality: the scaled distance `D_k` differs from `sqrt(2 t_k)` by at most their sum. So the nearest centroid is
+//! proven, and the others are farther by at least the difference, where
 //!
-//! `sqrt(2 t_2) - sqrt(2 t_1) > sqrt(d) + 2 e`.
+//! `sqrt(2 t_2) - sqrt(2 t_1) > 2 r sqrt(d) + 2 e`.
 //!
 //! As in [`certificate`](crate::backend::certificate), `sqrt(2 t_2) - sqrt(2 t_1) >= (t_2 - t_1) / sqrt(t_1 + t_2)`.
 //!
@@ -32,10 +33,71 @@ const PADDING_SCORE: i32 = MAX_NORM * MAX_NORM / 2 * 3 + (1 << 20);
 const MAX_CLUSTERS: usize = 1 << 14;
 /// Most features.
 const MAX_FEATURES: usize = 1 << 12;
-/// How far a scaled coordinate is from its integer, at most: the scaling itself is rounded to `f32` as well.
-const COORDINATE_ERROR: f64 = 0.502;
+/// Where integers could be so many times finer than the high bits are, the low ones are worth reading.
+const WORTH_LOW_BITS: f64 = 4.0;
 /// Covers the roundings in what is computed once per pass.
 const SLACK: f64 = 1.0 + 1.0 / (1u64 << 16) as f64;
+
+/// How the coordinates of rows become integers.
+///
+/// The high bits of a value stand for what lies half a unit above them, give or take half a unit. All rows lie below that
+/// by the same, so that centroids are moved instead.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Rounding {
+    /// They are the high bits.
+    High,
+    /// They are the high bits times this, in units of 2^-15, rounded.
+    ScaledHigh(i16),
+    /// They are the whole values times this, rounded: the low bits are read as well.
+    Whole(f32),
+}
+
+/// One, in the units of [`Rounding::ScaledHigh`].
+const HIGH_UNITS: f64 = (1 << 15) as f64;
+/// Values of the lowest of the high bits.
+const HIGH_STEP: f64 = 256.0;
+
+impl Rounding {
+    /// The finest one that keeps vectors of such norms, in grid units, below [`MAX_NORM`] by `spare`.
+    fn new(norm: f64, spare: f64) -> Self {
+        let scale = (f64::from(MAX_NORM) - spare) / norm.max(1.0) / SLACK;
+        let of_high = scale * HIGH_STEP;
+        if of_high >= WORTH_LOW_BITS {
+            Self::Whole(scale as f32)
+        } else if of_high >= 1.0 {
+            Self::High
+        } else {
+            Self::ScaledHigh((of_high * HIGH_UNITS) as i16)
+        }
+    }
+
+    /// From grid units to those of the integers.
+    fn scale(self) -> f64 {
+        match self {
+            Self::High => 1.0 / HIGH_STEP,
+            Self::ScaledHigh(factor) => f64::from(factor) / (HIGH_UNITS * HIGH_STEP),
+            Self::Whole(scale) => f64::from(scale),
+        }
+    }
+
+    /// By how much integers stand below what they are rounded from, on the way there.
+    fn offset(self) -> f64 {
+        match self {
+            Self::High | Self::ScaledHigh(_) => 0.5 * HIGH_STEP * self.scale(),
+            Self::Whole(_) => 0.0,
+        }
+    }
+
+    /// How far a scaled coordinate of a row, less the offset, is from its integer, at most.
+    fn error(self) -> f64 {
+        match self {
+            Self::High => 0.5,
+            Self::ScaledHigh(_) => 0.5 + self.offset(),
+            // The product is rounded to `f32` as well.
+            Self::Whole(_) => 0.502,
+        }
+    }
+}
 
 /// Centroids as the coarse kernels read them, filled up to whole groups of [`GROUP`] with one behind all others.
 pub(super) struct CoarseTable {
@@ -46,9 +108,9 @@ pub(super) struct CoarseTable {
     pub(super) half_sq_norms: Vec<i32>,
     /// The low bits of a score that hold the number of its centroid.
     pub(super) tag_mask: i32,
-    /// From grid units to those of the integers.
-    pub(super) scale: f32,
-    /// From those of the integers to grid units, rounded downwards.
+    /// How the rows are rounded that they are held against.
+    pub(super) rounding: Rounding,
+    /// From the units of the integers to grid units, rounded downwards.
     pub(super) unscale: f32,
     /// By so much the distances of the integers have to differ.
     pub(super) slack: f32,
@@ -64,7 +126,7 @@ impl CoarseTable {
         let root_d = (d as f64).sqrt();
         let norm = |cluster| sq_norm(centroids.row(cluster).iter().map(|&c| f64::from(c))).sqrt();
         let largest = (0..k).map(norm).fold(0.0, f64::max) / CENTROID_SCALE as f64;
-        let scale = ((f64::from(MAX_NORM) - root_d) / largest.max(usual_norm).max(1.0) / SLACK) as f32;
+        let rounding = Rounding::new(largest.max(usual_norm), root_d);
         let places = k.next_multiple_of(GROUP);
         let n_pairs = d.div_ceil(2);
         let mut table = Self {
@@ -72,25 +134,26 @@ impl CoarseTable {
             pairs: vec![0; places * n_pairs],
             half_sq_norms: vec![PADDING_SCORE; places],
             tag_mask: places.next_power_of_two() as i32 - 1,
-            scale,
-            unscale: (1.0 / (f64::from(scale) * SLACK)) as f32,
+            rounding,
+            unscale: (1.0 / (rounding.scale() * SLACK)) as f32,
             slack: 0.0,
         };
         let errors = (0..k).map(|cluster| table.set(cluster, centroids.row(cluster)));
         let error = errors.fold(0.0, f64::max);
-        table.slack = ((2.0 * COORDINATE_ERROR * root_d + 2.0 * error) * SLACK) as f32;
+        table.slack = ((2.0 * rounding.error() * root_d + 2.0 * error) * SLACK) as f32;
         Some(table)
     }
 
     /// Takes in a centroid; gives how far its rounded coordinates are from the scaled ones.
     fn set(&mut self, cluster: usize, row: &[i32]) -> f64 {
-        let scale = f64::from(self.scale) / CENTROID_SCALE as f64;
+        let (scale, offset) = (self.rounding.scale() / CENTROID_SCALE as f64, self.rounding.offset());
         let mut sq_error = 0.0;
         let mut sq_norm = 0;
         let pairs = &mut self.pairs[cluster * self.n_pairs..][..self.n_pairs];
         for (pair, coords) in pairs.iter_mut().zip(row.chunks(2)) {
             let [first, second] = std::array::from_fn(|at| {
-                let scaled = f64::from(coords.get(at).copied().unwrap_or(0)) * scale;
+                // Beside the last of an odd number of features stands 0, whatever rows have there.
+                let scaled = coords.get(at).map_or(0.0, |&c| f64::from(c) * scale - offset);
                 let rounded = scaled.round();
                 sq_error += (scaled - rounded) * (scaled - rounded);
                 sq_norm += rounded as i64 * rounded as i64;
@@ -117,18 +180,24 @@ fn pack(first: i16, second: i16) -> i32 {
 }
 
 /// A tile rounded to integers: pairs of features, 64 rows each.
-#[derive(Default)]
 pub(super) struct CoarseRows {
-    pub(super) pairs: Vec<i32>,
+    /// Room for the pairs, where they are not those that stand in memory.
+    pub(super) pairs: Vec<u32>,
     /// Squared norm of each row; above the square of [`MAX_NORM`] where the row cannot be proven.
-    pub(super) sq_norms: Vec<i32>,
+    pub(super) sq_norms: [i32; BLOCK],
 }
 
 impl CoarseRows {
+    pub(super) fn new() -> Self {
+        Self {
+            pairs: Vec::new(),
+            sq_norms: [0; BLOCK],
+        }
+    }
+
     /// Room for tiles of so many pairs of features.
     pub(super) fn reserve(&mut self, n_pairs: usize) {
         self.pairs.resize(n_pairs * BLOCK, 0);
-        self.sq_norms.resize(BLOCK, 0);
     }
 }
 
@@ -151,9 +220,7 @@ pub(super) fn usual_norm(data: &TileSet) -> f64 {
         .flat_map(|chunk| (0..chunk.n_blocks()).map(move |block| chunk.block(block)));
     let mut norms: Vec<f64> = blocks
         .step_by(stride)
-        .flat_map(|block| {
-            (0..BLOCK).map(move |row| sq_norm(block[row..].iter().step_by(BLOCK).map(|&x| f64::from(x))).sqrt())
-        })
+        .flat_map(|block| (0..BLOCK).map(move |row| sq_norm(block.row(row).map(f64::from)).sqrt()))
         .collect();
     norms.sort_by(f64::total_cmp);
     let at = norms.len() as f64 * (1.0 - LARGER);
@@ -184,7 +251,7 @@ mod tests {
         for kernels in kernel::available() {
             let Some(coarse) = kernels.coarse else { continue };
             let mut rng = Rng::new(17, 4);
-            let mut coarse_rows = CoarseRows::default();
+            let mut coarse_rows = CoarseRows::new();
             for case in 0..400 {
                 let (d, k) = (1 + case % 21, 2 + case % 9);
                 let width = 1u128 << (10 + case % 12);
@@ -203,11 +270,13 @@ mod tests {
                             .collect()
                     })
                     .collect();
-                let values: Vec<f32> = (0..d * BLOCK).map(|i| rows[i % BLOCK][i / BLOCK] as f32).collect();
+                let values: Vec<f32> = rows.iter().flatten().map(|&x| x as f32).collect();
+                let tiles = TileSet::from_rows(&values, d, None, usize::MAX);
                 let mut table = CoarseTable::new(&centroids, 0.0).expect("this shape suits");
                 table.slack *= share;
                 let tile = Tile {
-                    values: &values,
+                    block: tiles.chunks()[0].block(0),
+                    values: &tiles.chunks()[0].to_floats(),
                     n_rows: BLOCK,
                     ahead: &[],
                 };

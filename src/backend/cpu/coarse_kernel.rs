@@ -1,40 +1,77 @@
 //! The kernels of [`super::coarse`].
 
-use super::coarse::{CoarseRows, CoarseTable, MAX_NORM};
+use super::coarse::{CoarseRows, CoarseTable, MAX_NORM, Rounding};
 use super::kernel::{Ahead, GROUP, MARGIN_SHRINK, Tile, TileScores};
 use super::lanes::Lanes;
 use super::pairs::PairLanes;
 use crate::tiles::BLOCK;
 
-/// Rounds a tile to pairs of integers.
+/// Rounds a tile to pairs of integers, 64 rows each, with their squared norms in `sq_norms`: in `room`, or where they stand
+/// in memory.
 ///
 /// # Safety
 /// The instruction set of `P` must be present; `VECS` vectors hold the rows of a tile.
 #[inline(always)]
-unsafe fn round<P: PairLanes, const VECS: usize>(tile: Tile<'_>, table: &CoarseTable, out: &mut CoarseRows) {
-    out.reserve(table.n_pairs);
+unsafe fn round<'r, P: PairLanes, const VECS: usize>(
+    tile: Tile<'r>,
+    table: &CoarseTable,
+    room: &'r mut [u32],
+    sq_norms: &mut [i32; BLOCK],
+) -> &'r [u32] {
+    let high = tile.block.pairs();
+    // What stands beside the last of an odd number of features is no coordinate.
+    let beside = |pair: usize, both: i32| {
+        let is_alone = 2 * pair + 1 == tile.block.n_features();
+        if is_alone { both & 0xffff } else { both }
+    };
     // SAFETY: the caller's promise, for every call of the vectors' functions.
     unsafe {
-        let scale = P::Floats::splat(table.scale);
         let mut norms = [P::splat(0); VECS];
-        for (values, pairs) in tile.values.chunks(2 * BLOCK).zip(out.pairs.chunks_exact_mut(BLOCK)) {
-            for (v, norm) in norms.iter_mut().enumerate() {
-                let at = v * P::Floats::WIDTH;
-                let first = P::Floats::load(&values[at..]).mul(scale);
-                let second = if values.len() > BLOCK {
-                    P::Floats::load(&values[BLOCK + at..]).mul(scale)
-                } else {
-                    P::Floats::splat(0.0)
-                };
-                let pair = P::pair(first, second);
-                *norm = norm.add_squares(pair);
-                pair.store(&mut pairs[at..]);
+        match table.rounding {
+            Rounding::High => {
+                for (pair, words) in high.chunks_exact(BLOCK).enumerate() {
+                    let mask = P::splat(beside(pair, -1));
+                    for (v, norm) in norms.iter_mut().enumerate() {
+                        *norm = norm.add_squares(P::load_pairs(&words[v * P::Floats::WIDTH..]).tag(mask));
+                    }
+                }
+            }
+            Rounding::ScaledHigh(factor) => {
+                let both = i32::from(factor) << 16 | i32::from(factor);
+                let places = room.chunks_exact_mut(BLOCK).zip(high.chunks_exact(BLOCK));
+                for (pair, (out, words)) in places.enumerate() {
+                    let factors = P::splat(beside(pair, both));
+                    for (v, norm) in norms.iter_mut().enumerate() {
+                        let at = v * P::Floats::WIDTH;
+                        let pair = P::load_pairs(&words[at..]).scale(factors);
+                        *norm = norm.add_squares(pair);
+                        pair.store_words(&mut out[at..]);
+                    }
+                }
+            }
+            Rounding::Whole(scale) => {
+                let scale = P::Floats::splat(scale);
+                for (values, out) in tile.values.chunks(2 * BLOCK).zip(room.chunks_exact_mut(BLOCK)) {
+                    for (v, norm) in norms.iter_mut().enumerate() {
+                        let at = v * P::Floats::WIDTH;
+                        let first = P::Floats::load(&values[at..]).mul(scale);
+                        let second = if values.len() > BLOCK {
+                            P::Floats::load(&values[BLOCK + at..]).mul(scale)
+                        } else {
+                            P::Floats::splat(0.0)
+                        };
+                        let pair = P::pair(first, second);
+                        *norm = norm.add_squares(pair);
+                        pair.store_words(&mut out[at..]);
+                    }
+                }
             }
         }
         for (v, norm) in norms.into_iter().enumerate() {
-            norm.store(&mut out.sq_norms[v * P::Floats::WIDTH..]);
+            norm.store(&mut sq_norms[v * P::Floats::WIDTH..]);
         }
     }
+    if table.rounding == Rounding::High { high } else { room }
 }
 
 /// Scores of `VECS` vectors of rows, from `first` on, against a group of centroids.
@@ -43,7 +80,7 @@ unsafe fn round<P: PairLanes, const VECS: usize>(tile: Tile<'_>, table: &CoarseT
 /// The instruction set of `P` must be present.
 #[inline(always)]
 unsafe fn scores<P: PairLanes, const VECS: usize>(
-    rows: &CoarseRows,
+    pairs: &[u32],
     first: usize,
     table: &CoarseTable,
     group: usize,
@@ -55,8 +92,8 @@ unsafe fn scores<P: PairLanes, const VECS: usize>(
             std::array::from_fn(|slot| [P::splat(table.half_sq_norms[place(slot)]); VECS]);
         let [c0, c1, c2, c3]: [&[i32]; GROUP] = std::array::from_fn(|slot| table.row(place(slot)));
         let coords = c0.iter().zip(c1).zip(c2).zip(c3);
-        for (lane, (((&c0, &c1), &c2), &c3)) in rows.pairs.chunks_exact(BLOCK).zip(coords) {
-            let x: [P; VECS] = std::array::from_fn(|v| P::load(&lane[first + v * P::Floats::WIDTH..]));
+        for (lane, (((&c0, &c1), &c2), &c3)) in pairs.chunks_exact(BLOCK).zip(coords) {
+            let x: [P; VECS] = std::array::from_fn(|v| P::load_pairs(&lane[first + v * P::Floats::WIDTH..]));
             for (sums, c) in sums.iter_mut().zip([c0, c1, c2, c3]) {
                 let c = P::splat(c);
                 for (sum, x) in sums.iter_mut().zip(x) {
@@ -138,7 +175,7 @@ unsafe fn margin<P: PairLanes>(lower: P, upper: P, half_sq_norm: P, table: &Coar
 #[inline(always)]
 unsafe fn score<P: PairLanes, const VECS: usize, const THREE: bool>(
     mut ahead: Ahead<'_>,
-    rows: &CoarseRows,
+    (pairs, sq_norms): (&[u32], &[i32; BLOCK]),
     first: usize,
     table: &CoarseTable,
     out: &mut TileScores,
@@ -148,23 +185,23 @@ unsafe fn score<P: PairLanes, const VECS: usize, const THREE: bool>(
         let mask = P::splat(table.tag_mask);
         let mut ranking = Ranking::<P, VECS>::new();
         for group in 0..table.n_groups() {
-            ahead.fetch::<P::Floats>();
-            ranking.add::<THREE>(scores::<P, VECS>(rows, first, table, group), group, mask);
+            ahead.fetch();
+            ranking.add::<THREE>(scores::<P, VECS>(pairs, first, table, group), group, mask);
         }
         let zero = P::Floats::splat(0.0);
         let largest = P::splat(MAX_NORM * MAX_NORM);
         for v in 0..VECS {
             let at = first + v * P::Floats::WIDTH;
             let (best, second) = (ranking.best[v], ranking.second[v]);
-            let sq_norm = P::load(&rows.sq_norms[at..]);
+            let sq_norm = P::load(&sq_norms[at..]);
             let half_sq_norm = sq_norm.half();
             let farther = margin(best, second, half_sq_norm, table);
             let mut proven = farther.gt_bits(zero) & sq_norm.le_bits(largest);
-            best.tag(mask).store_index(&mut out.nearest[at..]);
+            best.tag(mask).store_words(&mut out.nearest[at..]);
             if THREE {
                 let farther = margin(second, ranking.third[v], half_sq_norm, table);
                 proven &= farther.gt_bits(zero);
-                second.tag(mask).store_index(&mut out.runner_up[at..]);
+                second.tag(mask).store_words(&mut out.runner_up[at..]);
             } else {
                 let farther = farther.max(zero).mul(P::Floats::splat(table.unscale));
                 farther.store(&mut out.margin[at..]);
@@ -186,13 +223,15 @@ unsafe fn score_tile<P: PairLanes, const VECS: usize, const ALL: usize, const TH
     rows: &mut CoarseRows,
     out: &mut TileScores,
 ) {
+    rows.reserve(table.n_pairs);
+    let CoarseRows { pairs, sq_norms } = rows;
     // SAFETY: the caller's promise.
     unsafe {
-        round::<P, ALL>(tile, table, rows);
+        let pairs = round::<P, ALL>(tile, table, pairs, sq_norms);
         let step = VECS * P::Floats::WIDTH;
         for first in (0..tile.n_rows).step_by(step) {
-            let ahead = Ahead::new(tile, first, step, table.n_groups());
-            score::<P, VECS, THREE>(ahead, rows, first, table, out);
+            let ahead = Ahead::new(tile.ahead, first, step, table.n_groups());
+            score::<P, VECS, THREE>(ahead, (pairs, sq_norms), first, table, out);
         }
     }
     if tile.n_rows < BLOCK {

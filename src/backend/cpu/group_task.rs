@@ -23,6 +23,12 @@ impl GroupWorker {
         }
     }
 
+    /// Which of the first rows (one bit each) have open groups.
+    fn open_rows(&self, n_rows: usize) -> u64 {
+        let open = self.scores.open[..n_rows].iter().enumerate();
+        open.fold(0, |rows, (slot, &open)| rows | u64::from(open != 0) << slot)
+    }
+
     #[inline]
     fn push(&mut self, group: usize, row: usize) {
         let n = &mut self.n_rows[group];
@@ -53,18 +59,22 @@ impl PassPlan<'_> {
             return;
         }
         worker.tally.n_read += n_open;
-        let values = task.chunk.block(task.first_block + block);
+        let mut values = std::mem::take(&mut worker.values);
+        task.block(block)
+            .unpack_rows(worker.groups.open_rows(rows.len()), &mut values);
         worker.groups.scores.clear(n_lower);
-        (self.kernels.norms)(values, &mut worker.groups.scores);
-        self.measure(worker, values, view);
+        (self.kernels.norms)(&values, &mut worker.groups.scores);
+        self.measure(worker, &values, view);
         self.open_other_groups(worker, task, block, view, all);
-        self.measure(worker, values, view);
+        self.measure(worker, &values, view);
         (self.kernels.rank)(&mut task.lower[bounds], &view.table, &mut worker.groups.scores);
         for slot in 0..rows.len() {
             if worker.groups.scores.open[slot] != 0 {
-                self.settle_row(worker, task, block * BLOCK + slot, view);
+                self.settle_row(worker, task, &values[slot..], block * BLOCK + slot, view);
             }
         }
+        worker.values = values;
+        worker.delta.follow(task.chunk.words(), false);
     }
 
     /// Finds the groups that may hold a centroid within reach of each row.
@@ -123,10 +133,10 @@ impl PassPlan<'_> {
         }
     }
 
-    /// Decides a row whose open groups were measured, and keeps what was found out about it.
-    fn settle_row(&self, worker: &mut Worker, task: &mut Task<'_>, row: usize, view: &GroupView) {
+    /// Decides the row at `values[0]`, `values[64]`, …, whose open groups were measured, and keeps what was found out about
+    /// it.
+    fn settle_row(&self, worker: &mut Worker, task: &mut Task<'_>, values: &[f32], row: usize, view: &GroupView) {
         let slot = row % BLOCK;
-        let values = &task.chunk.block(task.first_block + row / BLOCK)[slot..];
         let (grouping, table, scores) = (&view.grouping, &view.table, &worker.groups.scores);
         let (norm, best, runner_up) = (scores.half_sq_norm[slot], scores.best[slot], scores.runner_up[slot]);
         let label = if runner_up - best > table.error(best, norm) + table.error(runner_up, norm) {
@@ -144,7 +154,7 @@ impl PassPlan<'_> {
         let previous = std::mem::replace(&mut task.labels[row], label);
         if previous != label {
             worker.tally.n_moved += 1;
-            worker.delta.shift(previous, label, values, task.weight(row));
+            worker.delta.shift(task.place(row), [previous, label], task.weight(row));
         }
     }
 }

@@ -6,9 +6,10 @@ use super::group_kernel::{self, GroupScores, GroupTable};
 use super::groups::VECTOR;
 use super::lane_sums::AddBlock;
 use super::lanes::{Lanes, Portable};
-use super::rows::{self, LayOut, Move};
+use super::rows::{self, Add, LayOut, Move, Shift};
 use crate::backend::certificate;
-use crate::tiles::{BLOCK, Centroids};
+use crate::sys::fetch_ahead;
+use crate::tiles::{BLOCK, Block, Centroids};
 
 /// Centroids scored together: with the rows of a tile side by side they fill the registers.
 pub(super) const GROUP: usize = 4;
@@ -58,35 +59,34 @@ impl CentroidTable {
     }
 }
 
-/// A tile of rows: value `(row, feature)` at `feature * 64 + row`, rows past `n_rows` anything finite.
+/// A tile of rows, those past `n_rows` anything finite.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<'t> {
+    /// The rows as they stand in memory.
+    pub(super) block: Block<'t>,
+    /// The same as floats, value `(row, feature)` at `feature * 64 + row`; anything where only high bits are looked at.
     pub(super) values: &'t [f32],
     pub(super) n_rows: usize,
     /// What is read next, fetched while this tile is worked on.
-    pub(super) ahead: &'t [f32],
+    pub(super) ahead: &'t [u32],
 }
 
 /// The part of what is read next that is fetched while some rows of a tile are worked on, a share for each group of
 /// centroids.
-pub(super) struct Ahead<'t>(std::slice::Chunks<'t, f32>);
+pub(super) struct Ahead<'t>(std::slice::Chunks<'t, u32>);
 
 impl<'t> Ahead<'t> {
     /// For the rows from `first` on, `n_rows` of them, over `n_groups` groups.
-    pub(super) fn new(tile: Tile<'t>, first: usize, n_rows: usize, n_groups: usize) -> Self {
-        let share = (tile.ahead.len() * n_rows / BLOCK).div_ceil(n_groups);
-        Self(tile.ahead[tile.ahead.len() / BLOCK * first..].chunks(share.max(1)))
+    pub(super) fn new(ahead: &'t [u32], first: usize, n_rows: usize, n_groups: usize) -> Self {
+        let share = (ahead.len() * n_rows / BLOCK).div_ceil(n_groups);
+        Self(ahead[ahead.len() / BLOCK * first..].chunks(share.max(1)))
     }
 
     /// Has the next share fetched.
-    ///
-    /// # Safety
-    /// The instruction set of `V` must be present.
     #[inline(always)]
-    pub(super) unsafe fn fetch<V: Lanes>(&mut self) {
+    pub(super) fn fetch(&mut self) {
         for line in self.0.next().unwrap_or_default().chunks(LINE) {
-            // SAFETY: the caller's promise.
-            unsafe { V::prefetch(line) }
+            fetch_ahead(&line[0]);
         }
     }
 }
@@ -137,10 +137,10 @@ pub(super) struct Kernels {
     pub(super) add_block: Option<AddBlock>,
     /// Lays out a block row by row.
     pub(super) lay_out: LayOut,
-    /// Adds rows of so many features to the sums at their places.
-    pub(super) add_rows: fn(&mut [i64], &[u32], &[f32], usize),
-    /// Takes rows of so many features from some sums to others.
-    pub(super) shift_rows: fn(&mut [i64], &[Move], &[f32], usize),
+    /// Adds rows that are laid out to the sums of their clusters.
+    pub(super) add_rows: Add,
+    /// Takes rows out of the sums of their old clusters, and adds them to those of their new ones.
+    pub(super) shift_rows: Shift,
     /// Exchanges the labels of a tile and the nearest centroids found; gives the rows (one bit each) that differed.
     pub(super) exchange: fn(&mut [u32], &mut [u32; BLOCK]) -> u64,
     /// Does `nearest` and `two_nearest` in integers, at less cost and for fewer rows.
@@ -274,19 +274,19 @@ unsafe fn score<V: Lanes, const VECS: usize, const THREE: bool>(
         let mut norms = [V::splat(0.0); VECS];
         let mut ranking = Ranking::<V, VECS>::new();
         let n_groups = table.n_groups();
-        let mut ahead = Ahead::new(tile, first, VECS * V::WIDTH, n_groups);
+        let mut ahead = Ahead::new(tile.ahead, first, VECS * V::WIDTH, n_groups);
         let group = table.group(0);
         ranking.add::<THREE>(
             half_sq_dists::<V, VECS, true>(tile, first, &mut norms, table, group),
             group,
         );
         for index in 1..n_groups {
-            ahead.fetch::<V>();
+            ahead.fetch();
             let group = table.group(index);
             let scores = half_sq_dists::<V, VECS, false>(tile, first, &mut norms, table, group);
             ranking.add::<THREE>(scores, group);
         }
-        ahead.fetch::<V>();
+        ahead.fetch();
         let factor = V::splat(table.factor);
         let zero = V::splat(0.0);
         for (v, norm) in norms.into_iter().enumerate() {
@@ -315,7 +315,7 @@ unsafe fn score<V: Lanes, const VECS: usize, const THREE: bool>(
 
 /// From so many features on, fewer rows at a time: those of a whole tile no longer stay in the first-level cache.
 const WIDE: usize = 64;
-/// Floats in a cache line.
+/// Words in a cache line.
 const LINE: usize = 16;
 
 /// Covers the error of [`Lanes::rsqrt`] and the roundings around it.
@@ -411,12 +411,12 @@ macro_rules! kernels {
                 unsafe { exchange::<$lanes>(labels, found) }
             }
             $(#[target_feature(enable = $enable)])?
-            fn add_rows_(sums: &mut [i64], places: &[u32], block: &[f32], n_features: usize) {
-                rows::add(sums, places, block, n_features)
+            fn add_rows_(sums: &mut [i64], places: &[(u32, u32)], rows: &[u32], n_features: usize) {
+                rows::add(sums, places, rows, n_features)
             }
             $(#[target_feature(enable = $enable)])?
-            fn shift_rows_(sums: &mut [i64], moves: &[Move], block: &[f32], n_features: usize) {
-                rows::shift(sums, moves, block, n_features)
+            fn shift_rows_(sums: &mut [i64], moves: &[Move], words: &[u32], n_features: usize) {
+                rows::shift(sums, moves, words, n_features)
             }
             $(#[target_feature(enable = $enable)])?
             fn nearest_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
@@ -460,7 +460,7 @@ macro_rules! kernels {
                 add_block: None,
                 lay_out: rows::lay_out,
                 add_rows: |sums, places, rows, n_features| unsafe { add_rows_(sums, places, rows, n_features) },
-                shift_rows: |sums, moves, rows, n_features| unsafe { shift_rows_(sums, moves, rows, n_features) },
+                shift_rows: |sums, moves, words, n_features| unsafe { shift_rows_(sums, moves, words, n_features) },
                 coarse: None,
                 exchange: |labels, found| unsafe { exchange_(labels, found) },
                 centroid_sq_dist: |a, b| unsafe { centroid_sq_dist_(a, b) },
@@ -470,7 +470,15 @@ macro_rules! kernels {
 }
 
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512, super::super::lanes::Avx512, 4, 8, 2, "AVX-512", "avx512f");
+kernels!(
+    avx512,
+    super::super::lanes::Avx512,
+    4,
+    8,
+    2,
+    "AVX-512",
+    "avx512f,avx512bw,avx512vl,avx512dq"
+);
 #[cfg(target_arch = "x86_64")]
 kernels!(avx2, super::super::lanes::Avx2, 2, 4, 1, "AVX2", "avx2,fma");
 #[cfg(target_arch = "aarch64")]
@@ -486,12 +494,14 @@ pub(super) fn available() -> Vec<Kernels> {
         if is_x86_feature_detected!("avx512f") {
             found.push(Kernels {
                 // SAFETY: AVX-512F was just detected.
-                add_block: Some(|labels, block, lanes| unsafe { super::lane_sums::add_avx512(labels, block, lanes) }),
-                // SAFETY: AVX-512F was just detected.
-                lay_out: |block, rows| unsafe { rows::lay_out_avx512(block, rows) },
+                add_block: Some(|labels, block, lanes, counts| unsafe {
+                    super::lane_sums::add_avx512(labels, block, lanes, counts)
+                }),
                 coarse: (is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni"))
                     // SAFETY: just detected.
                     .then(|| unsafe { coarse_kernel::avx512() }),
+                // SAFETY: AVX-512F was just detected.
+                lay_out: |block, rows, stride| unsafe { rows::lay_out_avx512(block, rows, stride) },
                 ..avx512::KERNELS
             });
         }

@@ -43,8 +43,6 @@ pub(super) trait Lanes: Copy {
     unsafe fn gt_bits(self, other: Self) -> u64;
     /// Bit `i` is set where number `i` of the first `WIDTH` of `a` and of `b`, which have at least so many, differ.
     unsafe fn differ_bits(a: &[u32], b: &[u32]) -> u64;
-    /// Has the first cache line of `line` fetched, where the instruction set can.
-    unsafe fn prefetch(line: &[f32]);
     /// The first `WIDTH` numbers of `from`, which has at least so many.
     unsafe fn load_u16(from: &[u16]) -> Self;
     /// Into the first `WIDTH` numbers of `to`, which has at least so many: towards zero, what is too large as the
@@ -147,8 +145,6 @@ impl Lanes for Portable {
     unsafe fn differ_bits(a: &[u32], b: &[u32]) -> u64 {
         (0..4).map(|i| u64::from(a[i] != b[i]) << i).sum()
     }
-    #[inline(always)]
-    unsafe fn prefetch(_line: &[f32]) {}
     #[inline(always)]
     unsafe fn load_u16(from: &[u16]) -> Self {
         Self(std::array::from_fn(|i| f32::from(from[i])))
@@ -288,10 +284,6 @@ mod x86 {
                 let same = _mm256_cmpeq_epi32(_mm256_loadu_si256(a), _mm256_loadu_si256(b));
                 u64::from(!_mm256_movemask_ps(_mm256_castsi256_ps(same)) as u32 & 0xff)
             }
-        }
-        #[inline(always)]
-        unsafe fn prefetch(line: &[f32]) {
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
         }
         #[inline(always)]
         unsafe fn load_u16(from: &[u16]) -> Self {
@@ -443,10 +435,6 @@ mod x86 {
                 let (a, b) = (a[..16].as_ptr().cast(), b[..16].as_ptr().cast());
                 u64::from(_mm512_cmpneq_epi32_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b)))
             }
-        }
-        #[inline(always)]
-        unsafe fn prefetch(line: &[f32]) {
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
         }
         #[inline(always)]
         unsafe fn load_u16(from: &[u16]) -> Self {

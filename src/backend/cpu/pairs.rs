@@ -16,13 +16,17 @@ pub(super) trait PairLanes: Copy {
     unsafe fn splat(value: i32) -> Self;
     /// The first lanes' worth of `from`, which has at least so many.
     unsafe fn load(from: &[i32]) -> Self;
+    /// The same for words that are pairs.
+    unsafe fn load_pairs(from: &[u32]) -> Self;
     /// Into the first lanes' worth of `to`, which has at least so many.
     unsafe fn store(self, to: &mut [i32]);
-    /// Numbers that are not negative, into the first lanes' worth of `to`, which has at least so many.
-    unsafe fn store_index(self, to: &mut [u32]);
+    /// Pairs, or numbers that are not negative, into the first lanes' worth of `to`, which has at least so many.
+    unsafe fn store_words(self, to: &mut [u32]);
     /// Pairs of numbers, rounded to the nearest integer; what does not fit in 16 bits becomes the least or the largest
     /// number that does.
     unsafe fn pair(first: Self::Floats, second: Self::Floats) -> Self;
+    /// Both numbers of each pair times those of `factors`, divided by 2^15 and rounded to the nearest.
+    unsafe fn scale(self, factors: Self) -> Self;
     /// `self` plus the products of the pairs of `a` and `b`.
     unsafe fn add_products(self, a: Self, b: Self) -> Self;
     /// `self` plus the squares of a pair, where that stays below 2^30, else some number that is at least so large.
@@ -78,11 +82,15 @@ mod x86 {
             unsafe { Self(_mm512_loadu_si512(from[..16].as_ptr().cast())) }
         }
         #[inline(always)]
+        unsafe fn load_pairs(from: &[u32]) -> Self {
+            unsafe { Self(_mm512_loadu_si512(from[..16].as_ptr().cast())) }
+        }
+        #[inline(always)]
         unsafe fn store(self, to: &mut [i32]) {
             unsafe { _mm512_storeu_si512(to[..16].as_mut_ptr().cast(), self.0) }
         }
         #[inline(always)]
-        unsafe fn store_index(self, to: &mut [u32]) {
+        unsafe fn store_words(self, to: &mut [u32]) {
             unsafe { _mm512_storeu_si512(to[..16].as_mut_ptr().cast(), self.0) }
         }
         #[inline(always)]
@@ -92,6 +100,10 @@ mod x86 {
                 let order = _mm512_broadcast_i32x4(_mm_loadu_si128(INTERLEAVE.as_ptr().cast()));
                 Self(_mm512_shuffle_epi8(packed, order))
             }
+        }
+        #[inline(always)]
+        unsafe fn scale(self, factors: Self) -> Self {
+            unsafe { Self(_mm512_mulhrs_epi16(self.0, factors.0)) }
         }
         #[inline(always)]
         unsafe fn add_products(self, a: Self, b: Self) -> Self {
@@ -156,11 +168,15 @@ mod x86 {
             unsafe { Self(_mm256_loadu_si256(from[..8].as_ptr().cast())) }
         }
         #[inline(always)]
+        unsafe fn load_pairs(from: &[u32]) -> Self {
+            unsafe { Self(_mm256_loadu_si256(from[..8].as_ptr().cast())) }
+        }
+        #[inline(always)]
         unsafe fn store(self, to: &mut [i32]) {
             unsafe { _mm256_storeu_si256(to[..8].as_mut_ptr().cast(), self.0) }
         }
         #[inline(always)]
-        unsafe fn store_index(self, to: &mut [u32]) {
+        unsafe fn store_words(self, to: &mut [u32]) {
             unsafe { _mm256_storeu_si256(to[..8].as_mut_ptr().cast(), self.0) }
         }
         #[inline(always)]
@@ -170,6 +186,10 @@ mod x86 {
                 let order = _mm256_broadcastsi128_si256(_mm_loadu_si128(INTERLEAVE.as_ptr().cast()));
                 Self(_mm256_shuffle_epi8(packed, order))
             }
+        }
+        #[inline(always)]
+        unsafe fn scale(self, factors: Self) -> Self {
+            unsafe { Self(_mm256_mulhrs_epi16(self.0, factors.0)) }
         }
         #[inline(always)]
         unsafe fn add_products(self, a: Self, b: Self) -> Self {

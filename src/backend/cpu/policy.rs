@@ -71,7 +71,7 @@ fn fine_cost(n_clusters: usize, n_features: usize) -> f64 {
 /// The same where one operation does two features, after these are rounded.
 fn coarse_cost(n_clusters: usize, n_features: usize) -> f64 {
     let (k, d) = (n_clusters as f64, n_features as f64);
-    (k * (d / 2.0 + 2.5) + 5.0 * d) / 16.0
+    (k * (d / 2.0 + 2.5) + 1.5 * d) / 16.0
 }
 
 impl Policy {

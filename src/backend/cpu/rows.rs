@@ -1,93 +1,178 @@
-//! A block laid out row by row, and what its rows add to the sums of their clusters. Where sums are many, each is touched
-//! rarely, and a row whose values stand side by side is added in a few vectors.
+//! What rows add to the sums of their clusters, from where they stand in memory: those that move one by one, and whole
+//! blocks laid out row by row. Values are put together and added in whole vectors.
 
-use crate::tiles::BLOCK;
+use crate::tiles::{BLOCK, n_pairs, row_words};
 
-/// Floats between two rows: whole vectors of any instruction set.
+/// Features that are added at a time.
+pub(super) const STEP: usize = 8;
+
+/// Sums of a cluster, filled up to whole steps.
 pub(super) fn stride(n_features: usize) -> usize {
-    n_features.next_multiple_of(LINE)
+    n_features.next_multiple_of(STEP)
 }
 
-/// Floats in a cache line, and in the widest vector.
+/// Words between two rows that are laid out: whole vectors of any instruction set.
+pub(super) fn row_stride(n_features: usize) -> usize {
+    row_words(n_features).next_multiple_of(LINE)
+}
+
+/// Words in a cache line, and in the widest vector.
 const LINE: usize = 16;
 
-/// Lays out a block (feature by feature) row by row, at a [`stride`].
-pub(super) type LayOut = fn(&[f32], &mut [f32]);
-
-/// A row on its way: its place in the block, and where the sums of its old and of its new cluster begin.
-#[derive(Clone, Copy, Default)]
+/// A row on its way: where its first word stands, and where the sums of its old and of its new cluster begin.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Move {
-    pub(super) slot: u8,
+    pub(super) at: usize,
     pub(super) from: u32,
     pub(super) to: u32,
+    pub(super) weight: u32,
 }
 
-/// Lays out one row of a block.
-#[inline]
-pub(super) fn lay_out_row(block: &[f32], slot: usize, row: &mut [f32]) {
-    for (to, lane) in row.iter_mut().zip(block.chunks_exact(BLOCK)) {
-        *to = lane[slot];
+/// The words of a row, one in each `GAP`.
+#[derive(Clone, Copy)]
+struct Row<'w, const GAP: usize> {
+    words: &'w [u32],
+    n_features: usize,
+}
+
+impl<const GAP: usize> Row<'_, GAP> {
+    /// Values `8 step .. 8 step + 8`, those behind the last feature anything below 2^24.
+    #[inline(always)]
+    fn values(self, step: usize) -> [i64; STEP] {
+        let pairs = n_pairs(self.n_features);
+        if (step + 1) * STEP > self.n_features {
+            return self.last_values(step);
+        }
+        let high = &self.words[4 * step * GAP..][..3 * GAP + 1];
+        let low = &self.words[(pairs + 2 * step) * GAP..][..GAP + 1];
+        joined(
+            std::array::from_fn(|i| high[i * GAP]),
+            std::array::from_fn(|i| low[i * GAP]),
+        )
+    }
+
+    #[inline(always)]
+    fn last_values(self, step: usize) -> [i64; STEP] {
+        let (pairs, end) = (n_pairs(self.n_features), row_words(self.n_features));
+        let word = |word: usize, end: usize| if word < end { self.words[word * GAP] } else { 0 };
+        let high: [u32; 4] = std::array::from_fn(|i| word(4 * step + i, pairs));
+        let low = std::array::from_fn(|i| word(pairs + 2 * step + i, end));
+        let mut values = joined(high, low);
+        if !self.n_features.is_multiple_of(2) {
+            // Its low bits stand beside its high ones.
+            let last = self.n_features % STEP - 1;
+            values[last] |= i64::from(high[last / 2] >> 16 & 0xff);
+        }
+        values
     }
 }
+
+/// The values of four pairs and their low bits.
+#[inline(always)]
+fn joined(high: [u32; 4], low: [u32; 2]) -> [i64; STEP] {
+    let high: [[u8; 2]; STEP] = bytemuck::cast(high.map(u32::to_le));
+    let low: [u8; STEP] = bytemuck::cast(low.map(u32::to_le));
+    std::array::from_fn(|i| i64::from(i16::from_le_bytes(high[i])) << 8 | i64::from(low[i]))
+}
+
+/// [`Row::values`] of many rows, taken out of the sums of their old clusters and added to those of their new ones, which
+/// are others: sums, rows, the words that these point into, features.
+pub(super) type Shift = fn(&mut [i64], &[Move], &[u32], usize);
+
+/// A [`Shift`].
+#[inline(always)]
+pub(super) fn shift(sums: &mut [i64], moves: &[Move], words: &[u32], n_features: usize) {
+    if moves.iter().all(|row| row.weight == 1) {
+        shift_rows::<false>(sums, moves, words, n_features);
+    } else {
+        shift_rows::<true>(sums, moves, words, n_features);
+    }
+}
+
+#[inline(always)]
+fn shift_rows<const WEIGHTED: bool>(sums: &mut [i64], moves: &[Move], words: &[u32], n_features: usize) {
+    let stride = stride(n_features);
+    let span = (row_words(n_features) - 1) * BLOCK + 1;
+    for &Move { at, from, to, weight } in moves {
+        let row = Row::<BLOCK> {
+            words: &words[at..at + span],
+            n_features,
+        };
+        let places = [to, from].map(|place| place as usize..place as usize + stride);
+        let [to, from] = sums.get_disjoint_mut(places).expect("two clusters");
+        let steps = to
+            .as_chunks_mut::<STEP>()
+            .0
+            .iter_mut()
+            .zip(from.as_chunks_mut::<STEP>().0);
+        for (step, (to, from)) in steps.enumerate() {
+            let mut values = row.values(step);
+            if WEIGHTED {
+                values = values.map(|x| x * i64::from(weight));
+            }
+            *from = std::array::from_fn(|i| from[i] - values[i]);
+            *to = std::array::from_fn(|i| to[i] + values[i]);
+        }
+    }
+}
+
+/// Lays out the words of a block row by row, at a stride.
+pub(super) type LayOut = fn(&[u32], &mut [u32], usize);
 
 /// A [`LayOut`] for any processor.
-pub(super) fn lay_out(block: &[f32], rows: &mut [f32]) {
-    let stride = stride(block.len() / BLOCK);
+pub(super) fn lay_out(block: &[u32], rows: &mut [u32], stride: usize) {
     for (slot, row) in rows.chunks_exact_mut(stride).enumerate().take(BLOCK) {
-        lay_out_row(block, slot, row);
-    }
-}
-
-/// Adds each row, `n_features` long, to the sums that begin at its place.
-#[inline(always)]
-pub(super) fn add(sums: &mut [i64], places: &[u32], rows: &[f32], n_features: usize) {
-    for (&place, row) in places.iter().zip(rows.chunks_exact(stride(n_features))) {
-        let sums = &mut sums[place as usize..][..n_features];
-        for (sum, &x) in sums.iter_mut().zip(&row[..n_features]) {
-            *sum += integer(x);
+        for (to, lane) in row.iter_mut().zip(block.chunks_exact(BLOCK)) {
+            *to = lane[slot];
         }
     }
 }
 
-/// Takes each row out of some sums and adds it to others, which are not the same.
+/// Adds rows that are laid out to the sums that begin at their places: sums, places with weights, rows, features.
+pub(super) type Add = fn(&mut [i64], &[(u32, u32)], &[u32], usize);
+
+/// An [`Add`].
 #[inline(always)]
-pub(super) fn shift(sums: &mut [i64], moves: &[Move], rows: &[f32], n_features: usize) {
+pub(super) fn add(sums: &mut [i64], places: &[(u32, u32)], rows: &[u32], n_features: usize) {
+    if places.iter().all(|&(_, weight)| weight == 1) {
+        add_rows::<false>(sums, places, rows, n_features);
+    } else {
+        add_rows::<true>(sums, places, rows, n_features);
+    }
+}
+
+#[inline(always)]
+fn add_rows<const WEIGHTED: bool>(sums: &mut [i64], places: &[(u32, u32)], rows: &[u32], n_features: usize) {
     let stride = stride(n_features);
-    for &Move { slot, from, to } in moves {
-        let row = &rows[usize::from(slot) * stride..][..n_features];
-        let places = [from, to].map(|place| place as usize..place as usize + n_features);
-        let [from, to] = sums.get_disjoint_mut(places).expect("two clusters");
-        for ((from, to), &x) in from.iter_mut().zip(to).zip(row) {
-            let x = integer(x);
-            *from -= x;
-            *to += x;
+    for (&(place, weight), words) in places.iter().zip(rows.chunks_exact(row_stride(n_features))) {
+        let row = Row::<1> { words, n_features };
+        let sums = sums[place as usize..][..stride].as_chunks_mut::<STEP>().0;
+        for (step, sums) in sums.iter_mut().enumerate() {
+            let mut values = row.values(step);
+            if WEIGHTED {
+                values = values.map(|x| x * i64::from(weight));
+            }
+            *sums = std::array::from_fn(|i| sums[i] + values[i]);
         }
     }
 }
 
-/// A grid value as an integer.
-#[inline(always)]
-pub(super) fn integer(x: f32) -> i64 {
-    debug_assert!(x.abs() <= crate::grid::MAX_GRID as f32);
-    // SAFETY: tiles hold integers below 2^23.
-    i64::from(unsafe { x.to_int_unchecked::<i32>() })
-}
-
-/// A [`LayOut`]: squares of 16 rows and 16 features are turned in registers.
+/// A [`LayOut`]: squares of 16 rows and 16 words are turned in registers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-pub(super) fn lay_out_avx512(block: &[f32], rows: &mut [f32]) {
+pub(super) fn lay_out_avx512(block: &[u32], rows: &mut [u32], stride: usize) {
     use std::arch::x86_64::*;
-    let stride = stride(block.len() / BLOCK);
     for (square, lanes) in block.chunks(LINE * BLOCK).enumerate() {
         for first in (0..BLOCK).step_by(LINE) {
-            let load = |feature: usize| match lanes.get(feature * BLOCK + first..) {
+            let load = |word: usize| match lanes.get(word * BLOCK + first..) {
                 // SAFETY: at least the sixteen rows from `first` on follow.
-                Some(values) if values.len() >= LINE => unsafe { _mm512_loadu_ps(values.as_ptr()) },
+                Some(values) if values.len() >= LINE => unsafe {
+                    _mm512_castsi512_ps(_mm512_loadu_si512(values.as_ptr().cast()))
+                },
                 _ => _mm512_setzero_ps(),
             };
             let x: [__m512; LINE] = std::array::from_fn(load);
-            // Within each quarter: pairs of features, then fours, so that register 4 i + j holds features 4 i to 4 i + 3
+            // Within each quarter: pairs of words, then fours, so that register 4 i + j holds words 4 i to 4 i + 3
             // of the rows j, j + 4, j + 8, j + 12.
             let pairs: [__m512; LINE] = std::array::from_fn(|i| {
                 let (a, b) = (x[i / 2 * 2], x[i / 2 * 2 + 1]);
@@ -121,7 +206,7 @@ pub(super) fn lay_out_avx512(block: &[f32], rows: &mut [f32]) {
                 for (quarter, row) in of_quarter.into_iter().enumerate() {
                     let at = (first + 4 * quarter + j) * stride + square * LINE;
                     // SAFETY: sixteen places follow.
-                    unsafe { _mm512_storeu_ps(rows[at..at + LINE].as_mut_ptr(), row) }
+                    unsafe { _mm512_storeu_si512(rows[at..at + LINE].as_mut_ptr().cast(), _mm512_castps_si512(row)) }
                 }
             }
         }
@@ -132,17 +217,49 @@ pub(super) fn lay_out_avx512(block: &[f32], rows: &mut [f32]) {
 mod tests {
     use super::*;
     use crate::backend::cpu::kernel;
+    use crate::grid::MAX_GRID;
+    use crate::rng::Rng;
+    use crate::tiles::TileSet;
 
     #[test]
-    fn every_way_lays_out_the_same_rows() {
+    fn rows_are_added_and_shifted_as_one_by_one() {
+        let mut rng = Rng::new(3, 1);
         for kernels in kernel::available() {
-            for d in [1, 7, 16, 33] {
-                let block: Vec<f32> = (0..d * BLOCK).map(|i| i as f32).collect();
-                let mut rows = vec![-1.0; stride(d) * BLOCK];
-                (kernels.lay_out)(&block, &mut rows);
-                for (slot, row) in rows.chunks_exact(stride(d)).enumerate() {
-                    let expected: Vec<f32> = (0..d).map(|feature| (feature * BLOCK + slot) as f32).collect();
-                    assert_eq!(row[..d], expected, "{}, {d} features, row {slot}", kernels.name);
+            for d in [1, 2, 3, 5, 7, 8, 9, 10, 13, 16, 17, 23, 33] {
+                let n = 2 * BLOCK;
+                let width = 2 * u128::from(MAX_GRID.unsigned_abs()) + 1;
+                let values: Vec<f32> = (0..n * d)
+                    .map(|_| (rng.below(width) as i32 - MAX_GRID) as f32)
+                    .collect();
+                let tiles = TileSet::from_rows(&values, d, None, usize::MAX);
+                let block = tiles.chunks()[0].block(0).words();
+                for weighted in [false, true] {
+                    let weight = |row: usize| if weighted { 1 + row as u32 % 60_000 } else { 1 };
+                    let place = |row: usize| (row % 3 * stride(d)) as u32;
+                    let mut sums = vec![0; 3 * stride(d)];
+                    let mut rows = vec![!0; row_stride(d) * BLOCK];
+                    (kernels.lay_out)(block, &mut rows, row_stride(d));
+                    let places: Vec<(u32, u32)> = (0..BLOCK).map(|row| (place(row), weight(row))).collect();
+                    (kernels.add_rows)(&mut sums, &places, &rows, d);
+                    let of_row = |row: usize| Move {
+                        at: row / BLOCK * row_words(d) * BLOCK + row % BLOCK,
+                        from: place(row),
+                        to: place(row + 1),
+                        weight: weight(row),
+                    };
+                    let moves: Vec<Move> = (0..n).map(of_row).collect();
+                    (kernels.shift_rows)(&mut sums, &moves, tiles.chunks()[0].words(), d);
+                    let mut expected = vec![0; 3 * d];
+                    for row in 0..n {
+                        for (j, &x) in values[row * d..][..d].iter().enumerate() {
+                            let x = i64::from(weight(row)) * x as i64;
+                            expected[(row + 1) % 3 * d + j] += x;
+                            expected[row % 3 * d + j] -= if row < BLOCK { 0 } else { x };
+                        }
+                    }
+                    for (sums, expected) in sums.chunks(stride(d)).zip(expected.chunks(d)) {
+                        assert_eq!(sums[..d], *expected, "{}, {d} features, {weighted}", kernels.name);
+                    }
                 }
             }
         }

@@ -2,9 +2,9 @@
 
 use super::kernel::Kernels;
 use super::lane_sums::LaneSums;
-use super::rows::{self, Move, integer};
+use super::rows::{self, Move};
 use crate::partial::ClusterPartial;
-use crate::tiles::BLOCK;
+use crate::tiles::{BLOCK, Block};
 
 /// Most rows between two calls of [`Delta::settle`], so that the `i64` sums hold even with the largest weights
 /// (2^23 * 2^16 * 2^23 = 2^62).
@@ -14,19 +14,20 @@ pub(super) const MAX_ROWS: usize = 1 << 23;
 const COPIES: usize = 4;
 /// Up to so many sums there are copies.
 const FEW_SUMS: usize = 1 << 10;
-/// From so many rows of a block on, laying out all of them is faster than one by one.
-const MANY_ROWS: usize = 8;
+/// Rows that follow their labels together.
+const BATCH: usize = BLOCK;
 
 /// Changes of sums, weights and counts, kept by one thread over a pass.
 pub(super) struct Delta {
     kernels: Kernels,
     n_features: usize,
-    /// One or [`COPIES`] times `n_clusters x n_features`.
+    /// One or [`COPIES`] times `n_clusters` times the [stride](rows::stride).
     sums: Vec<i64>,
     lanes: LaneSums,
-    /// A block, row by row.
-    rows: Vec<f32>,
+    /// Rows whose values have not followed their labels yet.
     moves: Vec<Move>,
+    /// A block, row by row.
+    rows: Vec<u32>,
     cluster_weights: Vec<i64>,
     counts: Vec<i64>,
     /// Rows since the last call of [`Delta::settle`].
@@ -35,14 +36,14 @@ pub(super) struct Delta {
 
 impl Delta {
     pub(super) fn new(n_clusters: usize, n_features: usize, kernels: &Kernels) -> Self {
-        let n_sums = n_clusters * n_features;
+        let n_sums = n_clusters * rows::stride(n_features);
         Self {
             kernels: *kernels,
             n_features,
             sums: vec![0; n_sums * if n_sums <= FEW_SUMS { COPIES } else { 1 }],
-            lanes: LaneSums::new(n_sums, kernels.add_block),
-            rows: vec![0.0; rows::stride(n_features) * BLOCK],
-            moves: Vec::with_capacity(BLOCK),
+            lanes: LaneSums::new(n_clusters, n_features, kernels.add_block),
+            moves: Vec::with_capacity(2 * BATCH),
+            rows: vec![0; rows::row_stride(n_features) * BLOCK],
             cluster_weights: vec![0; n_clusters],
             counts: vec![0; n_clusters],
             n_rows: 0,
@@ -53,111 +54,64 @@ impl Delta {
         self.n_rows
     }
 
-    /// Where the copy of the sums begins that comes next.
+    /// Where the sums of a cluster begin in the copy that comes next.
     #[inline(always)]
-    fn copy(&self) -> usize {
-        let n_sums = self.counts.len() * self.n_features;
-        if self.sums.len() > n_sums {
+    fn place(&self, cluster: u32) -> u32 {
+        let stride = rows::stride(self.n_features);
+        let n_sums = self.counts.len() * stride;
+        let copy = if self.sums.len() > n_sums {
             self.n_rows % COPIES * n_sums
         } else {
             0
-        }
+        };
+        (copy + cluster as usize * stride) as u32
     }
 
-    /// Adds the rows of a block (grid values, feature by feature) to the clusters of their labels.
-    pub(super) fn add_block(&mut self, labels: &[u32], block: &[f32], weight: impl Fn(usize) -> u32) {
-        let all_weigh_1 = (0..labels.len()).all(|row| weight(row) == 1);
-        if !all_weigh_1 {
-            for (row, &label) in labels.iter().enumerate() {
-                self.add_row(label as usize, &block[row..], i64::from(weight(row)));
-            }
+    /// Adds the rows of a block to the clusters of their labels.
+    pub(super) fn add_block(&mut self, labels: &[u32], block: Block<'_>, weight: impl Fn(usize) -> u32) {
+        if let Ok(labels) = labels.try_into()
+            && (0..BLOCK).all(|row| weight(row) == 1)
+            && self.lanes.add(labels, block, &mut self.sums)
+        {
+            self.n_rows += BLOCK;
             return;
         }
-        let in_lanes = labels
-            .try_into()
-            .is_ok_and(|labels| self.lanes.add(labels, block, &mut self.sums));
-        let mut places = [0; BLOCK];
-        for (place, &label) in places.iter_mut().zip(labels) {
-            *place = (self.copy() + label as usize * self.n_features) as u32;
+        let mut places = [(0, 0); BLOCK];
+        for (row, (place, &label)) in places.iter_mut().zip(labels).enumerate() {
+            let weight = weight(row);
+            *place = (self.place(label), weight);
             self.n_rows += 1;
-            self.cluster_weights[label as usize] += 1;
+            self.cluster_weights[label as usize] += i64::from(weight);
             self.counts[label as usize] += 1;
         }
-        if !in_lanes {
-            (self.kernels.lay_out)(block, &mut self.rows);
-            (self.kernels.add_rows)(&mut self.sums, &places[..labels.len()], &self.rows, self.n_features);
-        }
+        (self.kernels.lay_out)(block.words(), &mut self.rows, rows::row_stride(self.n_features));
+        (self.kernels.add_rows)(&mut self.sums, &places[..labels.len()], &self.rows, self.n_features);
     }
 
-    /// Adds the row at `values[0]`, `values[64]`, …
-    fn add_row(&mut self, cluster: usize, values: &[f32], weight: i64) {
-        let place = self.copy() + cluster * self.n_features;
-        self.n_rows += 1;
-        self.cluster_weights[cluster] += weight;
-        self.counts[cluster] += 1;
-        for (sum, lane) in self.sums[place..].iter_mut().zip(values.chunks(BLOCK)) {
-            *sum += weight * integer(lane[0]);
-        }
-    }
-
-    /// Takes some rows (one bit each) of a block out of the clusters of their old labels, and adds them to those of their
-    /// new ones, which differ.
-    pub(super) fn shift_rows(
-        &mut self,
-        moved: u64,
-        [old, new]: [&[u32]; 2],
-        block: &[f32],
-        weight: impl Fn(usize) -> u32,
-    ) {
-        self.moves.clear();
-        for slot in bits(moved) {
-            let (from, to, weight) = (old[slot], new[slot], weight(slot));
-            if weight == 1 {
-                let place = |cluster: u32| (self.copy() + cluster as usize * self.n_features) as u32;
-                let slot = slot as u8;
-                let (from_place, to_place) = (place(from), place(to));
-                self.moves.push(Move {
-                    slot,
-                    from: from_place,
-                    to: to_place,
-                });
-                self.count_shift(from, to, 1);
-            } else {
-                self.shift(from, to, &block[slot..], weight);
-            }
-        }
-        if self.moves.len() >= MANY_ROWS {
-            (self.kernels.lay_out)(block, &mut self.rows);
-        } else {
-            let stride = rows::stride(self.n_features);
-            for slot in self.moves.iter().map(|it| usize::from(it.slot)) {
-                rows::lay_out_row(block, slot, &mut self.rows[slot * stride..][..self.n_features]);
-            }
-        }
-        (self.kernels.shift_rows)(&mut self.sums, &self.moves, &self.rows, self.n_features);
-    }
-
+    /// Has a row, whose first word stands at `at`, follow its label from one cluster to another: its values when
+    /// [`Delta::follow`] is called.
     #[inline]
-    fn count_shift(&mut self, from: u32, to: u32, weight: i64) {
+    pub(super) fn shift(&mut self, at: usize, [from, to]: [u32; 2], weight: u32) {
+        self.moves.push(Move {
+            at,
+            from: self.place(from),
+            to: self.place(to),
+            weight,
+        });
         self.n_rows += 1;
+        let weight = i64::from(weight);
         self.cluster_weights[from as usize] -= weight;
         self.cluster_weights[to as usize] += weight;
         self.counts[from as usize] -= 1;
         self.counts[to as usize] += 1;
     }
 
-    /// Takes the row at `values[0]`, `values[64]`, … (grid values) out of the cluster `from` and adds it to `to`, which is
-    /// another.
+    /// Lets the values of rows that moved follow, which stand in `words`: all, or as soon as there are many.
     #[inline]
-    pub(super) fn shift(&mut self, from: u32, to: u32, values: &[f32], weight: u32) {
-        let (copy, d, weight) = (self.copy(), self.n_features, i64::from(weight));
-        self.count_shift(from, to, weight);
-        let places = [from, to].map(|cluster| copy + cluster as usize * d..copy + (cluster as usize + 1) * d);
-        let [from, to] = self.sums.get_disjoint_mut(places).expect("two clusters");
-        for ((from, to), lane) in from.iter_mut().zip(to).zip(values.chunks(BLOCK)) {
-            let x = weight * integer(lane[0]);
-            *from -= x;
-            *to += x;
+    pub(super) fn follow(&mut self, words: &[u32], all: bool) {
+        if all || self.moves.len() >= BATCH {
+            (self.kernels.shift_rows)(&mut self.sums, &self.moves, words, self.n_features);
+            self.moves.clear();
         }
     }
 
@@ -167,11 +121,21 @@ impl Delta {
             return;
         }
         self.n_rows = 0;
-        self.lanes.settle(&mut self.sums);
-        for sums in self.sums.chunks_mut(partial.sums.len()) {
-            for (sum, delta) in partial.sums.iter_mut().zip(sums) {
-                *sum += i128::from(std::mem::take(delta));
+        debug_assert!(self.moves.is_empty(), "all rows have followed");
+        self.lanes.settle(&mut self.sums, self.n_features);
+        for (cluster, n) in self.lanes.take_counts().enumerate() {
+            self.counts[cluster] += n;
+            self.cluster_weights[cluster] += n;
+        }
+        let stride = rows::stride(self.n_features);
+        for sums in self.sums.chunks_mut(self.counts.len() * stride) {
+            for (totals, sums) in partial.sums.chunks_mut(self.n_features).zip(sums.chunks(stride)) {
+                totals
+                    .iter_mut()
+                    .zip(sums)
+                    .for_each(|(total, &sum)| *total += i128::from(sum));
             }
+            sums.fill(0);
         }
         let add = |totals: &mut [u64], deltas: &mut [i64]| {
             // What threads add and take out comes in any order: totals may pass below zero on the way.

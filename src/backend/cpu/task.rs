@@ -1,7 +1,7 @@
 //! A run of blocks in the hands of one thread.
 
 use super::bounds::{UNKNOWN, Ways};
-use super::coarse::{CoarseRows, CoarseTable};
+use super::coarse::{CoarseRows, CoarseTable, Rounding};
 use super::exact::Exact;
 use super::group_task::GroupWorker;
 use super::groups::GroupView;
@@ -9,7 +9,7 @@ use super::kernel::{CentroidTable, Kernels, Tile, TileScores};
 use super::policy::Mode;
 use super::sums::{Delta, bits};
 use crate::backend::NO_CLUSTER;
-use crate::tiles::{BLOCK, Centroids, Chunk, TileSet, tile_index};
+use crate::tiles::{BLOCK, Block, Centroids, Chunk, TileSet, row_words};
 
 /// A run of blocks of one chunk, with the places for what is found out about their rows.
 pub(super) struct Task<'t> {
@@ -80,20 +80,32 @@ impl<'t> Task<'t> {
         block * BLOCK..((block + 1) * BLOCK).min(self.labels.len())
     }
 
-    /// A block as it stands; one that comes after it is fetched meanwhile, so far ahead that memory keeps up.
-    fn tile(&self, block: usize) -> Tile<'t> {
-        let block_bytes = size_of_val(self.chunk.block(0));
-        let at = self.first_block + block;
-        let ahead = at + (FETCH_AHEAD_BYTES / block_bytes).max(1);
-        Tile {
-            values: self.chunk.block(at),
-            n_rows: self.rows_of(block).len(),
-            ahead: if ahead < self.chunk.n_blocks() {
-                self.chunk.block(ahead)
-            } else {
-                &[]
-            },
+    /// A block as it stands.
+    pub(super) fn block(&self, block: usize) -> Block<'t> {
+        self.chunk.block(self.first_block + block)
+    }
+
+    /// What is to be fetched while a block is worked on, so far ahead that memory keeps up: the high bits of one that comes
+    /// after it, or all of it.
+    fn ahead(&self, block: usize, high_only: bool) -> &'t [u32] {
+        let block_bytes = size_of_val(self.block(block).words());
+        let ahead = block + (FETCH_AHEAD_BYTES / block_bytes).max(1);
+        if self.first_block + ahead >= self.chunk.n_blocks() {
+            return &[];
         }
+        let ahead = self.block(ahead);
+        if high_only { ahead.pairs() } else { ahead.words() }
+    }
+
+    /// Where the first word of a row stands in its chunk.
+    pub(super) fn place(&self, row: usize) -> usize {
+        let row_words = row_words(self.chunk.n_features());
+        (self.first_block + row / BLOCK) * row_words * BLOCK + row % BLOCK
+    }
+
+    /// Has the low bits of a row fetched, which are to be read soon.
+    fn fetch_low_bits(&self, row: usize) {
+        self.block(row / BLOCK).fetch_low_bits(row % BLOCK);
     }
 
     pub(super) fn weight(&self, row: usize) -> u32 {
@@ -142,8 +154,10 @@ pub(super) struct Worker {
     pub(super) groups: GroupWorker,
     scores: TileScores,
     coarse: CoarseRows,
-    /// Rows gathered from several blocks.
-    tile: Vec<f32>,
+    /// Rows gathered from several blocks, as they stand in memory.
+    gathered: Vec<u32>,
+    /// Rows of a tile as floats.
+    pub(super) values: Vec<f32>,
     /// Rows that need a look, as places in the task.
     pending: Vec<u32>,
     /// Rows that need another one after a coarse look.
@@ -167,8 +181,9 @@ impl Worker {
             exact: Exact::default(),
             groups: GroupWorker::new(),
             scores: TileScores::new(),
-            coarse: CoarseRows::default(),
-            tile: vec![0.0; n_features * BLOCK],
+            coarse: CoarseRows::new(),
+            gathered: vec![0; row_words(n_features) * BLOCK],
+            values: vec![0.0; n_features * BLOCK],
             pending: Vec::with_capacity(2 * BLOCK),
             unsettled: Vec::with_capacity(2 * BLOCK),
         }
@@ -271,6 +286,7 @@ impl PassPlan<'_> {
     pub(super) fn finish(&self, worker: &mut Worker, task: &mut Task<'_>) {
         self.assign_gathered(worker, task, Look::First, 1);
         self.assign_gathered(worker, task, Look::Second, 1);
+        worker.delta.follow(task.chunk.words(), true);
         if self.two && self.centroids.n_clusters() == 1 {
             task.runners_up.fill(NO_CLUSTER);
         }
@@ -318,9 +334,19 @@ impl PassPlan<'_> {
 
     /// Labels all rows of a block where they stand; those that need another look keep their labels until then.
     fn assign_block(&self, worker: &mut Worker, task: &mut Task<'_>, block: usize) {
-        let tile = task.tile(block);
-        self.find(worker, tile, Look::First);
         let rows = task.rows_of(block);
+        let mut values = std::mem::take(&mut worker.values);
+        let whole = self.needs_low_bits(Look::First);
+        if whole {
+            task.block(block).unpack(&mut values);
+        }
+        let tile = Tile {
+            block: task.block(block),
+            values: &values,
+            n_rows: rows.len(),
+            ahead: task.ahead(block, !whole && self.sums != Sums::FromScratch),
+        };
+        self.find(worker, tile, Look::First);
         for slot in bits(worker.scores.doubtful) {
             let row = rows.start + slot;
             worker.unsettled.push(row as u32);
@@ -343,13 +369,22 @@ impl PassPlan<'_> {
         self.keep_bounds(worker, task, block);
         let (labels, weight) = (&task.labels[rows.clone()], |slot| task.weight(rows.start + slot));
         match self.sums {
-            Sums::FromScratch => worker.delta.add_block(labels, tile.values, weight),
-            Sums::Kept if moved != 0 => {
-                let labels = [&worker.scores.nearest[..], labels];
-                worker.delta.shift_rows(moved, labels, tile.values, weight);
+            Sums::FromScratch => worker.delta.add_block(labels, task.block(block), weight),
+            Sums::Kept => {
+                for slot in bits(moved) {
+                    let row = rows.start + slot;
+                    task.fetch_low_bits(row);
+                    worker.delta.shift(
+                        task.place(row),
+                        [worker.scores.nearest[slot], labels[slot]],
+                        weight(slot),
+                    );
+                }
+                worker.delta.follow(task.chunk.words(), false);
             }
-            Sums::Kept | Sums::None => {}
+            Sums::None => {}
         }
+        worker.values = values;
         self.assign_gathered(worker, task, Look::Second, BLOCK);
     }
 
@@ -380,40 +415,51 @@ impl PassPlan<'_> {
 
     /// Labels some rows of a task, at most 64.
     fn assign_rows(&self, worker: &mut Worker, task: &mut Task<'_>, rows: &[u32], look: Look) {
-        let mut values = std::mem::take(&mut worker.tile);
-        gather(task, rows, &mut values);
+        let (mut gathered, mut values) = (std::mem::take(&mut worker.gathered), std::mem::take(&mut worker.values));
+        gather(task, rows, &mut gathered);
+        let block = Block::new(&gathered, self.centroids.n_features());
+        if self.needs_low_bits(look) {
+            block.unpack(&mut values);
+        }
         let tile = Tile {
+            block,
             values: &values,
             n_rows: rows.len(),
             ahead: &[],
         };
         self.find(worker, tile, look);
-        let mut previous = [0; BLOCK];
-        let mut moved = 0;
+        (worker.gathered, worker.values) = (gathered, values);
         for (slot, &row) in rows.iter().enumerate() {
             if worker.scores.doubtful >> slot & 1 == 1 {
                 worker.unsettled.push(row);
                 continue;
             }
             let (row, nearest) = (row as usize, worker.scores.nearest[slot]);
-            previous[slot] = std::mem::replace(&mut task.labels[row], nearest);
+            let previous = std::mem::replace(&mut task.labels[row], nearest);
             if self.two {
                 task.runners_up[row] = worker.scores.runner_up[slot];
             } else if let Some(bound) = task.row_bounds.get_mut(row) {
                 *bound = self.ways.row_bound(worker.scores.margin[slot], nearest);
             }
-            moved |= u64::from(previous[slot] != nearest) << slot;
+            if previous != nearest {
+                worker.tally.n_moved += 1;
+                if self.sums != Sums::None {
+                    worker
+                        .delta
+                        .shift(task.place(row), [previous, nearest], task.weight(row));
+                }
+            }
         }
-        worker.tally.n_moved += u64::from(moved.count_ones());
-        if moved != 0 && self.sums != Sums::None {
-            let labels = [&previous[..], &worker.scores.nearest[..]];
-            let weight = |slot: usize| task.weight(rows[slot] as usize);
-            worker.delta.shift_rows(moved, labels, &values, weight);
-        }
-        worker.tile = values;
+        worker.delta.follow(task.chunk.words(), false);
         if look == Look::First {
             self.assign_gathered(worker, task, Look::Second, BLOCK);
         }
+    }
+
+    /// Whether such a look is taken at whole values.
+    fn needs_low_bits(&self, look: Look) -> bool {
+        let coarse = self.coarse.as_ref().filter(|_| look == Look::First);
+        coarse.is_none_or(|table| matches!(table.rounding, Rounding::Whole(_)))
     }
 
     /// The nearest centroids of a tile's rows, in the worker's scores, but for those that need a second look.
@@ -462,13 +508,13 @@ fn least(margins: &[f32]) -> f32 {
         .fold(f32::MAX, |least, &margin| if margin < least { margin } else { least })
 }
 
-/// Copies rows of a task side by side into a tile; what stands behind them stays as it was.
-fn gather(task: &Task<'_>, rows: &[u32], tile: &mut [f32]) {
-    let d = tile.len() / BLOCK;
-    let first_row = task.first_block * BLOCK;
+/// Copies rows of a task side by side into the words of a block; what stands behind them stays as it was.
+fn gather(task: &Task<'_>, rows: &[u32], to: &mut [u32]) {
     for (slot, &row) in rows.iter().enumerate() {
-        let from = &task.chunk.values()[tile_index(first_row + row as usize, 0, d)..];
-        for (to, from) in tile[slot..].iter_mut().step_by(BLOCK).zip(from.iter().step_by(BLOCK)) {
+        let from = task.block(row as usize / BLOCK).words()[row as usize % BLOCK..]
+            .iter()
+            .step_by(BLOCK);
+        for (to, from) in to[slot..].iter_mut().step_by(BLOCK).zip(from) {
             *to = *from;
         }
     }

@@ -169,7 +169,7 @@ impl Staging {
 
     /// Copies a part to the device, after everything submitted before.
     pub(crate) fn upload(&mut self, device: &Device, data: &TileSet, part: &Part, to: &PartBuffers) -> Result<()> {
-        let values = part.values(data);
+        let values = &part.values(data)[..];
         self.copy(device, values, layout::high_bits, &to.tiles, 0)?;
         self.copy(
             device,

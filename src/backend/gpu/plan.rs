@@ -38,9 +38,9 @@ impl Part {
     }
 
     /// The grid values, blocks of 64 rows.
-    pub(crate) fn values<'d>(&self, data: &'d TileSet) -> &'d [f32] {
+    pub(crate) fn values(&self, data: &TileSet) -> Vec<f32> {
         let block = data.n_features() * BLOCK;
-        &data.chunks()[self.chunk].values()[self.first_block * block..][..self.n_blocks * block]
+        data.chunks()[self.chunk].to_floats()[self.first_block * block..][..self.n_blocks * block].to_vec()
     }
 
     /// The weights, where the data has any.
