@@ -58,8 +58,8 @@ impl Backend for FallbackBackend {
         self.primary.memory_budget()
     }
 
-    fn value_bytes(&self) -> u64 {
-        self.primary.value_bytes()
+    fn row_bytes(&self, n_features: usize) -> u64 {
+        self.primary.row_bytes(n_features)
     }
 
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {

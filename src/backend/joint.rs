@@ -108,8 +108,8 @@ impl Backend for JointBackend {
         budgets.try_fold(0, |sum: u64, budget| Some(sum.saturating_add(budget?)))
     }
 
-    fn value_bytes(&self) -> u64 {
-        let bytes = self.devices.iter().map(|device| device.backend.value_bytes());
+    fn row_bytes(&self, n_features: usize) -> u64 {
+        let bytes = self.devices.iter().map(|device| device.backend.row_bytes(n_features));
         bytes.max().unwrap_or_default()
     }
 
@@ -187,7 +187,7 @@ impl<'d> JointSession<'d> {
         let beside = size_of::<u32>() as u64 * (u64::from(self.data.weighted()) + 1);
         let room = |&device: &usize| {
             let backend = &self.backend.devices[device].backend;
-            let row_bytes = n_features as u64 * backend.value_bytes() + beside;
+            let row_bytes = backend.row_bytes(n_features) + beside;
             match backend.memory_budget() {
                 Some(bytes) => (bytes / (BLOCK as u64 * row_bytes)) as usize,
                 None => usize::MAX,

@@ -49,9 +49,9 @@ pub trait Backend: Send + Sync {
         None
     }
 
-    /// Bytes that a value takes in the memory of passes.
-    fn value_bytes(&self) -> u64 {
-        size_of::<f32>() as u64
+    /// Bytes that the values of a row take in the memory of passes.
+    fn row_bytes(&self, n_features: usize) -> u64 {
+        (n_features * size_of::<f32>()) as u64
     }
 
     /// Takes hold of a data set for any number of passes; decides what stays on the device and what streams.

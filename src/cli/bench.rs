@@ -493,7 +493,7 @@ fn on_device(device: &DeviceReport) -> String {
         of_stage(device, "open"),
         device.ceilings.and_then(|best| best.upload_bytes_per_s),
     ) {
-        // A value takes 3 bytes on the device, of 4 in the matrix.
+        // A value takes about 3 bytes on the device, of 4 in the matrix.
         let sent = 0.75 * open.bytes_per_s * open.typical_s() / open.cold_s.max(f64::MIN_POSITIVE);
         text += &format!(
             ", values sent at {} of its upload ({} GB/s)",

@@ -90,7 +90,8 @@ impl FitPlan {
         let n_features = feature_range(source.schema(), &options.features)?;
         let has_ids = !options.features.id.is_empty();
         let weighted = options.features.weight.is_some() || options.trim > 0.0;
-        let values_bytes = (n_rows.div_ceil(BLOCK) * BLOCK * n_features[1] * size_of::<f32>()) as u64;
+        let padded_rows = n_rows.div_ceil(BLOCK) * BLOCK;
+        let values_bytes = (padded_rows * n_features[1] * size_of::<f32>()) as u64;
         let held_bytes = n_rows as u64 * held_row_bytes(source.schema(), &options.features)? as u64;
         let mut parts = Parts {
             n_rows: n_rows as u64,
@@ -106,7 +107,7 @@ impl FitPlan {
         let rows_bytes: u64 = parts.iter().map(|part| part.bytes).sum();
         let spilled_bytes = limit.map_or(0, |limit| rows_bytes.saturating_sub(sys::resident_budget(limit)));
         let memory_bytes = backend.memory_budget();
-        let device_bytes = values_bytes / size_of::<f32>() as u64 * backend.value_bytes();
+        let device_bytes = padded_rows as u64 * backend.row_bytes(n_features[1]);
         let resident_bytes = memory_bytes.map_or(device_bytes, |budget| budget.min(device_bytes));
         parts.push(PlanPart {
             what: "the program and its buffers",

@@ -1,18 +1,17 @@
 //! The buffers of a session, and the way of the data into them.
 
-use bytemuck::Pod;
 use wgpu::{BufferUsages as Usage, WriteOnly};
 
 use super::device::{Device, lost};
-use super::layout::{self, HIGH_BYTES, LOW_BYTES, Params, TotalsLayout, WORD};
+use super::layout::{self, Params, TotalsLayout, WORD, row_words};
 use super::plan::{Part, Shape};
 use crate::error::Result;
 use crate::tiles::{BLOCK, Centroids, TileSet};
 
 /// Largest staging buffer, in bytes.
 pub(super) const MAX_STAGING_BYTES: u64 = 32 << 20;
-/// Items that are made ready for the device at a time.
-const SCRATCH: usize = 4096;
+/// Words that a thread copies at least.
+const MIN_SHARE: usize = 4096;
 
 /// The values and weights of one part on the device.
 #[derive(Clone)]
@@ -29,7 +28,7 @@ impl PartBuffers {
         Ok(Self {
             tiles: device.buffer(
                 "a part of the data",
-                rows * (HIGH_BYTES + LOW_BYTES) as u64 * data.n_features() as u64,
+                rows * row_words(data.n_features()) as u64 * WORD,
                 Usage::STORAGE | Usage::COPY_DST,
             )?,
             weights: device.buffer("a part of the weights", weights, Usage::STORAGE | Usage::COPY_DST)?,
@@ -38,8 +37,8 @@ impl PartBuffers {
 
     /// Bytes that [`PartBuffers::new`] takes.
     pub(crate) fn bytes(data: &TileSet, n_blocks: usize) -> u64 {
-        let weight_bytes = usize::from(data.weighted()) * size_of::<u32>();
-        (n_blocks * BLOCK * (data.n_features() * (HIGH_BYTES + LOW_BYTES) + weight_bytes)) as u64
+        let words = row_words(data.n_features()) + usize::from(data.weighted());
+        (n_blocks * BLOCK * words) as u64 * WORD
     }
 }
 
@@ -169,72 +168,100 @@ impl Staging {
 
     /// Copies a part to the device, after everything submitted before.
     pub(crate) fn upload(&mut self, device: &Device, data: &TileSet, part: &Part, to: &PartBuffers) -> Result<()> {
-        let values = part.values(data);
-        self.copy(device, values, layout::high_bits, &to.tiles, 0)?;
-        self.copy(
-            device,
-            values,
-            layout::low_bits,
-            &to.tiles,
-            part.high_bytes(data.n_features()),
-        )?;
+        self.copy_values(device, part.values(data), data.n_features(), &to.tiles)?;
         match part.weights(data) {
-            Some(weights) => self.copy(device, weights, |weight| weight, &to.weights, 0),
+            Some(weights) => self.copy(device, weights, &to.weights),
             None => Ok(()),
         }
     }
 
-    /// Copies `items`, each as `convert` makes it, to where `offset` says.
-    fn copy<T: Copy + Sync, U: Pod + Send>(
+    /// Copies blocks of the host's values, in the device's layout.
+    fn copy_values(&mut self, device: &Device, values: &[f32], n_features: usize, to: &wgpu::Buffer) -> Result<()> {
+        let (from_block, to_block) = (n_features * BLOCK, row_words(n_features) * BLOCK);
+        let threads = self.threads;
+        let blocks = self.slot_words() / to_block;
+        let pieces = values.chunks(blocks * from_block);
+        pieces.enumerate().try_for_each(|(i, piece)| {
+            let n_words = piece.len() / from_block * to_block;
+            self.send(device, n_words, to, i * blocks * to_block, |view| {
+                fill(view, piece, threads, [from_block, to_block], |values, mut to| {
+                    let mut words = vec![0; to_block];
+                    for (i, block) in values.chunks_exact(from_block).enumerate() {
+                        layout::block_words(block, &mut words);
+                        let bytes: &[u8] = bytemuck::cast_slice(&words);
+                        to.slice(i * bytes.len()..(i + 1) * bytes.len()).copy_from_slice(bytes);
+                    }
+                });
+            })
+        })
+    }
+
+    /// Copies words as they are.
+    fn copy(&mut self, device: &Device, words: &[u32], to: &wgpu::Buffer) -> Result<()> {
+        let (threads, most) = (self.threads, self.slot_words());
+        words.chunks(most).enumerate().try_for_each(|(i, piece)| {
+            self.send(device, piece.len(), to, i * most, |view| {
+                fill(view, piece, threads, [1, 1], |words, mut to| {
+                    to.copy_from_slice(bytemuck::cast_slice(words));
+                });
+            })
+        })
+    }
+
+    /// Words that fit into a slot.
+    fn slot_words(&self) -> usize {
+        (self.slots[0].0.size() / WORD) as usize
+    }
+
+    /// Sends words that `write` writes to a buffer, from its word `first` on.
+    fn send(
         &mut self,
         device: &Device,
-        items: &[T],
-        convert: impl Fn(T) -> U + Sync,
+        n_words: usize,
         to: &wgpu::Buffer,
-        mut offset: u64,
+        first: usize,
+        write: impl FnOnce(WriteOnly<'_, [u8]>),
     ) -> Result<()> {
-        for piece in items.chunks(self.slots[0].0.size() as usize / size_of::<U>()) {
-            let (slot, last_use) = &mut self.slots[self.next];
-            self.next = 1 - self.next;
-            device.map(slot, wgpu::MapMode::Write, last_use.take())?;
-            let bytes = (piece.len() * size_of::<U>()) as u64;
-            let mut view = slot.get_mapped_range_mut(0..bytes).map_err(lost)?;
-            fill(view.slice(..), piece, &convert, self.threads);
-            drop(view);
-            slot.unmap();
-            let mut encoder = device.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(slot, 0, to, offset, bytes);
-            *last_use = Some(device.queue.submit([encoder.finish()]));
-            offset += bytes;
-        }
+        let (slot, last_use) = &mut self.slots[self.next];
+        self.next = 1 - self.next;
+        device.map(slot, wgpu::MapMode::Write, last_use.take())?;
+        let bytes = n_words as u64 * WORD;
+        let mut view = slot.get_mapped_range_mut(0..bytes).map_err(lost)?;
+        write(view.slice(..));
+        drop(view);
+        slot.unmap();
+        let mut encoder = device.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(slot, 0, to, first as u64 * WORD, bytes);
+        *last_use = Some(device.queue.submit([encoder.finish()]));
         Ok(())
     }
 }
 
-/// Writes `items`, each as `convert` makes it.
-fn fill<T: Copy + Sync, U: Pod + Send>(
+/// Writes what comes of `items` with several threads: `write` is given whole units of them, of `units[0]` items each, and
+/// the memory of the `units[1]` words that each of these becomes.
+fn fill<T: Sync>(
     mut to: WriteOnly<'_, [u8]>,
     items: &[T],
-    convert: &(impl Fn(T) -> U + Sync),
     threads: usize,
+    units: [usize; 2],
+    write: impl Fn(&[T], WriteOnly<'_, [u8]>) + Sync,
 ) {
-    let share = items
-        .len()
+    let [from_unit, to_unit] = units;
+    let share = (items.len() / from_unit)
         .div_ceil(threads.max(1))
-        .next_multiple_of(SCRATCH)
-        .max(SCRATCH);
+        .max(MIN_SHARE.div_ceil(to_unit));
+    let write = &write;
     std::thread::scope(|scope| {
-        let mut shares = items.chunks(share);
+        let mut shares = items.chunks(share * from_unit);
         // The last share is this thread's own.
         let own = shares.next_back();
-        for share in shares {
-            let bytes = size_of_val(share) / size_of::<T>() * size_of::<U>();
-            let (to_share, rest) = to.split_at(bytes);
+        for items in shares {
+            let (to_share, rest) = to.split_at(share * to_unit * WORD as usize);
             to = rest;
             let to_share = Share(to_share);
-            scope.spawn(move || fill_share(to_share.into_inner(), share, convert));
+            scope.spawn(move || write(items, to_share.into_inner()));
         }
-        fill_share(to, own.unwrap_or_default(), convert);
+        write(own.unwrap_or_default(), to);
     });
 }
 
@@ -250,39 +277,34 @@ impl<'m> Share<'m> {
     }
 }
 
-fn fill_share<T: Copy, U: Pod>(mut to: WriteOnly<'_, [u8]>, items: &[T], convert: &impl Fn(T) -> U) {
-    // What a cache holds is made ready at a time: mapped memory may be slow, and takes whole vectors best.
-    let mut scratch = [U::zeroed(); SCRATCH];
-    for (i, items) in items.chunks(SCRATCH).enumerate() {
-        scratch
-            .iter_mut()
-            .zip(items)
-            .for_each(|(to, &item)| *to = convert(item));
-        let bytes: &[u8] = bytemuck::cast_slice(&scratch[..items.len()]);
-        let first = i * size_of_val(&scratch);
-        to.slice(first..first + bytes.len()).copy_from_slice(bytes);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn any_number_of_threads_writes_all_items_once() {
-        let items: Vec<u32> = (0..3 * SCRATCH as u32 + 7).collect();
-        for threads in [0, 1, 2, 3, 64] {
-            for n in [0, 1, SCRATCH, SCRATCH + 1, items.len()] {
-                let mut bytes = vec![0xff; 2 * n];
+        let items: Vec<u32> = (0..3 * MIN_SHARE as u32 + 6).collect();
+        for (threads, unit) in [0, 1, 2, 3, 64]
+            .into_iter()
+            .flat_map(|threads| [(threads, 1), (threads, 3)])
+        {
+            for n in [0, 3, MIN_SHARE / 3 * 3, MIN_SHARE / 3 * 3 + 3, items.len()] {
+                // Of each unit, its first item alone.
+                let mut bytes = vec![0xff; 4 * n / unit];
                 fill(
                     WriteOnly::from_mut(&mut bytes[..]),
                     &items[..n],
-                    &|item| item as u16,
                     threads,
+                    [unit, 1],
+                    |items, mut to| {
+                        let words: Vec<u32> = items.iter().step_by(unit).copied().collect();
+                        to.copy_from_slice(bytemuck::cast_slice(&words));
+                    },
                 );
                 let expected: Vec<u8> = items[..n]
                     .iter()
-                    .flat_map(|&item| (item as u16).to_le_bytes())
+                    .step_by(unit)
+                    .flat_map(|item| item.to_le_bytes())
                     .collect();
                 assert_eq!(bytes, expected, "{threads} threads, {n} items");
             }

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::backend::lloyd::LloydEnd;
-use crate::tiles::Centroids;
+use crate::tiles::{BLOCK, Centroids};
 
 /// Makes a struct as the shader sees it, and the table of its fields for the test that compares the two.
 macro_rules! wgsl_struct {
@@ -59,8 +59,8 @@ wgsl_struct! {
         list: u32,
         /// Word of the totals where the sums start.
         first_total: u32,
-        /// Vector of the tiles where the low bits start.
-        first_low: u32,
+        /// Words of a row.
+        row_words: u32,
         /// Factor of the certificate.
         factor: f32,
         /// Reach of coarse values.
@@ -161,23 +161,35 @@ const PADDING_SCORE: f32 = 1e37;
 /// What `shaders/shared/pass.wgsl` adds to every grid value (`SHIFT`).
 const SHIFT: i128 = 1 << 23;
 
-/// Bytes of the high bits of a value on the device, and of its low bits.
-pub(crate) const HIGH_BYTES: usize = size_of::<u16>();
-pub(crate) const LOW_BYTES: usize = size_of::<u8>();
-
-/// A grid value as the natural number below 2^24 that stands for it on the device.
-fn natural(value: f32) -> u32 {
-    (value + SHIFT as f32) as u32
+/// Words of a row on the device: one for the high 16 bits of two features, one for the low 8 of four. The last of an odd
+/// number of features has its low bits beside its high ones.
+pub(crate) const fn row_words(n_features: usize) -> usize {
+    n_features.div_ceil(2) + (n_features / 2).div_ceil(2)
 }
 
-/// The high 16 bits of the number that stands for a value.
-pub(crate) fn high_bits(value: f32) -> u16 {
-    (natural(value) >> 8) as u16
-}
-
-/// Its low 8 bits.
-pub(crate) fn low_bits(value: f32) -> u8 {
-    natural(value) as u8
+/// A block of rows as it stands on the device: [`row_words`] runs of a word per row. `values` are those of a block of the
+/// host's tiles, a run per feature.
+pub(crate) fn block_words(values: &[f32], words: &mut [u32]) {
+    let n_features = values.len() / BLOCK;
+    let (pairs, lows) = words.split_at_mut(n_features.div_ceil(2) * BLOCK);
+    lows.fill(0);
+    let features = values.chunks_exact(2 * BLOCK);
+    let lone = features.remainder();
+    for (number, (features, pair)) in features.zip(pairs.chunks_exact_mut(BLOCK)).enumerate() {
+        let (first, second) = features.split_at(BLOCK);
+        let low = &mut lows[number / 2 * BLOCK..][..BLOCK];
+        let shift = 16 * (number % 2);
+        for row in 0..BLOCK {
+            let [x, y] = [first[row], second[row]].map(|x| (x as i32).cast_unsigned());
+            pair[row] = ((x >> 8) & 0xffff) | (y >> 8 << 16);
+            low[row] |= ((x & 0xff) | ((y & 0xff) << 8)) << shift;
+        }
+    }
+    let last = pairs.len() - lone.len();
+    for (word, &x) in pairs[last..].iter_mut().zip(lone) {
+        let x = (x as i32).cast_unsigned();
+        *word = ((x >> 8) & 0xffff) | ((x & 0xff) << 16);
+    }
 }
 
 /// Where things stand in `totals`.
@@ -336,6 +348,50 @@ pub(crate) fn centroid_floats(centroids: &Centroids, tile_quads: usize) -> Vec<f
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grid::MAX_GRID;
+    use crate::rng::Rng;
+
+    #[test]
+    fn every_value_stands_where_its_bits_belong() {
+        let mut rng = Rng::new(1, 1);
+        for (d, n_words) in [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33]
+            .into_iter()
+            .zip([1, 2, 3, 3, 4, 5, 6, 6, 7, 12, 25])
+        {
+            assert_eq!(row_words(d), n_words);
+            let any = |_| rng.below(2 * MAX_GRID as u128 + 1) as i32 - MAX_GRID;
+            let mut values: Vec<i32> = (0..d * BLOCK).map(any).collect();
+            for (row, x) in [MAX_GRID, -MAX_GRID, 0, -1, 1, 255, 256, -256, -257]
+                .into_iter()
+                .enumerate()
+            {
+                values.iter_mut().skip(row).step_by(BLOCK).for_each(|value| *value = x);
+            }
+            let floats: Vec<f32> = values.iter().map(|&x| x as f32).collect();
+            let mut words = vec![u32::MAX; n_words * BLOCK];
+            block_words(&floats, &mut words);
+            let n_pairs = d.div_ceil(2);
+            let mut unused = words.clone();
+            for (row, feature) in (0..BLOCK).flat_map(|row| (0..d).map(move |feature| (row, feature))) {
+                let (high_at, high_bit) = (feature / 2 * BLOCK + row, 16 * (feature % 2));
+                let (low_at, low_bit) = if feature + 1 == d && d % 2 == 1 {
+                    (high_at, 16)
+                } else {
+                    ((n_pairs + feature / 4) * BLOCK + row, 8 * (feature % 4))
+                };
+                let (high, low) = ((words[high_at] >> high_bit) as i16, (words[low_at] >> low_bit) as u8);
+                let x = values[feature * BLOCK + row];
+                assert_eq!(
+                    (high, low),
+                    ((x >> 8) as i16, x as u8),
+                    "{x}: row {row}, feature {feature} of {d}"
+                );
+                unused[high_at] &= !(0xffff << high_bit);
+                unused[low_at] &= !(0xff << low_bit);
+            }
+            assert!(unused.iter().all(|&bits| bits == 0), "{d}");
+        }
+    }
 
     #[test]
     fn sums_of_three_words_lose_their_shift() {

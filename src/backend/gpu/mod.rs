@@ -161,8 +161,8 @@ impl Backend for GpuBackend {
         Some(self.budget)
     }
 
-    fn value_bytes(&self) -> u64 {
-        (layout::HIGH_BYTES + layout::LOW_BYTES) as u64
+    fn row_bytes(&self, n_features: usize) -> u64 {
+        layout::row_words(n_features) as u64 * layout::WORD
     }
 
     fn take_device_time(&self) -> Option<DeviceTime> {
