@@ -6,12 +6,18 @@
 // (shared/rows.wgsl), the others go straight to `totals`.
 //
 // A template (src/backend/gpu/template.rs): `//@ for` repeats lines, so that each feature's rows have a name, and are
-// registers under every driver; loops over arrays of registers are not sure to be.
+// registers under every driver; loops over arrays of registers are not sure to be. PAIRS are the features that share a word:
+// its number, that of the word with their low bits, and theirs. LONE is the last of an odd number of features, if there is
+// one: the number of its word, and its own.
 //
 // Bindings: shared/pass.wgsl. Rust twin: src/backend/scalar.rs; proof: src/backend/certificate.rs.
 
 const FEATURES: u32 = 4u; // features of a row
 const TILE_QUADS: u32 = 2u; // quads of centroids in workgroup memory at a time
+const LOW_WORDS: u32 = 1u; // words of a row with low bits
+
+// Words of a row with high bits.
+const PAIR_WORDS: u32 = (FEATURES + 1u) / 2u;
 
 // Whether all centroids are in workgroup memory at once, and loaded once.
 override resident: bool = true;
@@ -100,8 +106,16 @@ fn load_quad(row: u32) {
     sq_norm = vec4<f32>();
     if row < params.first_row + params.n_rows {
         let at = quad_index(row);
-        //@ for j in FEATURES
-        x$j = quad_values(at, $ju * BLOCK_QUADS);
+        //@ for q in LOW_WORDS
+        let low$q = low_words(at + (PAIR_WORDS + $qu) * BLOCK_QUADS);
+        //@ end
+        //@ for p q j k in PAIRS
+        let pair$p = tiles[at + $pu * BLOCK_QUADS];
+        x$j = lower_values(pair$p, low$q, $ju % 4u);
+        x$k = upper_values(pair$p, low$q, $ku % 4u);
+        //@ end
+        //@ for p j in LONE
+        x$j = lone_values(tiles[at + $pu * BLOCK_QUADS]);
         //@ end
     }
     //@ for j in FEATURES
@@ -161,13 +175,25 @@ fn move_rows(row: u32, moved: vec4<bool>, lane: u32) {
             let first = nearest[i] * width();
             let first_before = (label_before[i] - 1u) * width();
             let weight = weight_of(row + i);
-            for (var j = 0u; j < params.n_features; j++) {
-                let amount = times(natural_of(row + i, j), weight);
-                add(first + j, amount, slot);
-                take(first_before + j, amount, slot);
+            let at = row_index(row + i);
+            let in_fours = params.n_features - params.n_features % 4u;
+            for (var j = 0u; j < in_fours; j += 4u) {
+                let naturals = four_naturals(at, j);
+                //@ for c in 0 1 2 3
+                move_value(j + $cu, naturals[$c], first, first_before, weight, slot);
+                //@ end
+            }
+            for (var j = in_fours; j < params.n_features; j++) {
+                move_value(j, natural_of(at, j), first, first_before, weight, slot);
             }
             add_row(first, weight, slot);
             take_row(first_before, weight, slot);
         }
     }
+}
+
+fn move_value(feature: u32, natural: u32, first: u32, first_before: u32, weight: u32, slot: u32) {
+    let amount = times(natural, weight);
+    add(first + feature, amount, slot);
+    take(first_before + feature, amount, slot);
 }

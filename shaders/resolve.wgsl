@@ -62,9 +62,15 @@ fn resolve(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 
 // Decides a row by all bits of its values, by one thread, or puts it down as open.
 fn look_closer(row: u32) {
+    let row_at = row_index(row);
+    let in_fours = params.n_features - params.n_features % 4u;
     var sq_norm = 0.0;
-    for (var feature = 0u; feature < params.n_features; feature++) {
-        let x = value(row, feature);
+    for (var feature = 0u; feature < in_fours; feature += 4u) {
+        let x = four_values(row_at, feature);
+        sq_norm = fma(x.w, x.w, fma(x.z, x.z, fma(x.y, x.y, fma(x.x, x.x, sq_norm))));
+    }
+    for (var feature = in_fours; feature < params.n_features; feature++) {
+        let x = value(row_at, feature);
         sq_norm = fma(x, x, sq_norm);
     }
     var best = FAR;
@@ -73,8 +79,15 @@ fn look_closer(row: u32) {
     for (var quad = 0u; quad < (params.n_clusters + 3u) / 4u; quad++) {
         let at = quad * (params.n_features + 1u);
         var scores = centroids[at + params.n_features];
-        for (var feature = 0u; feature < params.n_features; feature++) {
-            scores = fma(vec4<f32>(-value(row, feature)), centroids[at + feature], scores);
+        for (var feature = 0u; feature < in_fours; feature += 4u) {
+            let x = -four_values(row_at, feature);
+            scores = fma(vec4<f32>(x.x), centroids[at + feature], scores);
+            scores = fma(vec4<f32>(x.y), centroids[at + feature + 1u], scores);
+            scores = fma(vec4<f32>(x.z), centroids[at + feature + 2u], scores);
+            scores = fma(vec4<f32>(x.w), centroids[at + feature + 3u], scores);
+        }
+        for (var feature = in_fours; feature < params.n_features; feature++) {
+            scores = fma(vec4<f32>(-value(row_at, feature)), centroids[at + feature], scores);
         }
         for (var i = 0u; i < 4u; i++) {
             cluster = select(cluster, 4u * quad + i, scores[i] < best);
@@ -94,6 +107,16 @@ fn look_closer(row: u32) {
     }
 }
 
+// The grid value of the row that starts at `at`.
+fn value(at: u32, feature: u32) -> f32 {
+    return f32(value_of(natural_of(at, feature)));
+}
+
+// The same for the features `first .. first + 4`, of which the first is a multiple of 4.
+fn four_values(at: u32, first: u32) -> vec4<f32> {
+    return vec4<f32>(bitcast<vec4<i32>>(four_naturals(at, first)) - vec4<i32>(0x800000));
+}
+
 // Decides a row in integers, by all threads.
 fn decide_exactly(row: u32, lane: u32) {
     search(row, lane);
@@ -105,10 +128,11 @@ fn decide_exactly(row: u32, lane: u32) {
 
 // The two nearest among every `lanes`-th cluster.
 fn search(row: u32, lane: u32) {
+    let row_at = row_index(row);
     var best = NOBODY;
     var next = NOBODY;
     for (var cluster = lane; cluster < params.n_clusters; cluster += lanes) {
-        let candidate = vec4<u32>(sq_dist(row, cluster), cluster);
+        let candidate = vec4<u32>(sq_dist(row_at, cluster), cluster);
         if before(candidate, best) {
             next = best;
             best = candidate;
@@ -166,12 +190,13 @@ fn settle(row: u32, lane: u32) {
 
 // Adds every `step`-th column of the row to a cluster, or takes it away.
 fn add_row(row: u32, cluster: u32, taken: bool, first_column: u32, step: u32) {
+    let at = row_index(row);
     let weight = weight_of(row);
     let first = 1u + cluster * width();
     for (var column = first_column; column < width(); column += step) {
         var amount = vec2<u32>(1u, 0u);
         if column < params.n_features {
-            amount = times(natural_of(row, column), weight);
+            amount = times(natural_of(at, column), weight);
         } else if column > params.n_features {
             amount = vec2<u32>(weight, 0u);
         }
@@ -213,13 +238,24 @@ fn first_of(a: Candidate, b: Candidate) -> Candidate {
     return b;
 }
 
-// `Centroids::sq_dist`: words from the highest to the lowest.
-fn sq_dist(row: u32, cluster: u32) -> vec3<u32> {
+// `Centroids::sq_dist` of the row that starts at `at`: words from the highest to the lowest.
+fn sq_dist(at: u32, cluster: u32) -> vec3<u32> {
+    let in_fours = params.n_features - params.n_features % 4u;
     var sum = vec3<u32>();
-    for (var feature = 0u; feature < params.n_features; feature++) {
-        let x = i32(value(row, feature)) * 256;
-        let c = centroids_exact[cluster * params.n_features + feature];
-        sum = plus3(sum, vec3<u32>(square(distance_of(x, c)), 0u));
+    for (var feature = 0u; feature < in_fours; feature += 4u) {
+        let naturals = four_naturals(at, feature);
+        for (var i = 0u; i < 4u; i++) {
+            sum = plus3(sum, sq_difference(naturals[i], feature + i, cluster));
+        }
+    }
+    for (var feature = in_fours; feature < params.n_features; feature++) {
+        sum = plus3(sum, sq_difference(natural_of(at, feature), feature, cluster));
     }
     return sum.zyx;
+}
+
+// The square of the distance in one feature, low word first.
+fn sq_difference(natural: u32, feature: u32, cluster: u32) -> vec3<u32> {
+    let c = centroids_exact[cluster * params.n_features + feature];
+    return vec3<u32>(square(distance_of(value_of(natural) * 256, c)), 0u);
 }

@@ -116,11 +116,42 @@ fn is_block_settled(row: u32, lane: u32) -> bool {
     return workgroupUniformLoad(&n_unsettled) == 0u;
 }
 
-// Features `first .. first + n` of the block that starts with `row`.
+// Features `first .. first + n` of the block that starts with `row`: columns take four at a time, and one of them the rest.
+// `first` is a multiple of 4, and so is `n` but at the end of the row.
 fn load_block(row: u32, first: u32, n: u32, lane: u32) {
-    let at = quad_index(row) + first * BLOCK_QUADS;
-    for (var i = lane; i < n * ROW_QUADS; i += threads) {
-        block[i] = quad_values(at + i % ROW_QUADS, (i / ROW_QUADS) * BLOCK_QUADS);
+    let column = lane / ROW_QUADS;
+    let quad = lane % ROW_QUADS;
+    let pairs = quad_index(row) + quad + (first / 2u) * BLOCK_QUADS;
+    let lows = quad_index(row) + quad + (pair_words() + first / 4u) * BLOCK_QUADS;
+    let fours = n / 4u;
+    for (var four = column; four < fours; four += COLUMNS) {
+        let pair = tiles[pairs + 2u * four * BLOCK_QUADS];
+        let next = tiles[pairs + (2u * four + 1u) * BLOCK_QUADS];
+        let low = low_words(lows + four * BLOCK_QUADS);
+        let to = 4u * four * ROW_QUADS + quad;
+        block[to] = lower_values(pair, low, 0u);
+        block[to + ROW_QUADS] = upper_values(pair, low, 1u);
+        block[to + 2u * ROW_QUADS] = lower_values(next, low, 2u);
+        block[to + 3u * ROW_QUADS] = upper_values(next, low, 3u);
+    }
+    if n % 4u != 0u && column == fours % COLUMNS {
+        let to = 4u * fours * ROW_QUADS + quad;
+        load_rest(pairs + 2u * fours * BLOCK_QUADS, lows + fours * BLOCK_QUADS, n % 4u, to);
+    }
+}
+
+// The last one to three features of a quad's rows, whose words stand at `pairs` and `low`.
+fn load_rest(pairs: u32, low: u32, n: u32, to: u32) {
+    var at = to;
+    if n != 1u {
+        let pair = tiles[pairs];
+        let bits = low_words(low);
+        block[at] = lower_values(pair, bits, 0u);
+        block[at + ROW_QUADS] = upper_values(pair, bits, 1u);
+        at += 2u * ROW_QUADS;
+    }
+    if n != 2u {
+        block[at] = lone_values(tiles[pairs + (n / 2u) * BLOCK_QUADS]);
     }
 }
 
@@ -315,5 +346,5 @@ fn number_of(row: u32, feature: u32) -> u32 {
     if whole_row && !coarse {
         return natural(block[feature * ROW_QUADS + (row % ROWS) / 4u][row % 4u]);
     }
-    return natural_of(row, feature);
+    return natural_of(row_index(row), feature);
 }

@@ -38,7 +38,7 @@ const MODES: [Mode; 6] = [
 fn variants() -> HashMap<Variant, usize> {
     let mut variants = HashMap::new();
     for workgroup_bytes in WORKGROUP_BYTES {
-        for n_features in [1, 3, 8, 16, 32, 33, 64, 200, 300, 700] {
+        for n_features in [1, 2, 3, 8, 16, 32, 33, 64, 200, 302, 700] {
             for n_clusters in [1, 4, 8, 9, 64, 300] {
                 for (weighted, mode) in [false, true].into_iter().flat_map(|w| MODES.map(|mode| (w, mode))) {
                     // What weights and wide labels change is in a few lines, the same for all shapes.

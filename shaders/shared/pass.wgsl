@@ -14,7 +14,7 @@ struct Params {
     resolve_groups: u32, // workgroups of `resolve`
     list: u32, // word of `totals` that holds the length of this dispatch's list; see there
     first_total: u32, // word of `totals` where the sums start
-    first_low: u32, // vector of `tiles` where the low bits start
+    row_words: u32, // words of a row in `tiles`
     factor: f32, // of the certificate
     reach: f32, // twice the length of what coarse values may lack, and a little more
 }
@@ -42,9 +42,10 @@ override packed: bool = false;
 
 // IN   params: one per dispatch
 @group(0) @binding(0) var<uniform> params: Params;
-// IN   tiles: blocks x n_features x 16 quads, as natural numbers of 24 bits: the high 16 bits of all, a vector a quad,
-//      then the low 8 bits of all, a word a quad; lowest row first
-@group(0) @binding(1) var<storage, read> tiles: array<vec2<u32>>;
+// IN   tiles: blocks x row_words x 16 quads: first the high 16 bits of all features, two to a word, then the low 8 bits, four
+//      to a word, the first feature lowest. The last of an odd number of features has its low bits in the upper half of its
+//      high bits' word
+@group(0) @binding(1) var<storage, read> tiles: array<vec4<u32>>;
 // IN   weights: rows of the part; one unused word without weights
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
 // IN   centroids: padded quads of clusters x (n_features, then half the squared norms), grid units
@@ -64,40 +65,92 @@ override packed: bool = false;
 //      values times weight, rows, and, where rows have weights, the weights
 @group(0) @binding(8) var<storage, read_write> totals: array<atomic<u32>>;
 
-// Where the quad of `row` stands in `tiles`, for feature 0; the next feature is BLOCK_QUADS further.
+// Where the quad of `row` stands in `tiles`, with its first words; the next are BLOCK_QUADS further.
 fn quad_index(row: u32) -> u32 {
-    return (row / BLOCK) * params.n_features * BLOCK_QUADS + (row % BLOCK) / 4u;
+    return (row / BLOCK) * params.row_words * BLOCK_QUADS + (row % BLOCK) / 4u;
 }
 
-// The low bits of the quad that stands at `at + offset`; `offset`, a multiple of BLOCK_QUADS, may be known beforehand.
-fn low_bits(at: u32, offset: u32) -> u32 {
-    return tiles[params.first_low + at / 2u + offset / 2u][at & 1u];
+// Words of a row that hold high bits: those with low bits come after them.
+fn pair_words() -> u32 {
+    return (params.n_features + 1u) / 2u;
 }
 
-// The grid values of the quad that stands at `at + offset`: exact or, if `coarse`, what the high bits say, 0 to 255 below.
-//
-// The high bits become the mantissa of a float between 2^31 and 2^32, whose last bit stands for 2^8.
-fn quad_values(at: u32, offset: u32) -> vec4<f32> {
-    let pair = tiles[at + offset];
-    let high = vec4<u32>(pair.x & 0xffffu, pair.x >> 16u, pair.y & 0xffffu, pair.y >> 16u);
+// The words with low bits that stand at `at`; none are read if `coarse`.
+fn low_words(at: u32) -> vec4<u32> {
     if coarse {
-        return bitcast<vec4<f32>>(high | vec4<u32>(0x4f000000u)) - vec4<f32>(2147483648.0 + SHIFT);
+        return vec4<u32>();
     }
-    let low = (vec4<u32>(low_bits(at, offset)) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
-    return vec4<f32>(bitcast<vec4<i32>>((high << vec4<u32>(8u)) | low) - vec4<i32>(0x800000));
+    return tiles[at];
 }
 
-// The natural number that stands for a value of one row: below 2^24.
-fn natural_of(row: u32, feature: u32) -> u32 {
-    let at = quad_index(row);
-    let offset = feature * BLOCK_QUADS;
-    let high = (tiles[at + offset][(row / 2u) % 2u] >> (16u * (row % 2u))) & 0xffffu;
-    return (high << 8u) | ((low_bits(at, offset) >> (8u * (row % 4u))) & 0xffu);
+// The grid values of a quad's rows in the feature whose high bits are the lower half of their words; `low` has its low bits
+// in byte number `byte`. Exact or, if `coarse`, what the high bits say, 0 to 255 below.
+fn lower_values(pair: vec4<u32>, low: vec4<u32>, byte: u32) -> vec4<f32> {
+    if coarse {
+        return coarse_values(pair & vec4<u32>(0xffffu));
+    }
+    return exact_values(bitcast<vec4<i32>>(pair << vec4<u32>(16u)) >> vec4<u32>(16u), byte_of(low, byte));
 }
 
-// The grid value of one row.
-fn value(row: u32, feature: u32) -> f32 {
-    return f32(bitcast<i32>(natural_of(row, feature)) - 0x800000);
+// The same where they are the upper half.
+fn upper_values(pair: vec4<u32>, low: vec4<u32>, byte: u32) -> vec4<f32> {
+    if coarse {
+        return coarse_values(pair >> vec4<u32>(16u));
+    }
+    return exact_values(bitcast<vec4<i32>>(pair) >> vec4<u32>(16u), byte_of(low, byte));
+}
+
+// The same in the last of an odd number of features.
+fn lone_values(word: vec4<u32>) -> vec4<f32> {
+    return lower_values(word, word, 2u);
+}
+
+// What high bits say. With their sign turned round they are natural numbers, and the mantissa of a float between 2^31 and
+// 2^32, whose last bit stands for 2^8.
+fn coarse_values(high: vec4<u32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(high ^ vec4<u32>(0x4f008000u)) - vec4<f32>(2147483648.0 + SHIFT);
+}
+
+fn exact_values(high: vec4<i32>, low: vec4<u32>) -> vec4<f32> {
+    return vec4<f32>((high << vec4<u32>(8u)) + bitcast<vec4<i32>>(low));
+}
+
+fn byte_of(words: vec4<u32>, byte: u32) -> vec4<u32> {
+    return (words >> vec4<u32>(8u * byte)) & vec4<u32>(0xffu);
+}
+
+// Where the first word of `row` stands in `tiles`, in words; the next is BLOCK further.
+fn row_index(row: u32) -> u32 {
+    return 4u * quad_index(row) + row % 4u;
+}
+
+// Word `number` of the row that starts at `at`.
+fn word(at: u32, number: u32) -> u32 {
+    let i = at + number * BLOCK;
+    return tiles[i / 4u][i % 4u];
+}
+
+// The natural number that stands for a value of the row that starts at `at`: below 2^24.
+fn natural_of(at: u32, feature: u32) -> u32 {
+    let pair = word(at, feature / 2u);
+    var low = pair >> 16u;
+    if (feature | 1u) < params.n_features {
+        low = (word(at, pair_words() + feature / 4u) >> (8u * (feature % 4u))) & 0xffu;
+    }
+    return ((((pair >> (16u * (feature % 2u))) & 0xffffu) ^ 0x8000u) << 8u) | low;
+}
+
+// The same for the features `first .. first + 4`, of which the first is a multiple of 4.
+fn four_naturals(at: u32, first: u32) -> vec4<u32> {
+    let high = vec2<u32>(word(at, first / 2u), word(at, first / 2u + 1u)) ^ vec2<u32>(0x80008000u);
+    let low = vec4<u32>(word(at, pair_words() + first / 4u)) >> vec4<u32>(0u, 8u, 16u, 24u);
+    let halves = vec4<u32>(high.x & 0xffffu, high.x >> 16u, high.y & 0xffffu, high.y >> 16u);
+    return (halves << vec4<u32>(8u)) | (low & vec4<u32>(0xffu));
+}
+
+// The grid values that natural numbers stand for.
+fn value_of(natural: u32) -> i32 {
+    return bitcast<i32>(natural) - 0x800000;
 }
 
 // Columns of totals per cluster.

@@ -58,10 +58,6 @@ impl Backend for FallbackBackend {
         self.primary.memory_budget()
     }
 
-    fn value_bytes(&self) -> u64 {
-        self.primary.value_bytes()
-    }
-
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
         let mut notices = Vec::new();
         let opened = match &mut *self.trust() {

@@ -11,7 +11,7 @@ use std::thread;
 use super::lloyd::{self, EachIteration, LloydRule, LloydRun};
 use super::{Backend, Pass, Session, TwoNearest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tiles::{BLOCK, Centroids, TileSet};
+use crate::tiles::{BLOCK, Centroids, TileSet, row_bytes};
 
 /// Multiply-adds of a pass (rows x features x clusters) for which it pays to use one more device.
 ///
@@ -108,11 +108,6 @@ impl Backend for JointBackend {
         budgets.try_fold(0, |sum: u64, budget| Some(sum.saturating_add(budget?)))
     }
 
-    fn value_bytes(&self) -> u64 {
-        let bytes = self.devices.iter().map(|device| device.backend.value_bytes());
-        bytes.max().unwrap_or_default()
-    }
-
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
         let mut session = JointSession {
             backend: self,
@@ -187,7 +182,7 @@ impl<'d> JointSession<'d> {
         let beside = size_of::<u32>() as u64 * (u64::from(self.data.weighted()) + 1);
         let room = |&device: &usize| {
             let backend = &self.backend.devices[device].backend;
-            let row_bytes = n_features as u64 * backend.value_bytes() + beside;
+            let row_bytes = row_bytes(n_features) + beside;
             match backend.memory_budget() {
                 Some(bytes) => (bytes / (BLOCK as u64 * row_bytes)) as usize,
                 None => usize::MAX,

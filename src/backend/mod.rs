@@ -49,11 +49,6 @@ pub trait Backend: Send + Sync {
         None
     }
 
-    /// Bytes that a value takes in the memory of passes.
-    fn value_bytes(&self) -> u64 {
-        size_of::<f32>() as u64
-    }
-
     /// Takes hold of a data set for any number of passes; decides what stays on the device and what streams.
     ///
     /// `max_clusters` is the largest number of centroids that any pass will bring.

@@ -68,7 +68,7 @@ pub struct CaseReport {
     pub n_features: usize,
     /// Clusters asked for.
     pub n_clusters: usize,
-    /// `n_rows` x `n_features` x 4, the bytes that a pass reads at least.
+    /// `n_rows` x `n_features` x 4: the bytes of the matrix in floats, by which rates are told.
     pub matrix_bytes: u64,
     /// Stages that no device takes part in: `generate` or `decode`, `learn`, `prepare`, and, of files,
     /// `write`.

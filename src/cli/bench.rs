@@ -12,7 +12,7 @@ use kohort::bench::{
 use kohort::data::{BatchSource, FileSource, expand};
 use kohort::features::FeatureOptions;
 use kohort::kmeans::StopReason;
-use kohort::tiles::MAX_CHUNK_BYTES;
+use kohort::tiles::{MAX_CHUNK_BYTES, row_bytes};
 use kohort::workload::{ANCHORS, Shape, gpu_grid};
 use kohort::{Error, ErrorKind, Result};
 
@@ -339,7 +339,7 @@ fn show(report: &Report, output: Output) -> Result<()> {
         text += &stage_table(case).render(stdout_width());
         for device in &case.devices {
             text += &outcome(case, device);
-            text += &on_device(device);
+            text += &on_device(case, device);
         }
     }
     if let Some(comparison) = &report.against {
@@ -472,7 +472,7 @@ fn outcome(case: &CaseReport, device: &DeviceReport) -> String {
 }
 
 /// What the iterations made of the memory of a GPU: by its own clock where it has one.
-fn on_device(device: &DeviceReport) -> String {
+fn on_device(case: &CaseReport, device: &DeviceReport) -> String {
     let (clock, stage) = match (of_stage(device, BY_DEVICE), of_stage(device, "iterations")) {
         (Some(stage), _) => ("its own clock", stage),
         (None, Some(stage)) if device.ceilings.is_some() => ("the host's clock", stage),
@@ -493,8 +493,8 @@ fn on_device(device: &DeviceReport) -> String {
         of_stage(device, "open"),
         device.ceilings.and_then(|best| best.upload_bytes_per_s),
     ) {
-        // A value takes 3 bytes on the device, of 4 in the matrix.
-        let sent = 0.75 * open.bytes_per_s * open.typical_s() / open.cold_s.max(f64::MIN_POSITIVE);
+        let bytes = case.n_rows as f64 * row_bytes(case.n_features) as f64;
+        let sent = bytes / open.cold_s.max(f64::MIN_POSITIVE);
         text += &format!(
             ", values sent at {} of its upload ({} GB/s)",
             percent(sent / best),

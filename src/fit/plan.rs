@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::features::{feature_range, held_row_bytes};
 use crate::kmeans::{RUN_BYTES, sample_rows};
 use crate::sys;
-use crate::tiles::BLOCK;
+use crate::tiles::{BLOCK, row_bytes};
 
 /// What the program, its threads' buffers and the decoders' pages take, about.
 const PROGRAM_BYTES: u64 = 96 << 20;
@@ -90,12 +90,14 @@ impl FitPlan {
         let n_features = feature_range(source.schema(), &options.features)?;
         let has_ids = !options.features.id.is_empty();
         let weighted = options.features.weight.is_some() || options.trim > 0.0;
-        let values_bytes = (n_rows.div_ceil(BLOCK) * BLOCK * n_features[1] * size_of::<f32>()) as u64;
+        let padded_rows = n_rows.div_ceil(BLOCK) * BLOCK;
+        let values_bytes = padded_rows as u64 * row_bytes(n_features[1]);
         let held_bytes = n_rows as u64 * held_row_bytes(source.schema(), &options.features)? as u64;
         let mut parts = Parts {
             n_rows: n_rows as u64,
             n_features: n_features[1] as u64,
             values_bytes,
+            read_bytes: (padded_rows * n_features[1] * size_of::<f32>()) as u64,
             held_bytes: held_bytes.min(sys::spare_bytes(limit)),
             weighted,
             has_ids,
@@ -106,8 +108,7 @@ impl FitPlan {
         let rows_bytes: u64 = parts.iter().map(|part| part.bytes).sum();
         let spilled_bytes = limit.map_or(0, |limit| rows_bytes.saturating_sub(sys::resident_budget(limit)));
         let memory_bytes = backend.memory_budget();
-        let device_bytes = values_bytes / size_of::<f32>() as u64 * backend.value_bytes();
-        let resident_bytes = memory_bytes.map_or(device_bytes, |budget| budget.min(device_bytes));
+        let resident_bytes = memory_bytes.map_or(values_bytes, |budget| budget.min(values_bytes));
         parts.push(PlanPart {
             what: "the program and its buffers",
             bytes: PROGRAM_BYTES,
@@ -132,7 +133,7 @@ impl FitPlan {
                 n_devices: backend.n_devices(),
                 memory_bytes,
                 resident_bytes,
-                streamed_bytes: device_bytes - resident_bytes,
+                streamed_bytes: values_bytes - resident_bytes,
             },
         })
     }
@@ -168,6 +169,8 @@ struct Parts {
     n_rows: u64,
     n_features: u64,
     values_bytes: u64,
+    /// Values as they are read, before they come to stand on the grid in the same place.
+    read_bytes: u64,
     /// Decoded columns that are held until they are prepared.
     held_bytes: u64,
     weighted: bool,
@@ -194,7 +197,7 @@ impl Parts {
         let weights = part("weights", 4 * n_rows * u64::from(self.weighted));
         let labels = part("labels and runners-up", 8 * n_rows);
         let reading = vec![
-            values.clone(),
+            part("values as they are read", self.read_bytes),
             weights.clone(),
             part("columns held until they are prepared", self.held_bytes),
         ];
@@ -241,7 +244,8 @@ mod tests {
             Parts {
                 n_rows,
                 n_features,
-                values_bytes: 4 * n_rows * n_features,
+                values_bytes: 3 * n_rows * n_features,
+                read_bytes: 4 * n_rows * n_features,
                 held_bytes,
                 weighted,
                 has_ids,
@@ -251,7 +255,7 @@ mod tests {
         };
         let bytes = |parts: &[PlanPart], what: &str| parts.iter().find(|part| part.what == what).map(|part| part.bytes);
         let wide = parts(40, 0, true, true, 1);
-        assert_eq!(bytes(&wide, "prepared values"), Some(n_rows * 160));
+        assert_eq!(bytes(&wide, "values as they are read"), Some(n_rows * 160));
         assert_eq!(bytes(&wide, "weights"), Some(n_rows * 4));
         assert_eq!(bytes(&wide, "labels and runners-up"), Some(n_rows * 8));
         assert_eq!(bytes(&wide, "keys of the ids"), Some(n_rows * 16));
@@ -276,7 +280,7 @@ mod tests {
         assert_eq!(plan.expected_bytes(), plan.peak_bytes);
         assert_eq!(
             (plan.device.resident_bytes, plan.device.streamed_bytes),
-            (1024 * 40 * 4, 0)
+            (1024 * 40 * 3, 0)
         );
     }
 

@@ -175,6 +175,12 @@ impl Kernel for SqNorms<'_> {
     }
 }
 
+/// Bytes that the values of a row take, in the host's memory and in a device's.
+#[must_use]
+pub fn row_bytes(n_features: usize) -> u64 {
+    (row_words(n_features) * size_of::<u32>()) as u64
+}
+
 /// Words of a block.
 pub(crate) fn block_words(n_features: usize) -> usize {
     row_words(n_features) * BLOCK

@@ -211,6 +211,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(4097, 2, 3, Edges).weighted().chunks_of(7),
         Case::new(127, 3, 1, Small).weighted(),
         Case::new(1000, 3, 8, Offset),
+        Case::new(500, 5, 9, Small).weighted(),
+        Case::new(1000, 6, 4, Offset),
         Case::new(129, 7, 8, Small).weighted().chunks_of(1),
         Case::new(4097, 8, 16, Bell),
         Case::new(1000, 8, 17, Edges),
@@ -222,12 +224,14 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(65, 31, 16, Edges).weighted(),
         Case::new(1000, 33, 17, Bell).weighted(),
         Case::new(127, 33, 3, Offset),
+        Case::new(129, 35, 5, Small).weighted(),
         Case::new(1000, 64, 64, HeavyTail),
         Case::new(129, 65, 70, Small).weighted().chunks_of(1),
         Case::new(65, 65, 2, Edges),
         Case::new(300, 130, 9, Bell).weighted(),
         Case::new(129, 250, 5, HeavyTail),
         Case::new(70, 400, 40, Small),
+        Case::new(70, 703, 3, HeavyTail),
         Case::new(5, 3, 64, Small),
     ]
 }

@@ -1,18 +1,17 @@
 //! The buffers of a session, and the way of the data into them.
 
-use bytemuck::Pod;
 use wgpu::{BufferUsages as Usage, WriteOnly};
 
 use super::device::{Device, lost};
-use super::layout::{self, HIGH_BYTES, LOW_BYTES, Params, TotalsLayout, WORD};
+use super::layout::{self, Params, TotalsLayout, WORD};
 use super::plan::{Part, Shape};
 use crate::error::Result;
-use crate::tiles::{BLOCK, Centroids, TileSet};
+use crate::tiles::{BLOCK, Centroids, TileSet, row_bytes};
 
 /// Largest staging buffer, in bytes.
 pub(super) const MAX_STAGING_BYTES: u64 = 32 << 20;
-/// Items that are made ready for the device at a time.
-const SCRATCH: usize = 4096;
+/// Words that a thread copies at least.
+const MIN_SHARE: usize = 4096;
 
 /// The values and weights of one part on the device.
 #[derive(Clone)]
@@ -29,7 +28,7 @@ impl PartBuffers {
         Ok(Self {
             tiles: device.buffer(
                 "a part of the data",
-                rows * (HIGH_BYTES + LOW_BYTES) as u64 * data.n_features() as u64,
+                rows * row_bytes(data.n_features()),
                 Usage::STORAGE | Usage::COPY_DST,
             )?,
             weights: device.buffer("a part of the weights", weights, Usage::STORAGE | Usage::COPY_DST)?,
@@ -38,8 +37,8 @@ impl PartBuffers {
 
     /// Bytes that [`PartBuffers::new`] takes.
     pub(crate) fn bytes(data: &TileSet, n_blocks: usize) -> u64 {
-        let weight_bytes = usize::from(data.weighted()) * size_of::<u32>();
-        (n_blocks * BLOCK * (data.n_features() * (HIGH_BYTES + LOW_BYTES) + weight_bytes)) as u64
+        let of_row = row_bytes(data.n_features()) + u64::from(data.weighted()) * WORD;
+        (n_blocks * BLOCK) as u64 * of_row
     }
 }
 
@@ -169,72 +168,47 @@ impl Staging {
 
     /// Copies a part to the device, after everything submitted before.
     pub(crate) fn upload(&mut self, device: &Device, data: &TileSet, part: &Part, to: &PartBuffers) -> Result<()> {
-        let values = &part.values(data)[..];
-        self.copy(device, values, layout::high_bits, &to.tiles, 0)?;
-        self.copy(
-            device,
-            values,
-            layout::low_bits,
-            &to.tiles,
-            part.high_bytes(data.n_features()),
-        )?;
+        self.copy(device, part.words(data), &to.tiles)?;
         match part.weights(data) {
-            Some(weights) => self.copy(device, weights, |weight| weight, &to.weights, 0),
+            Some(weights) => self.copy(device, weights, &to.weights),
             None => Ok(()),
         }
     }
 
-    /// Copies `items`, each as `convert` makes it, to where `offset` says.
-    fn copy<T: Copy + Sync, U: Pod + Send>(
-        &mut self,
-        device: &Device,
-        items: &[T],
-        convert: impl Fn(T) -> U + Sync,
-        to: &wgpu::Buffer,
-        mut offset: u64,
-    ) -> Result<()> {
-        for piece in items.chunks(self.slots[0].0.size() as usize / size_of::<U>()) {
+    /// Copies words as they are.
+    fn copy(&mut self, device: &Device, words: &[u32], to: &wgpu::Buffer) -> Result<()> {
+        let most = (self.slots[0].0.size() / WORD) as usize;
+        for (i, piece) in words.chunks(most).enumerate() {
             let (slot, last_use) = &mut self.slots[self.next];
             self.next = 1 - self.next;
             device.map(slot, wgpu::MapMode::Write, last_use.take())?;
-            let bytes = (piece.len() * size_of::<U>()) as u64;
+            let bytes = size_of_val(piece) as u64;
             let mut view = slot.get_mapped_range_mut(0..bytes).map_err(lost)?;
-            fill(view.slice(..), piece, &convert, self.threads);
+            fill(view.slice(..), piece, self.threads);
             drop(view);
             slot.unmap();
             let mut encoder = device.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(slot, 0, to, offset, bytes);
+            encoder.copy_buffer_to_buffer(slot, 0, to, (i * most) as u64 * WORD, bytes);
             *last_use = Some(device.queue.submit([encoder.finish()]));
-            offset += bytes;
         }
         Ok(())
     }
 }
 
-/// Writes `items`, each as `convert` makes it.
-fn fill<T: Copy + Sync, U: Pod + Send>(
-    mut to: WriteOnly<'_, [u8]>,
-    items: &[T],
-    convert: &(impl Fn(T) -> U + Sync),
-    threads: usize,
-) {
-    let share = items
-        .len()
-        .div_ceil(threads.max(1))
-        .next_multiple_of(SCRATCH)
-        .max(SCRATCH);
+/// Writes words with several threads.
+fn fill(mut to: WriteOnly<'_, [u8]>, words: &[u32], threads: usize) {
+    let share = words.len().div_ceil(threads.max(1)).max(MIN_SHARE);
     std::thread::scope(|scope| {
-        let mut shares = items.chunks(share);
+        let mut shares = words.chunks(share);
         // The last share is this thread's own.
         let own = shares.next_back();
-        for share in shares {
-            let bytes = size_of_val(share) / size_of::<T>() * size_of::<U>();
-            let (to_share, rest) = to.split_at(bytes);
+        for words in shares {
+            let (to_share, rest) = to.split_at(size_of_val(words));
             to = rest;
             let to_share = Share(to_share);
-            scope.spawn(move || fill_share(to_share.into_inner(), share, convert));
+            scope.spawn(move || to_share.into_inner().copy_from_slice(bytemuck::cast_slice(words)));
         }
-        fill_share(to, own.unwrap_or_default(), convert);
+        to.copy_from_slice(bytemuck::cast_slice(own.unwrap_or_default()));
     });
 }
 
@@ -250,40 +224,18 @@ impl<'m> Share<'m> {
     }
 }
 
-fn fill_share<T: Copy, U: Pod>(mut to: WriteOnly<'_, [u8]>, items: &[T], convert: &impl Fn(T) -> U) {
-    // What a cache holds is made ready at a time: mapped memory may be slow, and takes whole vectors best.
-    let mut scratch = [U::zeroed(); SCRATCH];
-    for (i, items) in items.chunks(SCRATCH).enumerate() {
-        scratch
-            .iter_mut()
-            .zip(items)
-            .for_each(|(to, &item)| *to = convert(item));
-        let bytes: &[u8] = bytemuck::cast_slice(&scratch[..items.len()]);
-        let first = i * size_of_val(&scratch);
-        to.slice(first..first + bytes.len()).copy_from_slice(bytes);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn any_number_of_threads_writes_all_items_once() {
-        let items: Vec<u32> = (0..3 * SCRATCH as u32 + 7).collect();
+        let items: Vec<u32> = (0..3 * MIN_SHARE as u32 + 6).collect();
         for threads in [0, 1, 2, 3, 64] {
-            for n in [0, 1, SCRATCH, SCRATCH + 1, items.len()] {
-                let mut bytes = vec![0xff; 2 * n];
-                fill(
-                    WriteOnly::from_mut(&mut bytes[..]),
-                    &items[..n],
-                    &|item| item as u16,
-                    threads,
-                );
-                let expected: Vec<u8> = items[..n]
-                    .iter()
-                    .flat_map(|&item| (item as u16).to_le_bytes())
-                    .collect();
+            for n in [0, 3, MIN_SHARE, MIN_SHARE + 1, items.len()] {
+                let mut bytes = vec![0xff; 4 * n];
+                fill(WriteOnly::from_mut(&mut bytes[..]), &items[..n], threads);
+                let expected: Vec<u8> = items[..n].iter().flat_map(|item| item.to_le_bytes()).collect();
                 assert_eq!(bytes, expected, "{threads} threads, {n} items");
             }
         }

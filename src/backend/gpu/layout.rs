@@ -59,8 +59,8 @@ wgsl_struct! {
         list: u32,
         /// Word of the totals where the sums start.
         first_total: u32,
-        /// Vector of the tiles where the low bits start.
-        first_low: u32,
+        /// Words of a row.
+        row_words: u32,
         /// Factor of the certificate.
         factor: f32,
         /// Reach of coarse values.
@@ -160,25 +160,6 @@ pub(crate) const LIST_WORDS: usize = 4;
 const PADDING_SCORE: f32 = 1e37;
 /// What `shaders/shared/pass.wgsl` adds to every grid value (`SHIFT`).
 const SHIFT: i128 = 1 << 23;
-
-/// Bytes of the high bits of a value on the device, and of its low bits.
-pub(crate) const HIGH_BYTES: usize = size_of::<u16>();
-pub(crate) const LOW_BYTES: usize = size_of::<u8>();
-
-/// A grid value as the natural number below 2^24 that stands for it on the device.
-fn natural(value: f32) -> u32 {
-    (value + SHIFT as f32) as u32
-}
-
-/// The high 16 bits of the number that stands for a value.
-pub(crate) fn high_bits(value: f32) -> u16 {
-    (natural(value) >> 8) as u16
-}
-
-/// Its low 8 bits.
-pub(crate) fn low_bits(value: f32) -> u8 {
-    natural(value) as u8
-}
 
 /// Where things stand in `totals`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

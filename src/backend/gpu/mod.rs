@@ -161,10 +161,6 @@ impl Backend for GpuBackend {
         Some(self.budget)
     }
 
-    fn value_bytes(&self) -> u64 {
-        (layout::HIGH_BYTES + layout::LOW_BYTES) as u64
-    }
-
     fn take_device_time(&self) -> Option<DeviceTime> {
         Some(self.device.take_time()).filter(|time| time.n_iter > 0)
     }

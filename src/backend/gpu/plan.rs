@@ -1,8 +1,8 @@
 //! How a data set is cut: into parts, each in a buffer of its own, and the parts into dispatches. Pure arithmetic.
 
-use super::layout::{HIGH_BYTES, LIST_WORDS, LOW_BYTES, Params, WORD};
+use super::layout::{LIST_WORDS, Params, WORD};
 use crate::backend::certificate;
-use crate::tiles::{BLOCK, TileSet};
+use crate::tiles::{BLOCK, TileSet, block_words, row_words};
 
 /// Multiplications in one dispatch, on a GPU of its own and on any other: a small one (0.2 T/s) takes 10 ms, and still
 /// ends before any watchdog bites when exact integers must decide all rows.
@@ -27,20 +27,15 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Bytes of the high bits of its values: the low ones stand after them.
-    pub(crate) fn high_bytes(&self, n_features: usize) -> u64 {
-        (self.n_blocks * BLOCK * n_features * HIGH_BYTES) as u64
-    }
-
     /// Quads of rows, absent ones included.
     pub(crate) fn n_quads(&self) -> usize {
         self.n_blocks * BLOCK / 4
     }
 
-    /// The grid values, blocks of 64 rows.
-    pub(crate) fn values(&self, data: &TileSet) -> Vec<f32> {
-        let block = data.n_features() * BLOCK;
-        data.chunks()[self.chunk].to_floats()[self.first_block * block..][..self.n_blocks * block].to_vec()
+    /// The grid values as they stand in memory.
+    pub(crate) fn words<'d>(&self, data: &'d TileSet) -> &'d [u32] {
+        let block = block_words(data.n_features());
+        &data.chunks()[self.chunk].words()[self.first_block * block..][..self.n_blocks * block]
     }
 
     /// The weights, where the data has any.
@@ -52,7 +47,7 @@ impl Part {
 
 /// The data as parts of at most `max_bytes` of values on the device, in row order.
 pub(crate) fn parts(data: &TileSet, max_bytes: u64) -> Vec<Part> {
-    let block_bytes = (data.n_features() * BLOCK * (HIGH_BYTES + LOW_BYTES)) as u64;
+    let block_bytes = block_words(data.n_features()) as u64 * WORD;
     let max_blocks = (max_bytes / block_bytes).max(1) as usize;
     let mut parts = Vec::new();
     for (chunk, tiles) in data.chunks().iter().enumerate() {
@@ -138,7 +133,7 @@ impl Shape {
                         resolve_groups: n_rows.min(enough_doubtful).min(self.max_groups) as u32,
                         list: (LIST_WORDS * (first_list + i)) as u32,
                         first_total: first_total as u32,
-                        first_low: (part.high_bytes(self.n_features) / (2 * WORD)) as u32,
+                        row_words: row_words(self.n_features) as u32,
                         factor: certificate::factor(self.n_features),
                         reach: certificate::coarse_reach(self.n_features),
                     },
@@ -159,15 +154,15 @@ mod tests {
     fn parts_hold_every_row_once() {
         for chunk_bytes in [1, 3 * 64 * 2 * 4, usize::MAX] {
             let data = TileSet::zeros(1000, 2, true, chunk_bytes);
-            for max_bytes in [1, 5 * 64 * 2 * 3, u64::MAX] {
+            for max_bytes in [1, 5 * 64 * 2 * 4, u64::MAX] {
                 let parts = parts(&data, max_bytes);
                 let mut next = 0;
                 for part in &parts {
                     let first = data.chunks()[part.chunk].first_row() + part.first_block * BLOCK;
                     assert_eq!(first, next);
                     assert_eq!(part.weights(&data).unwrap().len(), part.n_rows);
-                    assert_eq!(part.values(&data).len(), part.n_blocks * BLOCK * 2);
-                    assert!(part.n_blocks == 1 || part.n_blocks * BLOCK * 2 * 3 <= max_bytes as usize);
+                    assert_eq!(part.words(&data).len(), part.n_blocks * BLOCK * 2);
+                    assert!(part.n_blocks == 1 || part.n_blocks * BLOCK * 2 * 4 <= max_bytes as usize);
                     next += part.n_rows;
                 }
                 assert_eq!(next, 1000);

@@ -1,7 +1,7 @@
 //! The kernels' text, and the instances of it that a shape of data calls for.
 
 use super::sums::Sums;
-use super::template::expand;
+use super::template::{List, expand};
 
 /// Threads of a workgroup of `assign`.
 pub(crate) const THREADS: usize = 256;
@@ -132,7 +132,12 @@ impl Variant {
         let text = match self.kernel {
             Kernel::Narrow { tile_quads, resident } => {
                 constants.push(("resident", flag(resident)));
-                expand(NARROW, &[("FEATURES", self.n_features), ("TILE_QUADS", tile_quads)])
+                let numbers = [
+                    ("FEATURES", self.n_features),
+                    ("TILE_QUADS", tile_quads),
+                    ("LOW_WORDS", (self.n_features / 2).div_ceil(2)),
+                ];
+                expand(NARROW, &numbers, &features_of_words(self.n_features))
             }
             Kernel::Wide {
                 row_quads,
@@ -149,7 +154,7 @@ impl Variant {
                     ("SLICES", slices),
                     ("CHUNK", chunk),
                 ];
-                expand(WIDE, &numbers)
+                expand(WIDE, &numbers, &[])
             }
         };
         Shader {
@@ -185,7 +190,7 @@ impl Variant {
         let few = 24;
         let flush = by_threads(self.sums.n_entries) * (self.sums.replicas + 1);
         let scoring = match self.kernel {
-            Kernel::Narrow { .. } => n_quads + n_tiles * (1 + by_threads(tile_quads * (d + 1))) + 4 * d,
+            Kernel::Narrow { .. } => n_quads + n_tiles * (1 + by_threads(tile_quads * (d + 1))) + 4 * in_fours(d),
             Kernel::Wide {
                 row_quads,
                 slices,
@@ -193,11 +198,11 @@ impl Variant {
                 whole_row,
                 ..
             } => {
-                let rows_loaded = by_threads(d * row_quads);
+                let (loads, by_features) = (by_threads(in_fours(d) * row_quads), by_threads(d * row_quads));
                 let of_chunk = 2 + by_threads(chunk * tile_quads) + chunk.div_ceil(slices);
-                let of_tile = d.div_ceil(chunk) * of_chunk + if whole_row { 0 } else { rows_loaded } + 8;
+                let of_tile = d.div_ceil(chunk) * of_chunk + if whole_row { 0 } else { loads } + 8;
                 // Rows are loaded, squared and added; before that, one thread looks at all quads.
-                n_tiles * of_tile + 3 * rows_loaded + row_quads + 8
+                n_tiles * of_tile + loads + 2 * by_features + row_quads + 8
             }
         };
         few + scoring + flush.div_ceil(self.sums.rounds_per_flush)
@@ -208,8 +213,8 @@ impl Variant {
     pub fn loops_per_doubtful_row(&self, n_clusters: usize) -> usize {
         let (d, n_quads) = (self.n_features, n_clusters.div_ceil(4));
         // A row that a thread looks at alone keeps the others waiting.
-        let alone = d + n_quads * (d + 5) + 2 * (d + 2);
-        let together = n_clusters.div_ceil(LANES) * (d + 1) + 2 * (d + 2).div_ceil(LANES) + 8;
+        let alone = in_fours(d) + n_quads * (in_fours(d) + 5) + 2 * (d + 2);
+        let together = n_clusters.div_ceil(LANES) * (d + in_fours(d) + 1) + 2 * (d + 2).div_ceil(LANES) + 8;
         alone + together
     }
 
@@ -374,6 +379,18 @@ impl Kernel {
 /// Sums of all clusters: of each feature, of rows and, where they have weights, of these.
 fn n_entries(n_features: usize, n_clusters: usize, weighted: bool) -> usize {
     n_clusters * (n_features + 1 + usize::from(weighted))
+}
+
+/// Turns of a loop that goes through features by fours, and then one by one.
+fn in_fours(n_features: usize) -> usize {
+    n_features / 4 + n_features % 4
+}
+
+/// Which features stand in which words of a row: see `shaders/narrow.wgsl`.
+fn features_of_words(n_features: usize) -> [List; 2] {
+    let pairs = (0..n_features / 2).map(|pair| vec![pair, pair / 2, 2 * pair, 2 * pair + 1]);
+    let lone = (n_features % 2 == 1).then(|| vec![n_features / 2, n_features - 1]);
+    [("PAIRS", pairs.collect()), ("LONE", lone.into_iter().collect())]
 }
 
 fn flag(value: bool) -> f64 {
