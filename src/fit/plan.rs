@@ -257,7 +257,7 @@ mod tests {
         let wide = parts(40, 0, true, true, 1);
         assert_eq!(bytes(&wide, "values as they are read"), Some(n_rows * 160));
         assert_eq!(bytes(&wide, "weights"), Some(n_rows * 4));
-        assert_eq!(bytes(&wide, "labels and runners-up"), Some(n_rows * 8));
+        assert_eq!(bytes(&wide, "labels and runners-up"), None);
         assert_eq!(bytes(&wide, "keys of the ids"), Some(n_rows * 16));
         let narrow = parts(3, 0, false, false, 1);
         assert_eq!(bytes(&narrow, "prepared values"), None);
@@ -269,7 +269,9 @@ mod tests {
         assert_eq!(bytes(&mixed, "columns held until they are prepared"), Some(n_rows * 9));
         assert_eq!(bytes(&mixed, "labels and runners-up"), None);
         let swept = parts(40, 9 * n_rows, false, false, 11);
-        assert_eq!(bytes(&swept, "fits that share their passes"), Some(n_rows * 12 * 11));
+        assert_eq!(bytes(&swept, "prepared values"), Some(n_rows * 120));
+        assert_eq!(bytes(&swept, "labels and runners-up"), Some(n_rows * 8));
+        assert_eq!(bytes(&swept, "fits that share their passes"), Some(n_rows * 120));
     }
 
     #[test]

@@ -96,15 +96,18 @@ impl FloatTiles {
             chunks,
         } = self;
         let (len, packed_len) = (n_features * BLOCK, block_words(n_features));
+        let is_taken: Vec<bool> = (0..n_features).map(|feature| features.contains(&feature)).collect();
         let mut total = 0;
         let mut packed = Vec::with_capacity(chunks.len());
         for (mut bits, beside) in chunks.into_iter().zip(beside.chunks_mut(chunk_rows)) {
             let pack_block = |values: &mut [f32], beside: &mut [f32], out: &mut [u32]| {
                 let n = snap(values, beside);
-                out.fill(0);
-                for &feature in features {
-                    words::put(out, n_features, feature, 0, &values[feature * BLOCK..][..BLOCK]);
-                }
+                let others = values
+                    .chunks_exact_mut(BLOCK)
+                    .zip(&is_taken)
+                    .filter(|(_, taken)| !**taken);
+                others.for_each(|(lane, _)| lane.fill(0.0));
+                words::pack(out, n_features, values);
                 n
             };
             let n_blocks = bits.len() / len;

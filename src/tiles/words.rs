@@ -232,6 +232,68 @@ pub(crate) fn put(words: &mut [u32], n_features: usize, feature: usize, first_ro
     });
 }
 
+/// Puts all values of a block, feature by feature, 64 rows each, in their places; every other bit becomes 0.
+pub(crate) fn pack(words: &mut [u32], n_features: usize, values: &[f32]) {
+    debug_assert_eq!(values.len(), n_features * BLOCK, "a float per value");
+    widest(Pack {
+        words,
+        n_features,
+        values,
+    });
+}
+
+struct Pack<'w, 'v> {
+    words: &'w mut [u32],
+    n_features: usize,
+    values: &'v [f32],
+}
+
+/// A value of the grid as an integer.
+#[inline(always)]
+fn integer(x: f32) -> i32 {
+    debug_assert!(
+        x.abs() <= crate::grid::MAX_GRID as f32 && x.fract() == 0.0,
+        "{x} is not of the grid"
+    );
+    // SAFETY: so values of the grid are, integers below 2^23.
+    unsafe { x.to_int_unchecked() }
+}
+
+impl Kernel for Pack<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (pairs, lows) = self.words.split_at_mut(n_pairs(self.n_features) * BLOCK);
+        let quads = self.values.chunks_exact(4 * BLOCK);
+        let rest = quads.remainder();
+        let n_quads = self.n_features / 4;
+        let places = pairs.chunks_exact_mut(2 * BLOCK).zip(lows.chunks_exact_mut(BLOCK));
+        for (values, (pairs, low)) in quads.zip(places) {
+            let (first, second) = pairs.split_at_mut(BLOCK);
+            for row in 0..BLOCK {
+                let x: [i32; 4] = std::array::from_fn(|i| integer(values[i * BLOCK + row]));
+                first[row] = (x[0] >> 8 & 0xffff | x[1] >> 8 << 16) as u32;
+                second[row] = (x[2] >> 8 & 0xffff | x[3] >> 8 << 16) as u32;
+                low[row] = u32::from_le_bytes(x.map(|x| x as u8));
+            }
+        }
+        pairs[2 * n_quads * BLOCK..].fill(0);
+        lows[n_quads * BLOCK..].fill(0);
+        for (i, values) in rest.chunks_exact(BLOCK).enumerate() {
+            let (words, n_features, feature) = (&mut *self.words, self.n_features, 4 * n_quads + i);
+            Put {
+                words,
+                n_features,
+                feature,
+                first_row: 0,
+                values,
+            }
+            .run();
+        }
+    }
+}
+
 struct Put<'w, 'v> {
     words: &'w mut [u32],
     n_features: usize,
@@ -248,9 +310,7 @@ impl Kernel for Put<'_, '_> {
         let mut set = |(word, at): (usize, u32), mask: u32, bits: fn(i32) -> u32| {
             let lane = &mut self.words[word * BLOCK..][..BLOCK][self.first_row..][..self.values.len()];
             for (word, &x) in lane.iter_mut().zip(self.values) {
-                // SAFETY: values of the grid are integers below 2^23.
-                let x = unsafe { x.to_int_unchecked::<i32>() };
-                *word = *word & !(mask << at) | (bits(x) & mask) << at;
+                *word = *word & !(mask << at) | (bits(integer(x)) & mask) << at;
             }
         };
         set(high_place(self.feature), 0xffff, |x| (x >> 8) as u32);
@@ -312,6 +372,9 @@ mod tests {
                 put(&mut again, d, feature, 0, &values[feature * BLOCK..][..BLOCK]);
                 assert_eq!(block.lane(feature)[..], values[feature * BLOCK..][..BLOCK]);
             }
+            assert_eq!(again, expected, "{d} features");
+            again.fill(!0);
+            pack(&mut again, d, &values);
             assert_eq!(again, expected, "{d} features");
             let mut few = vec![0.5; d * BLOCK];
             block.unpack_rows(1 << 3 | 1 << 63, &mut few);

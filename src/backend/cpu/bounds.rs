@@ -8,6 +8,7 @@
 //! a block whose every row is safe is passed over without a look. All roundings go to the safe side.
 
 use super::kernel::Kernels;
+use super::lanes::Lanes;
 use crate::grid::CENTROID_SCALE;
 use crate::tiles::Centroids;
 
@@ -112,21 +113,20 @@ impl Ways {
 
     /// The rows (one bit each) of a block that need a look, and the least margin that any row has left.
     #[inline]
-    pub(super) fn unsafe_rows(&self, bounds: &[f32], labels: &[u32]) -> (u64, f32) {
-        let mut rows = 0;
-        let mut least = f32::MAX;
-        for (at, (&bound, &label)) in bounds.iter().zip(labels).enumerate() {
-            let left = bound - self.above[label as usize];
-            rows |= u64::from(left <= 0.0) << at;
-            least = least.min(left);
-        }
+    pub(super) fn unsafe_rows(&self, bounds: &[f32], labels: &[u32], kernels: &Kernels) -> (u64, f32) {
+        let (rows, least) = (kernels.unsafe_rows)(bounds, labels, &self.above);
         (rows, least * (1.0 - F32_SLACK))
+    }
+
+    /// [`Ways::row_bound`] of the rows of a block.
+    pub(super) fn row_bounds(&self, margins: &[f32], labels: &[u32], bounds: &mut [f32], kernels: &Kernels) {
+        (kernels.row_bounds)(margins, labels, &self.below, bounds);
     }
 
     /// The bound of a row with the margin `margin` now.
     #[inline]
     pub(super) fn row_bound(&self, margin: f32, label: u32) -> f32 {
-        (margin + self.below[label as usize]) * (1.0 - F32_SLACK)
+        row_bound(margin, self.below[label as usize])
     }
 
     /// The bound of a block with the least margin `margin` now.
@@ -134,6 +134,67 @@ impl Ways {
     pub(super) fn block_bound(&self, margin: f32) -> f32 {
         (margin + self.most_below) * (1.0 - F32_SLACK)
     }
+}
+
+#[inline(always)]
+fn row_bound(margin: f32, way: f32) -> f32 {
+    (margin + way) * (1.0 - F32_SLACK)
+}
+
+/// Of up to 64 rows, those (one bit each) whose bounds are no larger than the ways of their clusters, and, where there are
+/// none, the least difference. Labels are those of clusters that have a way.
+///
+/// # Safety
+/// The instruction set of `V` must be present.
+#[inline(always)]
+pub(super) unsafe fn unsafe_rows<V: Lanes>(bounds: &[f32], labels: &[u32], ways: &[f32]) -> (u64, f32) {
+    debug_assert!(
+        labels.iter().all(|&label| (label as usize) < ways.len()),
+        "labels of clusters"
+    );
+    let whole = bounds.len() / V::WIDTH * V::WIDTH;
+    let (mut rows, mut least) = (0, f32::MAX);
+    // SAFETY: the caller's promise; labels are those of clusters.
+    unsafe {
+        let mut lesser = V::splat(f32::MAX);
+        for at in (0..whole).step_by(V::WIDTH) {
+            let left = V::load(&bounds[at..]).sub(V::gather(ways, &labels[at..]));
+            let safe = left.gt_bits(V::splat(0.0));
+            rows |= (!safe & ((1 << V::WIDTH) - 1)) << at;
+            lesser = lesser.min(left);
+        }
+        if whole > 0 {
+            least = lesser.least();
+        }
+    }
+    for (at, (&bound, &label)) in bounds.iter().zip(labels).enumerate().skip(whole) {
+        let left = bound - ways[label as usize];
+        rows |= u64::from(left <= 0.0) << at;
+        least = least.min(left);
+    }
+    (rows, least)
+}
+
+/// The bounds of rows with these margins now, see [`Ways::row_bound`].
+///
+/// # Safety
+/// The instruction set of `V` must be present.
+#[inline(always)]
+pub(super) unsafe fn row_bounds<V: Lanes>(margins: &[f32], labels: &[u32], ways: &[f32], bounds: &mut [f32]) {
+    debug_assert!(
+        labels.iter().all(|&label| (label as usize) < ways.len()),
+        "labels of clusters"
+    );
+    let whole = bounds.len() / V::WIDTH * V::WIDTH;
+    for at in (0..whole).step_by(V::WIDTH) {
+        // SAFETY: the caller's promise; labels are those of clusters.
+        unsafe {
+            let sum = V::load(&margins[at..]).add(V::gather(ways, &labels[at..]));
+            sum.mul(V::splat(1.0 - F32_SLACK)).store(&mut bounds[at..]);
+        }
+    }
+    let rest = bounds.iter_mut().zip(margins).zip(labels).skip(whole);
+    rest.for_each(|((bound, &margin), &label)| *bound = row_bound(margin, ways[label as usize]));
 }
 
 #[cfg(test)]
@@ -173,7 +234,7 @@ mod tests {
                 bounds.follow(&steps(&centroids, &moved, &kernels));
                 centroids = moved;
                 bounds.travelled.iter_mut().for_each(|way| *way *= share);
-                let (open, _) = bounds.ways().unsafe_rows(&kept, &labels);
+                let (open, _) = bounds.ways().unsafe_rows(&kept, &labels, &kernels);
                 for (row, x) in rows.iter().enumerate().filter(|(row, _)| open >> row & 1 == 0) {
                     safe += 1;
                     wrong += usize::from(two_nearest(x, &centroids).0 != labels[row]);

@@ -1,6 +1,7 @@
 //! Distances of a tile of up to 64 rows to a list of centroids, and what follows from them for each row: the nearest
 //! centroid, whether that is proven, and by how much the others are farther.
 
+use super::bounds;
 use super::coarse_kernel::{self, CoarseKernels};
 use super::group_kernel::{self, GroupScores, GroupTable};
 use super::groups::VECTOR;
@@ -135,6 +136,10 @@ pub(super) struct Kernels {
     pub(super) rank: fn(&mut [u16], &GroupTable, &mut GroupScores),
     /// Adds a block of rows to the lanes of their clusters, where the instruction set has masks.
     pub(super) add_block: Option<AddBlock>,
+    /// Of a block's rows, those that their bounds do not clear: bounds, labels, ways of the clusters.
+    pub(super) unsafe_rows: fn(&[f32], &[u32], &[f32]) -> (u64, f32),
+    /// The bounds that follow from margins: margins, labels, ways of the clusters, bounds.
+    pub(super) row_bounds: fn(&[f32], &[u32], &[f32], &mut [f32]),
     /// Lays out a block row by row.
     pub(super) lay_out: LayOut,
     /// Adds rows that are laid out to the sums of their clusters.
@@ -444,6 +449,14 @@ macro_rules! kernels {
                 unsafe { group_kernel::rank::<$lanes>(lower, table, out) }
             }
             $(#[target_feature(enable = $enable)])?
+            fn unsafe_rows_(bounds: &[f32], labels: &[u32], ways: &[f32]) -> (u64, f32) {
+                unsafe { bounds::unsafe_rows::<$lanes>(bounds, labels, ways) }
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn row_bounds_(margins: &[f32], labels: &[u32], ways: &[f32], bounds: &mut [f32]) {
+                unsafe { bounds::row_bounds::<$lanes>(margins, labels, ways, bounds) }
+            }
+            $(#[target_feature(enable = $enable)])?
             fn centroid_sq_dist_(a: &[i32], b: &[i32]) -> f64 {
                 centroid_sq_dist(a, b)
             }
@@ -458,6 +471,8 @@ macro_rules! kernels {
                 open: |lower, table, out| unsafe { open_(lower, table, out) },
                 rank: |lower, table, out| unsafe { rank_(lower, table, out) },
                 add_block: None,
+                unsafe_rows: |bounds, labels, ways| unsafe { unsafe_rows_(bounds, labels, ways) },
+                row_bounds: |margins, labels, ways, bounds| unsafe { row_bounds_(margins, labels, ways, bounds) },
                 lay_out: rows::lay_out,
                 add_rows: |sums, places, rows, n_features| unsafe { add_rows_(sums, places, rows, n_features) },
                 shift_rows: |sums, moves, words, n_features| unsafe { shift_rows_(sums, moves, words, n_features) },

@@ -21,6 +21,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn splat_index(value: u32) -> Self::Index;
     /// The first `WIDTH` values of `from`, which has at least so many.
     unsafe fn load(from: &[f32]) -> Self;
+    /// The values of `table` at the first `WIDTH` numbers of `index`, which has at least so many, all below its length.
+    unsafe fn gather(table: &[f32], index: &[u32]) -> Self;
     /// Into the first `WIDTH` values of `to`, which has at least so many.
     unsafe fn store(self, to: &mut [f32]);
     /// Into the first `WIDTH` values of `to`, which has at least so many.
@@ -83,6 +85,10 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn load(from: &[f32]) -> Self {
         Self([from[0], from[1], from[2], from[3]])
+    }
+    #[inline(always)]
+    unsafe fn gather(table: &[f32], index: &[u32]) -> Self {
+        Self(std::array::from_fn(|i| table[index[i] as usize]))
     }
     #[inline(always)]
     unsafe fn store(self, to: &mut [f32]) {
@@ -227,6 +233,13 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(from: &[f32]) -> Self {
             unsafe { Self(_mm256_loadu_ps(from[..Self::WIDTH].as_ptr())) }
+        }
+        #[inline(always)]
+        unsafe fn gather(table: &[f32], index: &[u32]) -> Self {
+            unsafe {
+                let index = _mm256_loadu_si256(index[..Self::WIDTH].as_ptr().cast());
+                Self(_mm256_i32gather_ps::<4>(table.as_ptr(), index))
+            }
         }
         #[inline(always)]
         unsafe fn store(self, to: &mut [f32]) {
@@ -379,6 +392,13 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(from: &[f32]) -> Self {
             unsafe { Self(_mm512_loadu_ps(from[..Self::WIDTH].as_ptr())) }
+        }
+        #[inline(always)]
+        unsafe fn gather(table: &[f32], index: &[u32]) -> Self {
+            unsafe {
+                let index = _mm512_loadu_si512(index[..Self::WIDTH].as_ptr().cast());
+                Self(_mm512_i32gather_ps::<4>(index, table.as_ptr()))
+            }
         }
         #[inline(always)]
         unsafe fn store(self, to: &mut [f32]) {

@@ -4,7 +4,7 @@
 use super::Pruning;
 use super::groups;
 use super::task::Tally;
-use crate::tiles::BLOCK;
+use crate::tiles::{BLOCK, row_words};
 
 /// Where bounds do not pay, one run of blocks in so many keeps them, to tell when they would.
 const SAMPLE: usize = 64;
@@ -155,9 +155,11 @@ struct Costs {
 impl Costs {
     fn new(n_clusters: usize, n_features: usize, coarse: bool) -> Self {
         let d = n_features as f64;
+        let words = row_words(n_features) as f64;
         let look = if coarse { coarse_cost } else { fine_cost };
-        // Or what memory takes.
-        let in_place = look(n_clusters, n_features).max(1.5 * d) + 4.0;
+        // Or what memory takes, of which a coarse look reads two thirds.
+        let read = if coarse { 1.0 } else { 1.5 } * words;
+        let in_place = look(n_clusters, n_features).max(read) + 4.0;
         let group = groups::shape(n_clusters, n_features).and_then(|(n_groups, width)| {
             let pair = 1.1 * (width / groups::VECTOR) as f64 * d + 35.0;
             let row = 2.0 * n_groups as f64 + 80.0;
@@ -167,9 +169,9 @@ impl Costs {
         });
         Self {
             in_place,
-            gathered: in_place + 2.0 * d + 20.0,
-            bound: 6.0,
-            fetch: 1.9 * d,
+            gathered: in_place + 2.0 * words + 20.0,
+            bound: 2.5,
+            fetch: 1.9 * words,
             group,
         }
     }

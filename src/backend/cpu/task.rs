@@ -302,7 +302,7 @@ impl PassPlan<'_> {
         tally.n_watched += rows.len() as u64;
         let (open, least) = self
             .ways
-            .unsafe_rows(&task.row_bounds[rows.clone()], &task.labels[rows]);
+            .unsafe_rows(&task.row_bounds[rows.clone()], &task.labels[rows], &self.kernels);
         tally.n_unsafe += u64::from(open.count_ones());
         Some((open, least))
     }
@@ -393,10 +393,8 @@ impl PassPlan<'_> {
         if self.mode.keeps_bounds(task.first_block + block) {
             let rows = task.rows_of(block);
             let margins = &worker.scores.margin[..rows.len()];
-            let bounds = task.row_bounds[rows.clone()].iter_mut();
-            for ((bound, &margin), &label) in bounds.zip(margins).zip(&task.labels[rows]) {
-                *bound = self.ways.row_bound(margin, label);
-            }
+            let bounds = &mut task.row_bounds[rows.clone()];
+            self.ways.row_bounds(margins, &task.labels[rows], bounds, &self.kernels);
             task.block_bounds[block] = self.ways.block_bound(least(margins));
         } else if self.mode != Mode::Plain {
             task.block_bounds[block] = UNKNOWN;
