@@ -12,7 +12,6 @@
 //! shape takes more memory than one float per value.
 
 use crate::num::widest::{Kernel, widest};
-use crate::sys::fetch_ahead;
 
 use super::BLOCK;
 
@@ -85,6 +84,11 @@ impl<'b> Block<'b> {
         &self.words[..n_pairs(self.n_features) * BLOCK]
     }
 
+    /// The words of the low bits of all features that have a partner.
+    pub(crate) fn low_words(&self) -> &'b [u32] {
+        &self.words[n_pairs(self.n_features) * BLOCK..]
+    }
+
     /// Value `(row, feature)`.
     #[must_use]
     pub fn value(&self, row: usize, feature: usize) -> i32 {
@@ -101,13 +105,6 @@ impl<'b> Block<'b> {
     /// One row, feature by feature.
     pub fn row(self, row: usize) -> impl Iterator<Item = i32> {
         (0..self.n_features).map(move |feature| self.value(row, feature))
-    }
-
-    /// Has the low bits of a row fetched, which are to be read soon.
-    #[inline]
-    pub(crate) fn fetch_low_bits(&self, row: usize) {
-        let low = &self.words[n_pairs(self.n_features) * BLOCK..];
-        low.iter().skip(row).step_by(BLOCK).for_each(fetch_ahead);
     }
 
     /// The values of a feature, as floats without error.

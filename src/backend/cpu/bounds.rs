@@ -118,9 +118,9 @@ impl Ways {
         (rows, least * (1.0 - F32_SLACK))
     }
 
-    /// [`Ways::row_bound`] of the rows of a block.
-    pub(super) fn row_bounds(&self, margins: &[f32], labels: &[u32], bounds: &mut [f32], kernels: &Kernels) {
-        (kernels.row_bounds)(margins, labels, &self.below, bounds);
+    /// [`Ways::row_bound`] of the rows of a block; gives [`Ways::block_bound`] of it.
+    pub(super) fn row_bounds(&self, margins: &[f32], labels: &[u32], bounds: &mut [f32], kernels: &Kernels) -> f32 {
+        self.block_bound((kernels.row_bounds)(margins, labels, &self.below, bounds))
     }
 
     /// The bound of a row with the margin `margin` now.
@@ -140,6 +140,12 @@ impl Ways {
 fn row_bound(margin: f32, way: f32) -> f32 {
     (margin + way) * (1.0 - F32_SLACK)
 }
+
+/// [`unsafe_rows`] of one instruction set: bounds, labels, ways.
+pub(super) type UnsafeRows = fn(&[f32], &[u32], &[f32]) -> (u64, f32);
+
+/// [`row_bounds`] of one instruction set: margins, labels, ways, bounds.
+pub(super) type RowBounds = fn(&[f32], &[u32], &[f32], &mut [f32]) -> f32;
 
 /// Of up to 64 rows, those (one bit each) whose bounds are no larger than the ways of their clusters, and, where there are
 /// none, the least difference. Labels are those of clusters that have a way.
@@ -175,26 +181,38 @@ pub(super) unsafe fn unsafe_rows<V: Lanes>(bounds: &[f32], labels: &[u32], ways:
     (rows, least)
 }
 
-/// The bounds of rows with these margins now, see [`Ways::row_bound`].
+/// The bounds of rows with these margins now, see [`Ways::row_bound`]. Gives the least margin, or any below 0 where there
+/// are such.
 ///
 /// # Safety
 /// The instruction set of `V` must be present.
 #[inline(always)]
-pub(super) unsafe fn row_bounds<V: Lanes>(margins: &[f32], labels: &[u32], ways: &[f32], bounds: &mut [f32]) {
+pub(super) unsafe fn row_bounds<V: Lanes>(margins: &[f32], labels: &[u32], ways: &[f32], bounds: &mut [f32]) -> f32 {
     debug_assert!(
         labels.iter().all(|&label| (label as usize) < ways.len()),
         "labels of clusters"
     );
     let whole = bounds.len() / V::WIDTH * V::WIDTH;
-    for at in (0..whole).step_by(V::WIDTH) {
-        // SAFETY: the caller's promise; labels are those of clusters.
-        unsafe {
-            let sum = V::load(&margins[at..]).add(V::gather(ways, &labels[at..]));
+    let mut least = f32::MAX;
+    // SAFETY: the caller's promise; labels are those of clusters.
+    unsafe {
+        let mut lesser = V::splat(f32::MAX);
+        for at in (0..whole).step_by(V::WIDTH) {
+            let margins = V::load(&margins[at..]);
+            lesser = lesser.min(margins);
+            let sum = margins.add(V::gather(ways, &labels[at..]));
             sum.mul(V::splat(1.0 - F32_SLACK)).store(&mut bounds[at..]);
+        }
+        if whole > 0 {
+            least = lesser.least();
         }
     }
     let rest = bounds.iter_mut().zip(margins).zip(labels).skip(whole);
-    rest.for_each(|((bound, &margin), &label)| *bound = row_bound(margin, ways[label as usize]));
+    for ((bound, &margin), &label) in rest {
+        *bound = row_bound(margin, ways[label as usize]);
+        least = least.min(margin);
+    }
+    least
 }
 
 #[cfg(test)]

@@ -33,68 +33,69 @@ const PADDING_SCORE: i32 = MAX_NORM * MAX_NORM / 2 * 3 + (1 << 20);
 const MAX_CLUSTERS: usize = 1 << 14;
 /// Most features.
 const MAX_FEATURES: usize = 1 << 12;
-/// Where integers could be so many times finer than the high bits are, the low ones are worth reading.
-const WORTH_LOW_BITS: f64 = 4.0;
 /// Covers the roundings in what is computed once per pass.
 const SLACK: f64 = 1.0 + 1.0 / (1u64 << 16) as f64;
 
 /// How the coordinates of rows become integers.
 ///
-/// The high bits of a value stand for what lies half a unit above them, give or take half a unit. All rows lie below that
-/// by the same, so that centroids are moved instead.
+/// Bits that are dropped stand for what lies half a unit above those that stay, give or take half a unit. All rows lie
+/// below that by the same, so that centroids are moved instead.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Rounding {
     /// They are the high bits.
     High,
     /// They are the high bits times this, in units of 2^-15, rounded.
     ScaledHigh(i16),
-    /// They are the whole values times this, rounded: the low bits are read as well.
-    Whole(f32),
+    /// They are the high bits and so many of the low ones.
+    Finer(u32),
 }
 
 /// One, in the units of [`Rounding::ScaledHigh`].
 const HIGH_UNITS: f64 = (1 << 15) as f64;
 /// Values of the lowest of the high bits.
 const HIGH_STEP: f64 = 256.0;
+const LOW_BITS: u32 = 8;
 
 impl Rounding {
-    /// The finest one that keeps vectors of such norms, in grid units, below [`MAX_NORM`] by `spare`.
-    fn new(norm: f64, spare: f64) -> Self {
-        let scale = (f64::from(MAX_NORM) - spare) / norm.max(1.0) / SLACK;
-        let of_high = scale * HIGH_STEP;
-        if of_high >= WORTH_LOW_BITS {
-            Self::Whole(scale as f32)
-        } else if of_high >= 1.0 {
-            Self::High
-        } else {
-            Self::ScaledHigh((of_high * HIGH_UNITS) as i16)
+    /// One that keeps vectors of such norms, in grid units, below [`MAX_NORM`] by `spare`. `finest`: low bits may be read.
+    fn new(norm: f64, spare: f64, finest: bool) -> Self {
+        let of_high = (f64::from(MAX_NORM) - spare) / norm.max(1.0) / SLACK * HIGH_STEP;
+        if of_high < 1.0 {
+            return Self::ScaledHigh((of_high * HIGH_UNITS) as i16);
+        }
+        match (of_high.log2() as u32).min(LOW_BITS) {
+            bits @ 1.. if finest => Self::Finer(bits),
+            _ => Self::High,
         }
     }
 
     /// From grid units to those of the integers.
     fn scale(self) -> f64 {
+        self.fineness() / HIGH_STEP
+    }
+
+    /// The same, from the units of the high bits.
+    pub(super) fn fineness(self) -> f64 {
         match self {
-            Self::High => 1.0 / HIGH_STEP,
-            Self::ScaledHigh(factor) => f64::from(factor) / (HIGH_UNITS * HIGH_STEP),
-            Self::Whole(scale) => f64::from(scale),
+            Self::High => 1.0,
+            Self::ScaledHigh(factor) => f64::from(factor) / HIGH_UNITS,
+            Self::Finer(bits) => f64::from(1 << bits),
         }
     }
 
     /// By how much integers stand below what they are rounded from, on the way there.
     fn offset(self) -> f64 {
         match self {
-            Self::High | Self::ScaledHigh(_) => 0.5 * HIGH_STEP * self.scale(),
-            Self::Whole(_) => 0.0,
+            Self::High | Self::Finer(_) => 0.5,
+            Self::ScaledHigh(_) => 0.5 * self.fineness(),
         }
     }
 
     /// How far a scaled coordinate of a row, less the offset, is from its integer, at most.
     fn error(self) -> f64 {
         match self {
-            Self::High => 0.5,
+            Self::High | Self::Finer(_) => 0.5,
             Self::ScaledHigh(_) => 0.5 + self.offset(),
-            // The product is rounded to `f32` as well.
-            Self::Whole(_) => 0.502,
         }
     }
 }
@@ -117,8 +118,8 @@ pub(super) struct CoarseTable {
 }
 
 impl CoarseTable {
-    /// `None` for shapes that do not suit it. `usual_norm`: see [`usual_norm`].
-    pub(super) fn new(centroids: &Centroids, usual_norm: f64) -> Option<Self> {
+    /// `None` for shapes that do not suit it. `usual_norm`: see [`usual_norm`]; `finest`: low bits may be read.
+    pub(super) fn new(centroids: &Centroids, usual_norm: f64, finest: bool) -> Option<Self> {
         let (k, d) = (centroids.n_clusters(), centroids.n_features());
         if !(2..=MAX_CLUSTERS).contains(&k) || d > MAX_FEATURES {
             return None;
@@ -126,7 +127,7 @@ impl CoarseTable {
         let root_d = (d as f64).sqrt();
         let norm = |cluster| sq_norm(centroids.row(cluster).iter().map(|&c| f64::from(c))).sqrt();
         let largest = (0..k).map(norm).fold(0.0, f64::max) / CENTROID_SCALE as f64;
-        let rounding = Rounding::new(largest.max(usual_norm), root_d);
+        let rounding = Rounding::new(largest.max(usual_norm), root_d, finest);
         let places = k.next_multiple_of(GROUP);
         let n_pairs = d.div_ceil(2);
         let mut table = Self {
@@ -242,6 +243,8 @@ mod tests {
         wrong: usize,
         /// Rows whose margin is larger than the truth.
         too_sure: usize,
+        /// Ways of rounding that there were, a bit each.
+        roundings: u8,
     }
 
     /// Looks at tiles of rows that stand about half-way between two of a few centroids, and at some that are far larger
@@ -272,7 +275,13 @@ mod tests {
                     .collect();
                 let values: Vec<f32> = rows.iter().flatten().map(|&x| x as f32).collect();
                 let tiles = TileSet::from_rows(&values, d, None, usize::MAX);
-                let mut table = CoarseTable::new(&centroids, 0.0).expect("this shape suits");
+                let usual_norm = if case % 4 < 2 { 0.0 } else { 2e7 };
+                let mut table = CoarseTable::new(&centroids, usual_norm, case % 2 == 0).expect("this shape suits");
+                outcome.roundings |= match table.rounding {
+                    Rounding::High => 1,
+                    Rounding::ScaledHigh(_) => 2,
+                    Rounding::Finer(_) => 4,
+                };
                 table.slack *= share;
                 let tile = Tile {
                     block: tiles.chunks()[0].block(0),
@@ -308,6 +317,7 @@ mod tests {
         let outcome = near_ties(1.0);
         assert_eq!((outcome.wrong, outcome.too_sure), (0, 0));
         let some_set_has_it = kernel::available().iter().any(|kernels| kernels.coarse.is_some());
+        assert!(outcome.roundings == 7 || !some_set_has_it, "{outcome:?}");
         assert!(
             outcome.proven > 10_000 || !some_set_has_it,
             "only {} proven: the test proves little",
@@ -330,7 +340,7 @@ mod tests {
         let corners: Vec<i32> = (0..4 * d)
             .map(|i| if i % 3 == i / d % 3 { edge } else { -edge })
             .collect();
-        let table = CoarseTable::new(&Centroids::new(d, corners), 0.0).expect("this shape suits");
+        let table = CoarseTable::new(&Centroids::new(d, corners), 0.0, true).expect("this shape suits");
         for place in 0..4 {
             let of_pair = |&pair: &i32| i64::from(pair as i16).pow(2) + i64::from(pair >> 16).pow(2);
             let sq_norm: i64 = table.row(place).iter().map(of_pair).sum();

@@ -3,7 +3,7 @@
 use super::coarse::{CoarseRows, CoarseTable, MAX_NORM, Rounding};
 use super::kernel::{Ahead, GROUP, MARGIN_SHRINK, Tile, TileScores};
 use super::lanes::Lanes;
-use super::pairs::PairLanes;
+use super::pairs::{ABSENT, PairLanes};
 use crate::tiles::BLOCK;
 
 /// Rounds a tile to pairs of integers, 64 rows each, with their squared norms in `sq_norms`: in `room`, or where they stand
@@ -49,18 +49,20 @@ unsafe fn round<'r, P: PairLanes, const VECS: usize>(
                     }
                 }
             }
-            Rounding::Whole(scale) => {
-                let scale = P::Floats::splat(scale);
-                for (values, out) in tile.values.chunks(2 * BLOCK).zip(room.chunks_exact_mut(BLOCK)) {
+            Rounding::Finer(bits) => {
+                let low = tile.block.low_words();
+                for (pair, (out, words)) in room.chunks_exact_mut(BLOCK).zip(high.chunks_exact(BLOCK)).enumerate() {
+                    let mask = P::splat(beside(pair, -1));
+                    // Which bytes of the word hold the low bits of the pair.
+                    let (low, bytes) = match low.get(pair / 2 * BLOCK..) {
+                        Some(low) if beside(pair, -1) == -1 => (low, if pair % 2 == 0 { [0, 1] } else { [2, 3] }),
+                        _ => (words, [2, ABSENT]),
+                    };
+                    let bytes = P::bytes(bytes);
                     for (v, norm) in norms.iter_mut().enumerate() {
                         let at = v * P::Floats::WIDTH;
-                        let first = P::Floats::load(&values[at..]).mul(scale);
-                        let second = if values.len() > BLOCK {
-                            P::Floats::load(&values[BLOCK + at..]).mul(scale)
-                        } else {
-                            P::Floats::splat(0.0)
-                        };
-                        let pair = P::pair(first, second);
+                        let low = P::load_pairs(&low[at..]).pick(bytes);
+                        let pair = P::load_pairs(&words[at..]).tag(mask).finer(low, bits);
                         *norm = norm.add_squares(pair);
                         pair.store_words(&mut out[at..]);
                     }

@@ -1,7 +1,7 @@
 //! Distances of a tile of up to 64 rows to a list of centroids, and what follows from them for each row: the nearest
 //! centroid, whether that is proven, and by how much the others are farther.
 
-use super::bounds;
+use super::bounds::{self, RowBounds, UnsafeRows};
 use super::coarse_kernel::{self, CoarseKernels};
 use super::group_kernel::{self, GroupScores, GroupTable};
 use super::groups::VECTOR;
@@ -136,16 +136,18 @@ pub(super) struct Kernels {
     pub(super) rank: fn(&mut [u16], &GroupTable, &mut GroupScores),
     /// Adds a block of rows to the lanes of their clusters, where the instruction set has masks.
     pub(super) add_block: Option<AddBlock>,
-    /// Of a block's rows, those that their bounds do not clear: bounds, labels, ways of the clusters.
-    pub(super) unsafe_rows: fn(&[f32], &[u32], &[f32]) -> (u64, f32),
-    /// The bounds that follow from margins: margins, labels, ways of the clusters, bounds.
-    pub(super) row_bounds: fn(&[f32], &[u32], &[f32], &mut [f32]),
+    /// Of a block's rows, those that their bounds do not clear.
+    pub(super) unsafe_rows: UnsafeRows,
+    /// The bounds that follow from margins.
+    pub(super) row_bounds: RowBounds,
     /// Lays out a block row by row.
     pub(super) lay_out: LayOut,
     /// Adds rows that are laid out to the sums of their clusters.
     pub(super) add_rows: Add,
     /// Takes rows out of the sums of their old clusters, and adds them to those of their new ones.
     pub(super) shift_rows: Shift,
+    /// The same of rows that are laid out.
+    pub(super) shift_laid_out: Shift,
     /// Exchanges the labels of a tile and the nearest centroids found; gives the rows (one bit each) that differed.
     pub(super) exchange: fn(&mut [u32], &mut [u32; BLOCK]) -> u64,
     /// Does `nearest` and `two_nearest` in integers, at less cost and for fewer rows.
@@ -405,7 +407,7 @@ fn centroid_sq_dist(a: &[i32], b: &[i32]) -> f64 {
 
 /// The kernels of one instruction set; its functions are compiled with `$enable`.
 macro_rules! kernels {
-    ($module:ident, $lanes:ty, $vecs:literal, $group_rows:literal, $wide:literal, $name:expr $(, $enable:literal)?) => {
+    ($module:ident, $lanes:ty, $eight:ty, $vecs:literal, $group_rows:literal, $wide:literal, $name:expr $(, $enable:literal)?) => {
         mod $module {
             use super::*;
 
@@ -417,11 +419,15 @@ macro_rules! kernels {
             }
             $(#[target_feature(enable = $enable)])?
             fn add_rows_(sums: &mut [i64], places: &[(u32, u32)], rows: &[u32], n_features: usize) {
-                rows::add(sums, places, rows, n_features)
+                unsafe { rows::add::<$eight>(sums, places, rows, n_features) }
             }
             $(#[target_feature(enable = $enable)])?
             fn shift_rows_(sums: &mut [i64], moves: &[Move], words: &[u32], n_features: usize) {
-                rows::shift(sums, moves, words, n_features)
+                unsafe { rows::shift::<$eight, BLOCK>(sums, moves, words, n_features) }
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn shift_laid_out_(sums: &mut [i64], moves: &[Move], rows: &[u32], n_features: usize) {
+                unsafe { rows::shift::<$eight, 1>(sums, moves, rows, n_features) }
             }
             $(#[target_feature(enable = $enable)])?
             fn nearest_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
@@ -453,7 +459,7 @@ macro_rules! kernels {
                 unsafe { bounds::unsafe_rows::<$lanes>(bounds, labels, ways) }
             }
             $(#[target_feature(enable = $enable)])?
-            fn row_bounds_(margins: &[f32], labels: &[u32], ways: &[f32], bounds: &mut [f32]) {
+            fn row_bounds_(margins: &[f32], labels: &[u32], ways: &[f32], bounds: &mut [f32]) -> f32 {
                 unsafe { bounds::row_bounds::<$lanes>(margins, labels, ways, bounds) }
             }
             $(#[target_feature(enable = $enable)])?
@@ -476,6 +482,9 @@ macro_rules! kernels {
                 lay_out: rows::lay_out,
                 add_rows: |sums, places, rows, n_features| unsafe { add_rows_(sums, places, rows, n_features) },
                 shift_rows: |sums, moves, words, n_features| unsafe { shift_rows_(sums, moves, words, n_features) },
+                shift_laid_out: |sums, moves, rows, n_features| unsafe {
+                    shift_laid_out_(sums, moves, rows, n_features)
+                },
                 coarse: None,
                 exchange: |labels, found| unsafe { exchange_(labels, found) },
                 centroid_sq_dist: |a, b| unsafe { centroid_sq_dist_(a, b) },
@@ -488,6 +497,7 @@ macro_rules! kernels {
 kernels!(
     avx512,
     super::super::lanes::Avx512,
+    super::super::rows::Eight512,
     4,
     8,
     2,
@@ -495,26 +505,38 @@ kernels!(
     "avx512f,avx512bw,avx512vl,avx512dq"
 );
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, super::super::lanes::Avx2, 2, 4, 1, "AVX2", "avx2,fma");
+kernels!(
+    avx2,
+    super::super::lanes::Avx2,
+    [i64; rows::STEP],
+    2,
+    4,
+    1,
+    "AVX2",
+    "avx2,fma"
+);
 #[cfg(target_arch = "aarch64")]
-kernels!(portable, Portable, 4, 4, 1, "NEON");
+kernels!(portable, Portable, [i64; rows::STEP], 4, 4, 1, "NEON");
 #[cfg(not(target_arch = "aarch64"))]
-kernels!(portable, Portable, 2, 2, 1, "portable");
+kernels!(portable, Portable, [i64; rows::STEP], 2, 2, 1, "portable");
 
 /// The instruction sets that this processor has, best first.
 pub(super) fn available() -> Vec<Kernels> {
     let mut found = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+        {
             found.push(Kernels {
                 // SAFETY: AVX-512F was just detected.
                 add_block: Some(|labels, block, lanes, counts| unsafe {
                     super::lane_sums::add_avx512(labels, block, lanes, counts)
                 }),
-                coarse: (is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni"))
-                    // SAFETY: just detected.
-                    .then(|| unsafe { coarse_kernel::avx512() }),
+                // SAFETY: just detected.
+                coarse: is_x86_feature_detected!("avx512vnni").then(|| unsafe { coarse_kernel::avx512() }),
                 // SAFETY: AVX-512F was just detected.
                 lay_out: |block, rows, stride| unsafe { rows::lay_out_avx512(block, rows, stride) },
                 ..avx512::KERNELS

@@ -7,7 +7,7 @@ use crate::tiles::{BLOCK, Block};
 /// Lanes of a sum.
 pub(super) const WIDTH: usize = 16;
 /// Up to so many sums it is faster than rows laid out one after the other.
-const MAX_SUMS: usize = 256;
+const MAX_SUMS: usize = 128;
 /// Blocks that a lane can take: each adds 64 / 16 values below 2^23.
 const MAX_BLOCKS: usize = 60;
 

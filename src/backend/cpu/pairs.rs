@@ -22,9 +22,13 @@ pub(super) trait PairLanes: Copy {
     unsafe fn store(self, to: &mut [i32]);
     /// Pairs, or numbers that are not negative, into the first lanes' worth of `to`, which has at least so many.
     unsafe fn store_words(self, to: &mut [u32]);
-    /// Pairs of numbers, rounded to the nearest integer; what does not fit in 16 bits becomes the least or the largest
-    /// number that does.
-    unsafe fn pair(first: Self::Floats, second: Self::Floats) -> Self;
+    /// What [`PairLanes::pick`] takes to pick two bytes of each word, the lowest of which is 0, or [`ABSENT`].
+    unsafe fn bytes(bytes: [u8; 2]) -> Self;
+    /// Pairs of the bytes picked, as numbers.
+    unsafe fn pick(self, bytes: Self) -> Self;
+    /// Both numbers times `2^bits` plus the upper `bits` (up to 8) of the 8 bits of `low`; what does not fit in 16 bits
+    /// becomes one of the least or of the largest numbers that do: above 2^15 - 2^bits in size.
+    unsafe fn finer(self, low: Self, bits: u32) -> Self;
     /// Both numbers of each pair times those of `factors`, divided by 2^15 and rounded to the nearest.
     unsafe fn scale(self, factors: Self) -> Self;
     /// `self` plus the products of the pairs of `a` and `b`.
@@ -52,17 +56,32 @@ pub(super) trait PairLanes: Copy {
     unsafe fn to_floats(self) -> Self::Floats;
 }
 
+/// A byte that is not there: 0 is picked in its place.
+pub(super) const ABSENT: u8 = 0x80;
+
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{Avx2Pairs, Avx512Pairs};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::PairLanes;
+    use super::{ABSENT, PairLanes};
     use crate::backend::cpu::lanes::{Avx2, Avx512};
     use std::arch::x86_64::*;
 
-    /// Within 128 bits, four numbers and four others become four pairs.
-    const INTERLEAVE: [i8; 16] = [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15];
+    /// Of each word of 128 bits two bytes, each in place of two.
+    #[inline(always)]
+    unsafe fn order(bytes: [u8; 2]) -> __m128i {
+        let of = |word: usize, byte: u8| if byte == ABSENT { ABSENT } else { 4 * word as u8 + byte };
+        let order: [u8; 16] = std::array::from_fn(|at| {
+            if at % 2 == 0 {
+                of(at / 4, bytes[at / 2 % 2])
+            } else {
+                ABSENT
+            }
+        });
+        // SAFETY: sixteen bytes are read, the instruction set is there wherever this is inlined.
+        unsafe { _mm_loadu_si128(order.as_ptr().cast()) }
+    }
 
     /// 16 lanes; needs AVX-512 F, BW and VNNI.
     #[derive(Clone, Copy)]
@@ -94,11 +113,22 @@ mod x86 {
             unsafe { _mm512_storeu_si512(to[..16].as_mut_ptr().cast(), self.0) }
         }
         #[inline(always)]
-        unsafe fn pair(first: Avx512, second: Avx512) -> Self {
+        unsafe fn bytes(bytes: [u8; 2]) -> Self {
+            unsafe { Self(_mm512_broadcast_i32x4(order(bytes))) }
+        }
+        #[inline(always)]
+        unsafe fn pick(self, bytes: Self) -> Self {
+            unsafe { Self(_mm512_shuffle_epi8(self.0, bytes.0)) }
+        }
+        #[inline(always)]
+        unsafe fn finer(self, low: Self, bits: u32) -> Self {
             unsafe {
-                let packed = _mm512_packs_epi32(_mm512_cvtps_epi32(first.0), _mm512_cvtps_epi32(second.0));
-                let order = _mm512_broadcast_i32x4(_mm_loadu_si128(INTERLEAVE.as_ptr().cast()));
-                Self(_mm512_shuffle_epi8(packed, order))
+                let most = _mm512_set1_epi16(i16::MAX >> bits);
+                let least = _mm512_set1_epi16(i16::MIN >> bits);
+                let high = _mm512_min_epi16(_mm512_max_epi16(self.0, least), most);
+                let high = _mm512_sll_epi16(high, _mm_cvtsi32_si128(bits as i32));
+                let low = _mm512_srl_epi16(low.0, _mm_cvtsi32_si128(8 - bits as i32));
+                Self(_mm512_or_si512(high, low))
             }
         }
         #[inline(always)]
@@ -180,11 +210,22 @@ mod x86 {
             unsafe { _mm256_storeu_si256(to[..8].as_mut_ptr().cast(), self.0) }
         }
         #[inline(always)]
-        unsafe fn pair(first: Avx2, second: Avx2) -> Self {
+        unsafe fn bytes(bytes: [u8; 2]) -> Self {
+            unsafe { Self(_mm256_broadcastsi128_si256(order(bytes))) }
+        }
+        #[inline(always)]
+        unsafe fn pick(self, bytes: Self) -> Self {
+            unsafe { Self(_mm256_shuffle_epi8(self.0, bytes.0)) }
+        }
+        #[inline(always)]
+        unsafe fn finer(self, low: Self, bits: u32) -> Self {
             unsafe {
-                let packed = _mm256_packs_epi32(_mm256_cvtps_epi32(first.0), _mm256_cvtps_epi32(second.0));
-                let order = _mm256_broadcastsi128_si256(_mm_loadu_si128(INTERLEAVE.as_ptr().cast()));
-                Self(_mm256_shuffle_epi8(packed, order))
+                let most = _mm256_set1_epi16(i16::MAX >> bits);
+                let least = _mm256_set1_epi16(i16::MIN >> bits);
+                let high = _mm256_min_epi16(_mm256_max_epi16(self.0, least), most);
+                let high = _mm256_sll_epi16(high, _mm_cvtsi32_si128(bits as i32));
+                let low = _mm256_srl_epi16(low.0, _mm_cvtsi32_si128(8 - bits as i32));
+                Self(_mm256_or_si256(high, low))
             }
         }
         #[inline(always)]

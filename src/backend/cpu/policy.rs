@@ -2,6 +2,7 @@
 //! looks at all rows; which is faster depends on how many rows they clear.
 
 use super::Pruning;
+use super::coarse::Rounding;
 use super::groups;
 use super::task::Tally;
 use crate::tiles::{BLOCK, row_words};
@@ -51,6 +52,8 @@ pub(super) struct Policy {
     groups_from: f64,
     /// Rows get a coarse look first.
     coarse: bool,
+    /// It is taken at low bits as well, where that is finer.
+    finest: bool,
     shape: [usize; 2],
 }
 
@@ -74,6 +77,21 @@ fn coarse_cost(n_clusters: usize, n_features: usize) -> f64 {
     (k * (d / 2.0 + 2.5) + 1.5 * d) / 16.0
 }
 
+/// The same of a row that is looked at again.
+fn second_look_cost(n_clusters: usize, n_features: usize) -> f64 {
+    fine_cost(n_clusters, n_features) + gather_cost(n_features)
+}
+
+/// Taking a row out of its block.
+fn gather_cost(n_features: usize) -> f64 {
+    6.0 * row_words(n_features) as f64 + 60.0
+}
+
+/// Reading the low bits of a row as well, and joining them with the high ones.
+fn low_bits_cost(n_features: usize) -> f64 {
+    0.25 * n_features as f64
+}
+
 impl Policy {
     /// `coarse`: rows get a coarse look first.
     pub(super) fn new(pruning: Pruning, n_clusters: usize, n_features: usize, coarse: bool) -> Self {
@@ -88,6 +106,7 @@ impl Policy {
             costs,
             shape: [n_clusters, n_features],
             coarse,
+            finest: true,
             groups_from: match pruning {
                 Pruning::Always => 1.0,
                 _ if coarse => GROUPS_FROM_COARSE,
@@ -104,16 +123,29 @@ impl Policy {
         self.coarse
     }
 
+    /// Whether a coarse look may read the low bits.
+    pub(super) fn is_finest(&self) -> bool {
+        self.finest
+    }
+
     /// The coming pass makes bounds of groups anew.
     pub(super) fn start_groups(&mut self) {
         self.mode = Mode::Groups { all: true };
     }
 
-    /// Decides on the next pass.
-    pub(super) fn learn(&mut self, tally: &Tally, n_rows: usize) {
-        if tally.n_unsettled as f64 > MAX_UNSETTLED * tally.n_coarse as f64 {
-            self.coarse = false;
-            self.costs = Costs::new(self.shape[0], self.shape[1], false);
+    /// Decides on the next pass, by what came of one with such a coarse look, or none.
+    pub(super) fn learn(&mut self, tally: &Tally, n_rows: usize, rounding: Option<Rounding>) {
+        let [k, d] = self.shape;
+        if let Some(rounding) = rounding {
+            let unsettled = tally.n_unsettled as f64 / tally.n_coarse.max(1) as f64;
+            // Integers that are twice as fine leave half as many rows open.
+            let by_high_bits = unsettled * rounding.fineness().max(1.0);
+            let finest = by_high_bits * second_look_cost(k, d) > low_bits_cost(d);
+            if finest && self.finest && unsettled > MAX_UNSETTLED {
+                self.coarse = false;
+                self.costs = Costs::new(k, d, false);
+            }
+            self.finest = finest;
         }
         let moved = tally.n_moved as f64 / n_rows as f64;
         self.mode = match self.mode {
@@ -169,7 +201,7 @@ impl Costs {
         });
         Self {
             in_place,
-            gathered: in_place + 2.0 * words + 20.0,
+            gathered: in_place + gather_cost(n_features),
             bound: 2.5,
             fetch: 1.9 * words,
             group,
@@ -233,18 +265,18 @@ mod tests {
             ..Tally::default()
         };
         let mut policy = Policy::new(Pruning::Auto, 256, 64, false);
-        policy.learn(&moved(500), 1000);
+        policy.learn(&moved(500), 1000, None);
         assert_eq!(policy.mode(), Mode::Watch);
-        policy.learn(&moved(100), 1000);
+        policy.learn(&moved(100), 1000, None);
         assert_eq!(policy.mode(), Mode::Groups { all: true });
-        policy.learn(&moved(90), 1000);
+        policy.learn(&moved(90), 1000, None);
         assert_eq!(policy.mode(), Mode::Groups { all: false });
         let pairs = |n_pairs| Tally { n_pairs, ..moved(80) };
-        policy.learn(&pairs(4000), 1000);
+        policy.learn(&pairs(4000), 1000, None);
         assert_eq!(policy.mode(), Mode::Groups { all: false });
-        policy.learn(&pairs(16_000), 1000);
+        policy.learn(&pairs(16_000), 1000, None);
         assert_eq!(policy.mode(), Mode::Watch);
-        policy.learn(&moved(70), 1000);
+        policy.learn(&moved(70), 1000, None);
         assert_eq!(policy.mode(), Mode::Watch, "not again before fewer rows move");
     }
 }

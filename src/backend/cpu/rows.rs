@@ -28,6 +28,88 @@ pub(super) struct Move {
     pub(super) weight: u32,
 }
 
+/// Eight values side by side.
+///
+/// # Safety
+/// As for [`super::lanes::Lanes`].
+pub(super) trait Eight: Copy {
+    /// The values of four pairs and of their low bits.
+    unsafe fn join(high: [u32; 4], low: [u32; 2]) -> Self;
+    /// Each times `weight`.
+    unsafe fn times(self, weight: u32) -> Self;
+    /// Adds each to its sum.
+    unsafe fn add_to(self, sums: &mut [i64; STEP]);
+    /// Subtracts each from its sum.
+    unsafe fn take_from(self, sums: &mut [i64; STEP]);
+}
+
+/// [`Eight`] for any processor.
+impl Eight for [i64; STEP] {
+    #[inline(always)]
+    unsafe fn join(high: [u32; 4], low: [u32; 2]) -> Self {
+        let high: [[u8; 2]; STEP] = bytemuck::cast(high.map(u32::to_le));
+        let low: [u8; STEP] = bytemuck::cast(low.map(u32::to_le));
+        std::array::from_fn(|i| i64::from(i16::from_le_bytes(high[i])) << 8 | i64::from(low[i]))
+    }
+    #[inline(always)]
+    unsafe fn times(self, weight: u32) -> Self {
+        self.map(|x| x * i64::from(weight))
+    }
+    #[inline(always)]
+    unsafe fn add_to(self, sums: &mut [i64; STEP]) {
+        sums.iter_mut().zip(self).for_each(|(sum, x)| *sum += x);
+    }
+    #[inline(always)]
+    unsafe fn take_from(self, sums: &mut [i64; STEP]) {
+        sums.iter_mut().zip(self).for_each(|(sum, x)| *sum -= x);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::Eight512;
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Eight, STEP};
+    use std::arch::x86_64::*;
+
+    /// One vector; needs AVX-512 F and DQ.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Eight512(__m512i);
+
+    // SAFETY (every block below): the trait's contract gives the instruction set; arrays are as long as vectors, and the
+    // unaligned forms of load and store are used.
+    impl Eight for Eight512 {
+        #[inline(always)]
+        unsafe fn join(high: [u32; 4], low: [u32; 2]) -> Self {
+            let (h, l) = (high.map(u32::cast_signed), low.map(u32::cast_signed));
+            unsafe {
+                let high = _mm512_cvtepi16_epi64(_mm_setr_epi32(h[0], h[1], h[2], h[3]));
+                let low = _mm512_cvtepu8_epi64(_mm_setr_epi32(l[0], l[1], 0, 0));
+                Self(_mm512_or_si512(_mm512_slli_epi64::<8>(high), low))
+            }
+        }
+        #[inline(always)]
+        unsafe fn times(self, weight: u32) -> Self {
+            unsafe { Self(_mm512_mullo_epi64(self.0, _mm512_set1_epi64(i64::from(weight)))) }
+        }
+        #[inline(always)]
+        unsafe fn add_to(self, sums: &mut [i64; STEP]) {
+            unsafe {
+                let sum = _mm512_add_epi64(_mm512_loadu_si512(sums.as_ptr().cast()), self.0);
+                _mm512_storeu_si512(sums.as_mut_ptr().cast(), sum);
+            }
+        }
+        #[inline(always)]
+        unsafe fn take_from(self, sums: &mut [i64; STEP]) {
+            unsafe {
+                let sum = _mm512_sub_epi64(_mm512_loadu_si512(sums.as_ptr().cast()), self.0);
+                _mm512_storeu_si512(sums.as_mut_ptr().cast(), sum);
+            }
+        }
+    }
+}
+
 /// The words of a row, one in each `GAP`.
 #[derive(Clone, Copy)]
 struct Row<'w, const GAP: usize> {
@@ -36,82 +118,76 @@ struct Row<'w, const GAP: usize> {
 }
 
 impl<const GAP: usize> Row<'_, GAP> {
-    /// Values `8 step .. 8 step + 8`, those behind the last feature anything below 2^24.
+    /// Calls `take` with the number of each step and its values, those behind the last feature anything below 2^24.
+    ///
+    /// # Safety
+    /// The instruction set of `E` must be present.
     #[inline(always)]
-    fn values(self, step: usize) -> [i64; STEP] {
+    unsafe fn each<E: Eight>(self, mut take: impl FnMut(usize, E)) {
         let pairs = n_pairs(self.n_features);
-        if (step + 1) * STEP > self.n_features {
-            return self.last_values(step);
+        let whole = self.n_features / STEP;
+        for step in 0..whole {
+            let high = &self.words[4 * step * GAP..][..3 * GAP + 1];
+            let low = &self.words[(pairs + 2 * step) * GAP..][..GAP + 1];
+            let high = std::array::from_fn(|i| high[i * GAP]);
+            let low = std::array::from_fn(|i| low[i * GAP]);
+            // SAFETY: the caller's promise.
+            take(step, unsafe { E::join(high, low) });
         }
-        let high = &self.words[4 * step * GAP..][..3 * GAP + 1];
-        let low = &self.words[(pairs + 2 * step) * GAP..][..GAP + 1];
-        joined(
-            std::array::from_fn(|i| high[i * GAP]),
-            std::array::from_fn(|i| low[i * GAP]),
-        )
+        if whole * STEP < self.n_features {
+            let (high, low) = self.rest(whole);
+            // SAFETY: the caller's promise.
+            take(whole, unsafe { E::join(high, low) });
+        }
     }
 
-    #[inline(always)]
-    fn last_values(self, step: usize) -> [i64; STEP] {
+    /// The words of the last step, which is not whole.
+    fn rest(self, step: usize) -> ([u32; 4], [u32; 2]) {
         let (pairs, end) = (n_pairs(self.n_features), row_words(self.n_features));
         let word = |word: usize, end: usize| if word < end { self.words[word * GAP] } else { 0 };
         let high: [u32; 4] = std::array::from_fn(|i| word(4 * step + i, pairs));
-        let low = std::array::from_fn(|i| word(pairs + 2 * step + i, end));
-        let mut values = joined(high, low);
+        let mut low: [u32; 2] = std::array::from_fn(|i| word(pairs + 2 * step + i, end));
         if !self.n_features.is_multiple_of(2) {
             // Its low bits stand beside its high ones.
             let last = self.n_features % STEP - 1;
-            values[last] |= i64::from(high[last / 2] >> 16 & 0xff);
+            low[last / 4] |= (high[last / 2] >> 16 & 0xff) << (last % 4 * 8);
         }
-        values
+        (high, low)
     }
 }
 
-/// The values of four pairs and their low bits.
-#[inline(always)]
-fn joined(high: [u32; 4], low: [u32; 2]) -> [i64; STEP] {
-    let high: [[u8; 2]; STEP] = bytemuck::cast(high.map(u32::to_le));
-    let low: [u8; STEP] = bytemuck::cast(low.map(u32::to_le));
-    std::array::from_fn(|i| i64::from(i16::from_le_bytes(high[i])) << 8 | i64::from(low[i]))
-}
-
-/// [`Row::values`] of many rows, taken out of the sums of their old clusters and added to those of their new ones, which
-/// are others: sums, rows, the words that these point into, features.
+/// Takes rows out of the sums of their old clusters and adds them to those of their new ones, which are others: sums, rows,
+/// the words that these point into, features.
 pub(super) type Shift = fn(&mut [i64], &[Move], &[u32], usize);
 
-/// A [`Shift`].
+/// A [`Shift`] of rows whose words stand `GAP` apart.
+///
+/// # Safety
+/// The instruction set of `E` must be present.
 #[inline(always)]
-pub(super) fn shift(sums: &mut [i64], moves: &[Move], words: &[u32], n_features: usize) {
-    if moves.iter().all(|row| row.weight == 1) {
-        shift_rows::<false>(sums, moves, words, n_features);
-    } else {
-        shift_rows::<true>(sums, moves, words, n_features);
-    }
-}
-
-#[inline(always)]
-fn shift_rows<const WEIGHTED: bool>(sums: &mut [i64], moves: &[Move], words: &[u32], n_features: usize) {
+pub(super) unsafe fn shift<E: Eight, const GAP: usize>(
+    sums: &mut [i64],
+    moves: &[Move],
+    words: &[u32],
+    n_features: usize,
+) {
     let stride = stride(n_features);
-    let span = (row_words(n_features) - 1) * BLOCK + 1;
+    let span = (row_words(n_features) - 1) * GAP + 1;
     for &Move { at, from, to, weight } in moves {
-        let row = Row::<BLOCK> {
+        let row = Row::<GAP> {
             words: &words[at..at + span],
             n_features,
         };
         let places = [to, from].map(|place| place as usize..place as usize + stride);
         let [to, from] = sums.get_disjoint_mut(places).expect("two clusters");
-        let steps = to
-            .as_chunks_mut::<STEP>()
-            .0
-            .iter_mut()
-            .zip(from.as_chunks_mut::<STEP>().0);
-        for (step, (to, from)) in steps.enumerate() {
-            let mut values = row.values(step);
-            if WEIGHTED {
-                values = values.map(|x| x * i64::from(weight));
-            }
-            *from = std::array::from_fn(|i| from[i] - values[i]);
-            *to = std::array::from_fn(|i| to[i] + values[i]);
+        let (to, from) = (to.as_chunks_mut::<STEP>().0, from.as_chunks_mut::<STEP>().0);
+        // SAFETY: the caller's promise.
+        unsafe {
+            row.each::<E>(|step, values| {
+                let values = if weight == 1 { values } else { values.times(weight) };
+                values.take_from(&mut from[step]);
+                values.add_to(&mut to[step]);
+            });
         }
     }
 }
@@ -132,27 +208,21 @@ pub(super) fn lay_out(block: &[u32], rows: &mut [u32], stride: usize) {
 pub(super) type Add = fn(&mut [i64], &[(u32, u32)], &[u32], usize);
 
 /// An [`Add`].
+///
+/// # Safety
+/// The instruction set of `E` must be present.
 #[inline(always)]
-pub(super) fn add(sums: &mut [i64], places: &[(u32, u32)], rows: &[u32], n_features: usize) {
-    if places.iter().all(|&(_, weight)| weight == 1) {
-        add_rows::<false>(sums, places, rows, n_features);
-    } else {
-        add_rows::<true>(sums, places, rows, n_features);
-    }
-}
-
-#[inline(always)]
-fn add_rows<const WEIGHTED: bool>(sums: &mut [i64], places: &[(u32, u32)], rows: &[u32], n_features: usize) {
+pub(super) unsafe fn add<E: Eight>(sums: &mut [i64], places: &[(u32, u32)], rows: &[u32], n_features: usize) {
     let stride = stride(n_features);
     for (&(place, weight), words) in places.iter().zip(rows.chunks_exact(row_stride(n_features))) {
         let row = Row::<1> { words, n_features };
         let sums = sums[place as usize..][..stride].as_chunks_mut::<STEP>().0;
-        for (step, sums) in sums.iter_mut().enumerate() {
-            let mut values = row.values(step);
-            if WEIGHTED {
-                values = values.map(|x| x * i64::from(weight));
-            }
-            *sums = std::array::from_fn(|i| sums[i] + values[i]);
+        // SAFETY: the caller's promise.
+        unsafe {
+            row.each::<E>(|step, values| {
+                let values = if weight == 1 { values } else { values.times(weight) };
+                values.add_to(&mut sums[step]);
+            });
         }
     }
 }

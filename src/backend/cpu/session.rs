@@ -58,9 +58,9 @@ impl<'d> CpuSession<'d> {
     }
 
     /// What a first look in integers needs; `None` for shapes that do not suit it.
-    fn coarse_table(&self, centroids: &Centroids) -> Option<CoarseTable> {
+    fn coarse_table(&self, centroids: &Centroids, finest: bool) -> Option<CoarseTable> {
         let usual_norm = *self.usual_norm.get_or_init(|| usual_norm(self.data));
-        CoarseTable::new(centroids, usual_norm)
+        CoarseTable::new(centroids, usual_norm, finest)
     }
 
     /// Whether it pays for a shape, as far as the shape tells.
@@ -104,7 +104,7 @@ impl CpuSession<'_> {
         }
         // Where sums begin anew among labels, those that a coarse look leaves open could not be counted as moved.
         let coarse = (kept.policy.is_coarse() && from_scratch == first)
-            .then(|| self.coarse_table(centroids))
+            .then(|| self.coarse_table(centroids, kept.policy.is_finest()))
             .flatten();
         let plan = PassPlan {
             coarse,
@@ -191,8 +191,9 @@ impl Session for CpuSession<'_> {
         let (mut labels, mut runners_up) = (labels(n), labels(n));
         let is_coarse = self.coarse_pays(centroids.n_clusters(), centroids.n_features())
             && self.kept.as_ref().is_none_or(|kept| kept.policy.is_coarse());
+        let is_finest = self.kept.as_ref().is_some_and(|kept| kept.policy.is_finest());
         let plan = PassPlan {
-            coarse: is_coarse.then(|| self.coarse_table(centroids)).flatten(),
+            coarse: is_coarse.then(|| self.coarse_table(centroids, is_finest)).flatten(),
             ..PassPlan::new(self.backend.kernels, centroids)
         };
         let places = Places {
@@ -321,7 +322,8 @@ impl Kept {
             tally.add(std::mem::take(&mut worker.tally));
         }
         if !plan.two {
-            self.policy.learn(&tally, n_rows);
+            self.policy
+                .learn(&tally, n_rows, plan.coarse.as_ref().map(|table| table.rounding));
         }
         tally
     }

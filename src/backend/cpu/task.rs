@@ -9,7 +9,8 @@ use super::kernel::{CentroidTable, Kernels, Tile, TileScores};
 use super::policy::Mode;
 use super::sums::{Delta, bits};
 use crate::backend::NO_CLUSTER;
-use crate::tiles::{BLOCK, Block, Centroids, Chunk, TileSet, row_words};
+use crate::sys::fetch_ahead;
+use crate::tiles::{BLOCK, Block, Centroids, Chunk, TileSet, block_words, n_pairs};
 
 /// A run of blocks of one chunk, with the places for what is found out about their rows.
 pub(super) struct Task<'t> {
@@ -88,24 +89,28 @@ impl<'t> Task<'t> {
     /// What is to be fetched while a block is worked on, so far ahead that memory keeps up: the high bits of one that comes
     /// after it, or all of it.
     fn ahead(&self, block: usize, high_only: bool) -> &'t [u32] {
-        let block_bytes = size_of_val(self.block(block).words());
-        let ahead = block + (FETCH_AHEAD_BYTES / block_bytes).max(1);
-        if self.first_block + ahead >= self.chunk.n_blocks() {
+        let d = self.chunk.n_features();
+        let len = block_words(d);
+        let ahead = self.first_block + block + (FETCH_AHEAD_BYTES / (len * size_of::<u32>())).max(1);
+        if ahead >= self.chunk.n_blocks() {
             return &[];
         }
-        let ahead = self.block(ahead);
-        if high_only { ahead.pairs() } else { ahead.words() }
+        let wanted = if high_only { n_pairs(d) * BLOCK } else { len };
+        &self.chunk.words()[ahead * len..][..wanted]
     }
 
     /// Where the first word of a row stands in its chunk.
     pub(super) fn place(&self, row: usize) -> usize {
-        let row_words = row_words(self.chunk.n_features());
-        (self.first_block + row / BLOCK) * row_words * BLOCK + row % BLOCK
+        (self.first_block + row / BLOCK) * block_words(self.chunk.n_features()) + row % BLOCK
     }
 
     /// Has the low bits of a row fetched, which are to be read soon.
     fn fetch_low_bits(&self, row: usize) {
-        self.block(row / BLOCK).fetch_low_bits(row % BLOCK);
+        let d = self.chunk.n_features();
+        let low = self.place(row) + n_pairs(d) * BLOCK;
+        let end = self.place(row) + block_words(d);
+        let words = self.chunk.words();
+        (low..end).step_by(BLOCK).for_each(|at| fetch_ahead(&words[at]));
     }
 
     pub(super) fn weight(&self, row: usize) -> u32 {
@@ -164,6 +169,9 @@ pub(super) struct Worker {
     unsettled: Vec<u32>,
 }
 
+/// From so many moved rows of a block on, all of it is laid out at once.
+const MANY_MOVED: u32 = 12;
+
 /// How closely rows are looked at.
 #[derive(Clone, Copy, PartialEq)]
 enum Look {
@@ -182,7 +190,7 @@ impl Worker {
             groups: GroupWorker::new(),
             scores: TileScores::new(),
             coarse: CoarseRows::new(),
-            gathered: vec![0; row_words(n_features) * BLOCK],
+            gathered: vec![0; block_words(n_features)],
             values: vec![0.0; n_features * BLOCK],
             pending: Vec::with_capacity(2 * BLOCK),
             unsettled: Vec::with_capacity(2 * BLOCK),
@@ -335,20 +343,22 @@ impl PassPlan<'_> {
     /// Labels all rows of a block where they stand; those that need another look keep their labels until then.
     fn assign_block(&self, worker: &mut Worker, task: &mut Task<'_>, block: usize) {
         let rows = task.rows_of(block);
+        let ahead = task.ahead(block, self.reads_high_bits_alone());
+        let values_of = task.block(block);
         let mut values = std::mem::take(&mut worker.values);
-        let whole = self.needs_low_bits(Look::First);
-        if whole {
-            task.block(block).unpack(&mut values);
+        if !self.is_coarse(Look::First) {
+            values_of.unpack(&mut values);
         }
         let tile = Tile {
-            block: task.block(block),
+            block: values_of,
             values: &values,
             n_rows: rows.len(),
-            ahead: task.ahead(block, !whole && self.sums != Sums::FromScratch),
+            ahead,
         };
         self.find(worker, tile, Look::First);
         for slot in bits(worker.scores.doubtful) {
             let row = rows.start + slot;
+            task.fetch_low_bits(row);
             worker.unsettled.push(row as u32);
             worker.scores.margin[slot] = f32::NEG_INFINITY;
             // Sums begin with some cluster for every row.
@@ -369,16 +379,17 @@ impl PassPlan<'_> {
         self.keep_bounds(worker, task, block);
         let (labels, weight) = (&task.labels[rows.clone()], |slot| task.weight(rows.start + slot));
         match self.sums {
-            Sums::FromScratch => worker.delta.add_block(labels, task.block(block), weight),
+            Sums::FromScratch => worker.delta.add_block(labels, values_of, weight),
+            Sums::Kept if moved.count_ones() >= MANY_MOVED => {
+                let found = [&worker.scores.nearest[..], labels];
+                worker.delta.shift_block(moved, found, values_of, weight);
+            }
             Sums::Kept => {
                 for slot in bits(moved) {
                     let row = rows.start + slot;
                     task.fetch_low_bits(row);
-                    worker.delta.shift(
-                        task.place(row),
-                        [worker.scores.nearest[slot], labels[slot]],
-                        weight(slot),
-                    );
+                    let labels = [worker.scores.nearest[slot], labels[slot]];
+                    worker.delta.shift(task.place(row), labels, weight(slot));
                 }
                 worker.delta.follow(task.chunk.words(), false);
             }
@@ -394,8 +405,8 @@ impl PassPlan<'_> {
             let rows = task.rows_of(block);
             let margins = &worker.scores.margin[..rows.len()];
             let bounds = &mut task.row_bounds[rows.clone()];
-            self.ways.row_bounds(margins, &task.labels[rows], bounds, &self.kernels);
-            task.block_bounds[block] = self.ways.block_bound(least(margins));
+            let labels = &task.labels[rows];
+            task.block_bounds[block] = self.ways.row_bounds(margins, labels, bounds, &self.kernels);
         } else if self.mode != Mode::Plain {
             task.block_bounds[block] = UNKNOWN;
         }
@@ -416,7 +427,7 @@ impl PassPlan<'_> {
         let (mut gathered, mut values) = (std::mem::take(&mut worker.gathered), std::mem::take(&mut worker.values));
         gather(task, rows, &mut gathered);
         let block = Block::new(&gathered, self.centroids.n_features());
-        if self.needs_low_bits(look) {
+        if !self.is_coarse(look) {
             block.unpack(&mut values);
         }
         let tile = Tile {
@@ -454,10 +465,15 @@ impl PassPlan<'_> {
         }
     }
 
-    /// Whether such a look is taken at whole values.
-    fn needs_low_bits(&self, look: Look) -> bool {
-        let coarse = self.coarse.as_ref().filter(|_| look == Look::First);
-        coarse.is_none_or(|table| matches!(table.rounding, Rounding::Whole(_)))
+    /// Whether such a look is taken in integers.
+    fn is_coarse(&self, look: Look) -> bool {
+        self.coarse.is_some() && look == Look::First
+    }
+
+    /// Whether most rows are labelled without their low bits.
+    fn reads_high_bits_alone(&self) -> bool {
+        let coarse = self.coarse.as_ref().filter(|_| self.sums != Sums::FromScratch);
+        coarse.is_some_and(|table| !matches!(table.rounding, Rounding::Finer(_)))
     }
 
     /// The nearest centroids of a tile's rows, in the worker's scores, but for those that need a second look.
@@ -499,19 +515,11 @@ impl PassPlan<'_> {
     }
 }
 
-/// The least margin.
-fn least(margins: &[f32]) -> f32 {
-    margins
-        .iter()
-        .fold(f32::MAX, |least, &margin| if margin < least { margin } else { least })
-}
-
 /// Copies rows of a task side by side into the words of a block; what stands behind them stays as it was.
 fn gather(task: &Task<'_>, rows: &[u32], to: &mut [u32]) {
+    let words = task.chunk.words();
     for (slot, &row) in rows.iter().enumerate() {
-        let from = task.block(row as usize / BLOCK).words()[row as usize % BLOCK..]
-            .iter()
-            .step_by(BLOCK);
+        let from = words[task.place(row as usize)..].iter().step_by(BLOCK);
         for (to, from) in to[slot..].iter_mut().step_by(BLOCK).zip(from) {
             *to = *from;
         }
