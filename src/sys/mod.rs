@@ -45,6 +45,13 @@ pub(crate) fn zeros<T: Plain>(len: usize) -> Option<Vec<T>> {
     Some(unsafe { Vec::from_raw_parts(start, len, len) })
 }
 
+/// Hands back the memory behind the end, unless it stands in a file: that would mean to copy the rest into another.
+pub(crate) fn shrink<T: Plain>(values: &mut Vec<T>) {
+    if !spill::is_spilled(values.as_ptr().cast_mut().cast()) {
+        values.shrink_to_fit();
+    }
+}
+
 /// Bytes that may be held for a while beside all that a job cannot do without: a small part of the limit, or of the memory
 /// that is free. Large allocations leave several times as much of a limit, see [`resident_budget`].
 #[must_use]
@@ -160,6 +167,16 @@ mod tests {
             assert_eq!(zeros::<u32>(len).unwrap().len(), len);
         }
         assert!(zeros::<f64>(usize::MAX / 4).is_none() && zeros::<f64>(usize::MAX / 32).is_none());
+    }
+
+    #[test]
+    fn memory_behind_the_end_is_handed_back() {
+        let mut values = zeros::<u32>(3 << 20).unwrap();
+        values[99] = 7;
+        values.truncate(100);
+        shrink(&mut values);
+        assert!(values.capacity() < 3 << 20);
+        assert_eq!((values.len(), values[99]), (100, 7));
     }
 
     #[test]

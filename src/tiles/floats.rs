@@ -151,7 +151,7 @@ impl FloatTiles {
                 done += together;
             }
             bits.truncate(n_blocks * packed_len);
-            bits.shrink_to_fit();
+            crate::sys::shrink(&mut bits);
             let rows = beside.len();
             packed.push(Chunk {
                 first_row: packed.len() * chunk_rows,

@@ -2,10 +2,11 @@
 //! all rows, with proof; the few others get a second look in `f32`.
 //!
 //! Rows and centroids are scaled by one factor, so that nearly all norms stay below [`MAX_NORM`], and rounded to
-//! integers `q` and `p_k`: see [`Rounding`]. Integer arithmetic is exact, so the half squared distances `t_k = |q - p_k|^2 / 2` of the
-//! rounded vectors are too: they come from `|p_k|^2 / 2 - q.p_k + |q|^2 / 2`, where both halves are rounded down to
-//! integers and the lowest bits of the score make room for the number of the centroid, so that ranking the scores ranks
-//! the centroids with them. What that leaves open is a range of integers for each `t_k`.
+//! integers `q` and `p_k`, for rows by what is there of their bits: see [`Rounding`]. Integer arithmetic is exact, so the
+//! half squared distances `t_k = |q - p_k|^2 / 2` of the rounded vectors are too: they come from
+//! `|p_k|^2 / 2 - q.p_k + |q|^2 / 2`, where both halves are rounded down to integers and the lowest bits of the score make
+//! room for the number of the centroid, so that ranking the scores ranks the centroids with them. What that leaves open is
+//! a range of integers for each `t_k`.
 //!
 //! A scaled coordinate of a row is no farther than some `r` from its integer, so that the row is no farther than
 //! `r sqrt(d)` from `q`; a scaled centroid is no farther than `e` (measured) from `p_k`. Distances obey the triangle
