@@ -299,7 +299,8 @@ impl TileSet {
     /// A data set from grid values in row-major order (`n_rows x n_features`), for tests and small samples.
     ///
     /// # Panics
-    /// If `rows` is not a multiple of `n_features`, or `weights` has another number of rows.
+    /// If `rows` is not a multiple of `n_features` or has values that are not of the grid, or `weights` has another number
+    /// of rows.
     #[must_use]
     pub fn from_rows(rows: &[f32], n_features: usize, weights: Option<&[u32]>, chunk_bytes: usize) -> Self {
         assert_eq!(rows.len() % n_features, 0, "whole rows only");
@@ -319,13 +320,18 @@ impl TileSet {
     /// Writes the grid values of rows `first_row ..`, given as one column per feature, all of one length.
     ///
     /// # Panics
-    /// If the columns are not `n_features`, differ in length or reach past the last row.
+    /// If the columns are not `n_features`, differ in length, reach past the last row or have values that are not of the
+    /// grid: integers of at most [`crate::grid::MAX_GRID`] in size.
     pub fn fill_rows(&mut self, first_row: usize, columns: &[Vec<f32>]) {
         self.stamp = Stamp::new();
         assert_eq!(columns.len(), self.n_features, "one column per feature");
         let n = columns[0].len();
         assert!(first_row + n <= self.n_rows, "rows past the end");
         assert!(columns.iter().all(|column| column.len() == n), "columns of one length");
+        assert!(
+            columns.iter().flatten().all(|&x| words::is_of_grid(x)),
+            "values of the grid"
+        );
         for mut piece in self.pieces_mut(first_row..first_row + n, usize::MAX) {
             let rows = piece.rows();
             for (feature, column) in columns.iter().enumerate() {
@@ -659,6 +665,12 @@ mod tests {
         seen.dedup();
         assert_eq!(seen.len(), n);
         assert_eq!(set, set.clone());
+    }
+
+    #[test]
+    #[should_panic(expected = "values of the grid")]
+    fn values_beyond_the_grid_are_refused() {
+        let _ = TileSet::from_rows(&[1.0, (crate::grid::MAX_GRID + 1) as f32], 1, None, usize::MAX);
     }
 
     #[test]

@@ -245,15 +245,16 @@ struct Pack<'w, 'v> {
     values: &'v [f32],
 }
 
-/// A value of the grid as an integer.
+/// A value of the grid as an integer; what is none becomes some number.
 #[inline(always)]
 fn integer(x: f32) -> i32 {
-    debug_assert!(
-        x.abs() <= crate::grid::MAX_GRID as f32 && x.fract() == 0.0,
-        "{x} is not of the grid"
-    );
-    // SAFETY: so values of the grid are, integers below 2^23.
-    unsafe { x.to_int_unchecked() }
+    debug_assert!(is_of_grid(x), "{x} is not of the grid");
+    x as i32
+}
+
+/// Whether it is an integer of the grid.
+pub(super) fn is_of_grid(x: f32) -> bool {
+    x.abs() <= crate::grid::MAX_GRID as f32 && x.fract() == 0.0
 }
 
 impl Kernel for Pack<'_, '_> {
