@@ -11,6 +11,7 @@ use super::{check_error, with_file};
 use crate::data::{BatchSource, FileSource, Filter, SourceOptions};
 use crate::error::{Error, Result};
 use crate::features::{FeatureOptions, ingest, prepare};
+use crate::grid::MAX_GRID;
 use crate::tiles::TileSet;
 
 /// Files that say they have more rows are looked at, but not read: a byte can stand for very many.
@@ -146,8 +147,12 @@ fn is_same_tiles(one: &TileSet, other: &TileSet) -> bool {
         && (0..one.n_rows()).all(|row| {
             one.read_row(row, &mut rows[0]);
             other.read_row(row, &mut rows[1]);
-            rows[0] == rows[1]
+            rows[0] == rows[1] && is_within_grid(&rows[0])
         })
+}
+
+fn is_within_grid(row: &[i32]) -> bool {
+    row.iter().all(|value| value.abs() <= MAX_GRID)
 }
 
 /// CSV, of which the first byte says how it is read: any delimiter, and types that may not be those of the cells.
@@ -352,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_are_the_same_however_they_are_cut() {
+    fn tiles_are_the_same_however_they_are_cut_and_within_the_grid() {
         let rows: Vec<f32> = (0..400).map(|i| (i * i % 89) as f32).collect();
         let one = TileSet::from_rows(&rows, 2, None, usize::MAX);
         assert!(is_same_tiles(&one, &TileSet::from_rows(&rows, 2, None, 1)));
@@ -361,5 +366,7 @@ mod tests {
         assert!(!is_same_tiles(&one, &TileSet::from_rows(&wrong, 2, None, 1)));
         assert!(!is_same_tiles(&one, &TileSet::from_rows(&rows[2..], 2, None, 1)));
         assert!(!is_same_tiles(&TileSet::from_rows(&rows[2..], 2, None, 1), &one));
+        assert!(is_within_grid(&[MAX_GRID, -MAX_GRID]));
+        assert!(!is_within_grid(&[0, -MAX_GRID - 1]));
     }
 }

@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::shared::Shared;
-use super::{BLOCK, Chunk, Stamp, TileSet, block_words, chunk_rows, filled, no_memory, runs, words};
+use super::{BLOCK, Chunk, Stamp, TileSet, block_words, chunk_rows, no_memory, ones, runs, words};
 use crate::error::Result;
 
 /// Blocks that a thread takes at a time.
@@ -59,7 +58,7 @@ impl FloatTiles {
         pieces.collect()
     }
 
-    /// The values of one feature in runs of at most `n_blocks` blocks of rows, without padding.
+    /// All rows in runs of at most `n_blocks` blocks, to be read by several threads.
     pub(crate) fn tasks(&self, n_blocks: usize) -> impl ParallelIterator<Item = FloatRows<'_>> {
         let (n_rows, n_features) = (self.n_rows, self.n_features);
         self.chunks.par_iter().enumerate().flat_map(move |(chunk, bits)| {
@@ -158,7 +157,7 @@ impl FloatTiles {
                 n_rows: rows,
                 n_features,
                 words: bits.into(),
-                weights: weights(weighted, rows)?,
+                weights: ones(weighted, rows).map_err(|_| no_memory(n_rows, n_features, size_of::<u32>()))?,
             });
         }
         let tiles = TileSet {
@@ -174,12 +173,6 @@ impl FloatTiles {
     }
 }
 
-/// One per row, where they are asked for.
-fn weights(weighted: bool, n_rows: usize) -> Result<Option<Shared<u32>>> {
-    let weights = weighted.then(|| filled(n_rows, 1)).transpose();
-    weights.map_err(|_| no_memory(n_rows, 1, size_of::<u32>()))
-}
-
 /// A run of rows of [`FloatTiles`], to be read.
 pub(crate) struct FloatRows<'t> {
     values: &'t [f32],
@@ -188,8 +181,9 @@ pub(crate) struct FloatRows<'t> {
 }
 
 impl FloatRows<'_> {
-    /// The values of a feature.
+    /// The values of a feature, without padding.
     pub(crate) fn values(&self, feature: usize) -> impl Iterator<Item = f32> {
+        crate::sys::about_to_read(size_of_val(self.values));
         let blocks = self.values.chunks_exact(self.n_features * BLOCK);
         let lanes = blocks.flat_map(move |block| &block[feature * BLOCK..][..BLOCK]);
         lanes.take(self.n_rows).copied()

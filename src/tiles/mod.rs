@@ -281,7 +281,7 @@ impl TileSet {
                 words: crate::sys::zeros(rows.div_ceil(BLOCK) * block_words(n_features))
                     .ok_or_else(no_memory)?
                     .into(),
-                weights: weighted.then(|| filled(rows, 1)).transpose().map_err(|_| no_memory())?,
+                weights: ones(weighted, rows).map_err(|_| no_memory())?,
             })
         };
         let chunks = (0..n_rows).step_by(chunk_rows).map(chunk).collect::<Result<_>>()?;
@@ -610,6 +610,11 @@ fn runs(rows: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
         next = run.end;
         (!run.is_empty()).then(|| (run.start - rows.start, run))
     })
+}
+
+/// A weight of 1 for each row, where rows have weights.
+fn ones(weighted: bool, n_rows: usize) -> Result<Option<Shared<u32>>, TryReserveError> {
+    weighted.then(|| filled(n_rows, 1)).transpose()
 }
 
 fn filled<T: Copy>(len: usize, value: T) -> Result<Shared<T>, TryReserveError> {

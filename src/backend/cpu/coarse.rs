@@ -22,7 +22,7 @@
 //! sum of its squares, and proves nothing.
 
 use crate::grid::CENTROID_SCALE;
-use crate::tiles::{BLOCK, Centroids, TileSet};
+use crate::tiles::{BLOCK, Centroids, TileSet, n_pairs};
 
 use super::kernel::GROUP;
 
@@ -130,7 +130,7 @@ impl CoarseTable {
         let largest = (0..k).map(norm).fold(0.0, f64::max) / CENTROID_SCALE as f64;
         let rounding = Rounding::new(largest.max(usual_norm), root_d, finest);
         let places = k.next_multiple_of(GROUP);
-        let n_pairs = d.div_ceil(2);
+        let n_pairs = n_pairs(d);
         let mut table = Self {
             n_pairs,
             pairs: vec![0; places * n_pairs],
@@ -186,7 +186,7 @@ pub(super) struct CoarseRows {
     /// Room for the pairs, where they are not those that stand in memory.
     pub(super) pairs: Vec<u32>,
     /// Squared norm of each row; above the square of [`MAX_NORM`] where the row cannot be proven.
-    pub(super) sq_norms: [i32; BLOCK],
+    pub(super) sq_norms: [u32; BLOCK],
 }
 
 impl CoarseRows {

@@ -16,7 +16,7 @@ unsafe fn round<'r, P: PairLanes, const VECS: usize>(
     tile: Tile<'r>,
     table: &CoarseTable,
     room: &'r mut [u32],
-    sq_norms: &mut [i32; BLOCK],
+    sq_norms: &mut [u32; BLOCK],
 ) -> &'r [u32] {
     let high = tile.block.pairs();
     // What stands beside the last of an odd number of features is no coordinate.
@@ -32,7 +32,7 @@ unsafe fn round<'r, P: PairLanes, const VECS: usize>(
                 for (pair, words) in high.chunks_exact(BLOCK).enumerate() {
                     let mask = P::splat(beside(pair, -1));
                     for (v, norm) in norms.iter_mut().enumerate() {
-                        *norm = norm.add_squares(P::load_pairs(&words[v * P::Floats::WIDTH..]).tag(mask));
+                        *norm = norm.add_squares(P::load(&words[v * P::Floats::WIDTH..]).tag(mask));
                     }
                 }
             }
@@ -43,9 +43,9 @@ unsafe fn round<'r, P: PairLanes, const VECS: usize>(
                     let factors = P::splat(beside(pair, both));
                     for (v, norm) in norms.iter_mut().enumerate() {
                         let at = v * P::Floats::WIDTH;
-                        let pair = P::load_pairs(&words[at..]).scale(factors);
+                        let pair = P::load(&words[at..]).scale(factors);
                         *norm = norm.add_squares(pair);
-                        pair.store_words(&mut out[at..]);
+                        pair.store(&mut out[at..]);
                     }
                 }
             }
@@ -61,10 +61,10 @@ unsafe fn round<'r, P: PairLanes, const VECS: usize>(
                     let bytes = P::bytes(bytes);
                     for (v, norm) in norms.iter_mut().enumerate() {
                         let at = v * P::Floats::WIDTH;
-                        let low = P::load_pairs(&low[at..]).pick(bytes);
-                        let pair = P::load_pairs(&words[at..]).tag(mask).finer(low, bits);
+                        let low = P::load(&low[at..]).pick(bytes);
+                        let pair = P::load(&words[at..]).tag(mask).finer(low, bits);
                         *norm = norm.add_squares(pair);
-                        pair.store_words(&mut out[at..]);
+                        pair.store(&mut out[at..]);
                     }
                 }
             }
@@ -95,7 +95,7 @@ unsafe fn scores<P: PairLanes, const VECS: usize>(
         let [c0, c1, c2, c3]: [&[i32]; GROUP] = std::array::from_fn(|slot| table.row(place(slot)));
         let coords = c0.iter().zip(c1).zip(c2).zip(c3);
         for (lane, (((&c0, &c1), &c2), &c3)) in pairs.chunks_exact(BLOCK).zip(coords) {
-            let x: [P; VECS] = std::array::from_fn(|v| P::load_pairs(&lane[first + v * P::Floats::WIDTH..]));
+            let x: [P; VECS] = std::array::from_fn(|v| P::load(&lane[first + v * P::Floats::WIDTH..]));
             for (sums, c) in sums.iter_mut().zip([c0, c1, c2, c3]) {
                 let c = P::splat(c);
                 for (sum, x) in sums.iter_mut().zip(x) {
@@ -177,7 +177,7 @@ unsafe fn margin<P: PairLanes>(lower: P, upper: P, half_sq_norm: P, table: &Coar
 #[inline(always)]
 unsafe fn score<P: PairLanes, const VECS: usize, const THREE: bool>(
     mut ahead: Ahead<'_>,
-    (pairs, sq_norms): (&[u32], &[i32; BLOCK]),
+    (pairs, sq_norms): (&[u32], &[u32; BLOCK]),
     first: usize,
     table: &CoarseTable,
     out: &mut TileScores,
@@ -199,11 +199,11 @@ unsafe fn score<P: PairLanes, const VECS: usize, const THREE: bool>(
             let half_sq_norm = sq_norm.half();
             let farther = margin(best, second, half_sq_norm, table);
             let mut proven = farther.gt_bits(zero) & sq_norm.le_bits(largest);
-            best.tag(mask).store_words(&mut out.nearest[at..]);
+            best.tag(mask).store(&mut out.nearest[at..]);
             if THREE {
                 let farther = margin(second, ranking.third[v], half_sq_norm, table);
                 proven &= farther.gt_bits(zero);
-                second.tag(mask).store_words(&mut out.runner_up[at..]);
+                second.tag(mask).store(&mut out.runner_up[at..]);
             } else {
                 let farther = farther.max(zero).mul(P::Floats::splat(table.unscale));
                 farther.store(&mut out.margin[at..]);

@@ -14,14 +14,10 @@ pub(super) trait PairLanes: Copy {
 
     /// All lanes `value`.
     unsafe fn splat(value: i32) -> Self;
-    /// The first lanes' worth of `from`, which has at least so many.
-    unsafe fn load(from: &[i32]) -> Self;
-    /// The same for words that are pairs.
-    unsafe fn load_pairs(from: &[u32]) -> Self;
-    /// Into the first lanes' worth of `to`, which has at least so many.
-    unsafe fn store(self, to: &mut [i32]);
-    /// Pairs, or numbers that are not negative, into the first lanes' worth of `to`, which has at least so many.
-    unsafe fn store_words(self, to: &mut [u32]);
+    /// Pairs, or numbers that are not negative, the first lanes' worth of `from`, which has at least so many.
+    unsafe fn load(from: &[u32]) -> Self;
+    /// The same into the first lanes' worth of `to`, which has at least so many.
+    unsafe fn store(self, to: &mut [u32]);
     /// What [`PairLanes::pick`] takes to pick two bytes of each word, the lowest of which is 0, or [`ABSENT`].
     unsafe fn bytes(bytes: [u8; 2]) -> Self;
     /// Pairs of the bytes picked, as numbers.
@@ -97,19 +93,11 @@ mod x86 {
             unsafe { Self(_mm512_set1_epi32(value)) }
         }
         #[inline(always)]
-        unsafe fn load(from: &[i32]) -> Self {
+        unsafe fn load(from: &[u32]) -> Self {
             unsafe { Self(_mm512_loadu_si512(from[..16].as_ptr().cast())) }
         }
         #[inline(always)]
-        unsafe fn load_pairs(from: &[u32]) -> Self {
-            unsafe { Self(_mm512_loadu_si512(from[..16].as_ptr().cast())) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: &mut [i32]) {
-            unsafe { _mm512_storeu_si512(to[..16].as_mut_ptr().cast(), self.0) }
-        }
-        #[inline(always)]
-        unsafe fn store_words(self, to: &mut [u32]) {
+        unsafe fn store(self, to: &mut [u32]) {
             unsafe { _mm512_storeu_si512(to[..16].as_mut_ptr().cast(), self.0) }
         }
         #[inline(always)]
@@ -194,19 +182,11 @@ mod x86 {
             unsafe { Self(_mm256_set1_epi32(value)) }
         }
         #[inline(always)]
-        unsafe fn load(from: &[i32]) -> Self {
+        unsafe fn load(from: &[u32]) -> Self {
             unsafe { Self(_mm256_loadu_si256(from[..8].as_ptr().cast())) }
         }
         #[inline(always)]
-        unsafe fn load_pairs(from: &[u32]) -> Self {
-            unsafe { Self(_mm256_loadu_si256(from[..8].as_ptr().cast())) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: &mut [i32]) {
-            unsafe { _mm256_storeu_si256(to[..8].as_mut_ptr().cast(), self.0) }
-        }
-        #[inline(always)]
-        unsafe fn store_words(self, to: &mut [u32]) {
+        unsafe fn store(self, to: &mut [u32]) {
             unsafe { _mm256_storeu_si256(to[..8].as_mut_ptr().cast(), self.0) }
         }
         #[inline(always)]

@@ -257,6 +257,22 @@ mod tests {
     }
 
     #[test]
+    fn low_bits_are_read_where_high_ones_leave_much_open() {
+        let left = |n_unsettled| Tally {
+            n_coarse: 1000,
+            n_unsettled,
+            ..Tally::default()
+        };
+        let mut policy = Policy::new(Pruning::Never, 16, 16, true);
+        policy.learn(&left(1), 1000, Some(Rounding::Finer(2)));
+        assert!(policy.is_coarse() && !policy.is_finest());
+        policy.learn(&left(100), 1000, Some(Rounding::High));
+        assert!(policy.is_coarse() && policy.is_finest());
+        policy.learn(&left(300), 1000, Some(Rounding::Finer(2)));
+        assert!(!policy.is_coarse());
+    }
+
+    #[test]
     fn groups_are_tried_when_few_rows_move_and_left_when_they_do_not_pay() {
         let moved = |n_moved| Tally {
             n_moved,

@@ -292,6 +292,22 @@ mod tests {
     use crate::tiles::TileSet;
 
     #[test]
+    fn every_way_lays_out_the_same_rows() {
+        for kernels in kernel::available() {
+            for words in [1, 7, 16, 33] {
+                let block: Vec<u32> = (0..(words * BLOCK) as u32).collect();
+                let stride = words.next_multiple_of(LINE);
+                let mut rows = vec![!0; stride * BLOCK];
+                (kernels.lay_out)(&block, &mut rows, stride);
+                for (slot, row) in rows.chunks_exact(stride).enumerate() {
+                    let expected: Vec<u32> = (0..words).map(|word| (word * BLOCK + slot) as u32).collect();
+                    assert_eq!(row[..words], expected, "{}, {words} words, row {slot}", kernels.name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn rows_are_added_and_shifted_as_one_by_one() {
         let mut rng = Rng::new(3, 1);
         for kernels in kernel::available() {
@@ -319,6 +335,19 @@ mod tests {
                     };
                     let moves: Vec<Move> = (0..n).map(of_row).collect();
                     (kernels.shift_rows)(&mut sums, &moves, tiles.chunks()[0].words(), d);
+                    // The same of rows that are laid out, there and back again.
+                    let [mut there, mut back] = [(); 2].map(|()| moves[..BLOCK].to_vec());
+                    for (row, (there, back)) in there.iter_mut().zip(&mut back).enumerate() {
+                        (there.at, back.at) = (row * row_stride(d), row * row_stride(d));
+                        std::mem::swap(&mut back.from, &mut back.to);
+                    }
+                    let before = sums.clone();
+                    (kernels.shift_laid_out)(&mut sums, &there, &rows, d);
+                    let mut twice = before.clone();
+                    (kernels.shift_rows)(&mut twice, &moves[..BLOCK], tiles.chunks()[0].words(), d);
+                    assert!(sums == twice && sums != before);
+                    (kernels.shift_laid_out)(&mut sums, &back, &rows, d);
+                    assert_eq!(sums, before);
                     let mut expected = vec![0; 3 * d];
                     for row in 0..n {
                         for (j, &x) in values[row * d..][..d].iter().enumerate() {

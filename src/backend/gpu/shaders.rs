@@ -2,6 +2,7 @@
 
 use super::sums::Sums;
 use super::template::{List, expand};
+use crate::tiles::{n_pairs, row_words};
 
 /// Threads of a workgroup of `assign`.
 pub(crate) const THREADS: usize = 256;
@@ -135,7 +136,7 @@ impl Variant {
                 let numbers = [
                     ("FEATURES", self.n_features),
                     ("TILE_QUADS", tile_quads),
-                    ("LOW_WORDS", (self.n_features / 2).div_ceil(2)),
+                    ("LOW_WORDS", row_words(self.n_features) - n_pairs(self.n_features)),
                 ];
                 expand(NARROW, &numbers, &features_of_words(self.n_features))
             }
