@@ -49,6 +49,11 @@ fn pruned_passes_equal_full_passes_in_every_iteration() {
         Case::new(5000, 4, 40, Values::Small),
         Case::new(9000, 5, 33, Values::Bell).weighted(),
         Case::new(7000, 3, 150, Values::Bell).chunks_of(50),
+        // Features enough for a bound of its own against the second-nearest centroid.
+        Case::new(6000, 20, 9, Values::HeavyTail).weighted(),
+        Case::new(6000, 33, 7, Values::HeavyTail).chunks_of(7),
+        Case::new(3000, 24, 3, Values::Offset),
+        Case::new(3000, 18, 12, Values::Small),
         Case::new(1000, 64, 256, Values::HeavyTail).weighted(),
         Case::new(1500, 64, 200, Values::Bell).chunks_of(5),
         Case::new(700, 100, 650, Values::Small),

@@ -1,7 +1,7 @@
 //! The kernels of [`super::coarse`].
 
 use super::coarse::{CoarseRows, CoarseTable, MAX_NORM, Rounding};
-use super::kernel::{Ahead, GROUP, MARGIN_SHRINK, Tile, TileScores};
+use super::kernel::{Ahead, GROUP, MARGIN_SHRINK, Tile, TileScores, find};
 use super::lanes::Lanes;
 use super::pairs::{ABSENT, PairLanes};
 use crate::tiles::BLOCK;
@@ -128,19 +128,19 @@ impl<P: PairLanes, const VECS: usize> Ranking<P, VECS> {
         }
     }
 
-    /// Takes in the scores of a group. `THREE`: keeps the third as well.
+    /// Takes in the scores of a group. `three`: keeps the third as well.
     ///
     /// # Safety
     /// The instruction set of `P` must be present.
     #[inline(always)]
-    unsafe fn add<const THREE: bool>(&mut self, scores: [[P; VECS]; GROUP], group: usize, mask: P) {
+    unsafe fn add(&mut self, three: bool, scores: [[P; VECS]; GROUP], group: usize, mask: P) {
         // SAFETY: the caller's promise.
         unsafe {
             for (slot, scores) in scores.into_iter().enumerate() {
                 let tag = P::splat((group * GROUP + slot) as i32);
                 for (v, score) in scores.into_iter().enumerate() {
                     let score = score.with_tag(mask, tag);
-                    if THREE {
+                    if three {
                         self.third[v] = self.third[v].min(self.second[v].max(score));
                     }
                     self.second[v] = self.second[v].min(self.best[v].max(score));
@@ -170,12 +170,12 @@ unsafe fn margin<P: PairLanes>(lower: P, upper: P, half_sq_norm: P, table: &Coar
     }
 }
 
-/// Finds the nearest centroids (`THREE`: the two nearest) of `VECS` vectors of rows.
+/// Finds `WHAT` (one of [`find`]) of `VECS` vectors of rows.
 ///
 /// # Safety
 /// The instruction set of `P` must be present.
 #[inline(always)]
-unsafe fn score<P: PairLanes, const VECS: usize, const THREE: bool>(
+unsafe fn score<P: PairLanes, const VECS: usize, const WHAT: u8>(
     mut ahead: Ahead<'_>,
     (pairs, sq_norms): (&[u32], &[u32; BLOCK]),
     first: usize,
@@ -188,7 +188,8 @@ unsafe fn score<P: PairLanes, const VECS: usize, const THREE: bool>(
         let mut ranking = Ranking::<P, VECS>::new();
         for group in 0..table.n_groups() {
             ahead.fetch();
-            ranking.add::<THREE>(scores::<P, VECS>(pairs, first, table, group), group, mask);
+            let scores = scores::<P, VECS>(pairs, first, table, group);
+            ranking.add(WHAT != find::NEAREST, scores, group, mask);
         }
         let zero = P::Floats::splat(0.0);
         let largest = P::splat(MAX_NORM * MAX_NORM);
@@ -200,13 +201,19 @@ unsafe fn score<P: PairLanes, const VECS: usize, const THREE: bool>(
             let farther = margin(best, second, half_sq_norm, table);
             let mut proven = farther.gt_bits(zero) & sq_norm.le_bits(largest);
             best.tag(mask).store(&mut out.nearest[at..]);
-            if THREE {
+            let unscaled = |farther: P::Floats| farther.max(zero).mul(P::Floats::splat(table.unscale));
+            if WHAT != find::NEAREST {
+                second.tag(mask).store(&mut out.runner_up[at..]);
+            }
+            if WHAT == find::TWO_NEAREST {
                 let farther = margin(second, ranking.third[v], half_sq_norm, table);
                 proven &= farther.gt_bits(zero);
-                second.tag(mask).store(&mut out.runner_up[at..]);
             } else {
-                let farther = farther.max(zero).mul(P::Floats::splat(table.unscale));
-                farther.store(&mut out.margin[at..]);
+                unscaled(farther).store(&mut out.margin[at..]);
+            }
+            if WHAT == find::WITH_RIVAL {
+                let farther = margin(best, ranking.third[v], half_sq_norm, table);
+                unscaled(farther).store(&mut out.margin_of_rest[at..]);
             }
             let rows = (1u64 << P::Floats::WIDTH) - 1;
             out.doubtful = out.doubtful & !(rows << at) | (!proven & rows) << at;
@@ -214,12 +221,12 @@ unsafe fn score<P: PairLanes, const VECS: usize, const THREE: bool>(
     }
 }
 
-/// The two nearest, or the nearest with its margin, of all rows of a tile. `VECS` at a time; `ALL` hold a tile.
+/// Finds `WHAT` (one of [`find`]) of all rows of a tile. `VECS` vectors at a time; `ALL` hold a tile.
 ///
 /// # Safety
 /// The instruction set of `P` must be present; `VECS` vectors divide a tile.
 #[inline(always)]
-unsafe fn score_tile<P: PairLanes, const VECS: usize, const ALL: usize, const THREE: bool>(
+unsafe fn score_tile<P: PairLanes, const VECS: usize, const ALL: usize, const WHAT: u8>(
     tile: Tile<'_>,
     table: &CoarseTable,
     rows: &mut CoarseRows,
@@ -233,7 +240,7 @@ unsafe fn score_tile<P: PairLanes, const VECS: usize, const ALL: usize, const TH
         let step = VECS * P::Floats::WIDTH;
         for first in (0..tile.n_rows).step_by(step) {
             let ahead = Ahead::new(tile.ahead, first, step, table.n_groups());
-            score::<P, VECS, THREE>(ahead, (pairs, sq_norms), first, table, out);
+            score::<P, VECS, WHAT>(ahead, (pairs, sq_norms), first, table, out);
         }
     }
     if tile.n_rows < BLOCK {
@@ -249,6 +256,7 @@ type CoarseKernel = fn(Tile<'_>, &CoarseTable, &mut CoarseRows, &mut TileScores)
 pub(super) struct CoarseKernels {
     pub(super) nearest: CoarseKernel,
     pub(super) two_nearest: CoarseKernel,
+    pub(super) with_rival: CoarseKernel,
 }
 
 /// [`CoarseKernels`] of one instruction set; its functions are compiled with `$enable`.
@@ -261,15 +269,20 @@ macro_rules! coarse_kernels {
             // SAFETY (this function and those below): the caller's promise.
             #[target_feature(enable = $enable)]
             fn nearest(tile: Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
-                unsafe { score_tile::<$pairs, $vecs, $all, false>(tile, table, rows, out) }
+                unsafe { score_tile::<$pairs, $vecs, $all, { find::NEAREST }>(tile, table, rows, out) }
             }
             #[target_feature(enable = $enable)]
             fn two_nearest(tile: Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
-                unsafe { score_tile::<$pairs, $vecs, $all, true>(tile, table, rows, out) }
+                unsafe { score_tile::<$pairs, $vecs, $all, { find::TWO_NEAREST }>(tile, table, rows, out) }
+            }
+            #[target_feature(enable = $enable)]
+            fn with_rival(tile: Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
+                unsafe { score_tile::<$pairs, $vecs, $all, { find::WITH_RIVAL }>(tile, table, rows, out) }
             }
             CoarseKernels {
                 nearest: |tile, table, rows, out| unsafe { nearest(tile, table, rows, out) },
                 two_nearest: |tile, table, rows, out| unsafe { two_nearest(tile, table, rows, out) },
+                with_rival: |tile, table, rows, out| unsafe { with_rival(tile, table, rows, out) },
             }
         }
     };

@@ -16,6 +16,8 @@ pub(super) struct Ranked {
     pub(super) tied: bool,
     /// By how much all other centroids are farther than the nearest, in grid units, at least.
     pub(super) margin: f32,
+    /// The same of all but the runner-up.
+    pub(super) margin_of_rest: f32,
 }
 
 /// Buffers for deciding one row after another.
@@ -60,12 +62,19 @@ impl Exact {
                 third = candidate;
             }
         }
-        let margin = (second.sqrt() / SLACK - least.sqrt() * SLACK) / CENTROID_SCALE as f64;
+        let rest = self.sq_dists.iter().enumerate();
+        let rest = rest.filter(|&(cluster, _)| ![best.1, runner_up.1].contains(&(cluster as u32)));
+        let rest = rest.fold(f64::MAX, |least, (_, &sq_dist)| least.min(sq_dist));
+        let margin = |other: f64| {
+            let margin = (other.sqrt() / SLACK - least.sqrt() * SLACK) / CENTROID_SCALE as f64;
+            margin.max(0.0) as f32 * (1.0 - f32::EPSILON)
+        };
         Ranked {
             nearest: best.1,
             runner_up: runner_up.1,
             tied: best.0 == runner_up.0 || runner_up.0 == third.0,
-            margin: margin.max(0.0) as f32 * (1.0 - f32::EPSILON),
+            margin: margin(second),
+            margin_of_rest: margin(rest),
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::bounds::GROWTH;
+use super::bounds::{GROWTH, MEMORY_SHARE};
 use super::group_kernel::{GroupTable, ROUNDING};
 use super::kernel::Kernels;
 use crate::grid::CENTROID_SCALE;
@@ -23,8 +23,6 @@ const MAX_VECTORS: usize = 4;
 pub(super) const MAX_GROUPS: usize = 64;
 /// Fewer groups than this leave too little to prune.
 const MIN_GROUPS: usize = 4;
-/// Bounds may take such a part of the data's memory, with the labels.
-const MEMORY_SHARE: f64 = 0.2;
 /// Lower bounds reach to so many typical distances of a row to its centroid; farther ones are cut off.
 const REACH: f64 = 16.0;
 /// Rows looked at for the typical distance.

@@ -1,7 +1,7 @@
 //! Distances of a tile of up to 64 rows to a list of centroids, and what follows from them for each row: the nearest
 //! centroid, whether that is proven, and by how much the others are farther.
 
-use super::bounds::{self, RowBounds, UnsafeRows};
+use super::bounds::{self, RivalBounds, RowBounds, UnsafeBeside, UnsafeRows};
 use super::coarse_kernel::{self, CoarseKernels};
 use super::group_kernel::{self, GroupScores, GroupTable};
 use super::groups::VECTOR;
@@ -100,6 +100,8 @@ pub(super) struct TileScores {
     pub(super) runner_up: [u32; BLOCK],
     /// By how much all other centroids are farther than the nearest, in grid units, at least (0: unknown).
     pub(super) margin: [f32; BLOCK],
+    /// The same of all but `runner_up`.
+    pub(super) margin_of_rest: [f32; BLOCK],
     /// Rows (one bit each) whose answer is not proven.
     pub(super) doubtful: u64,
 }
@@ -110,6 +112,7 @@ impl TileScores {
             nearest: [0; BLOCK],
             runner_up: [0; BLOCK],
             margin: [0.0; BLOCK],
+            margin_of_rest: [0.0; BLOCK],
             doubtful: 0,
         }
     }
@@ -126,6 +129,9 @@ pub(super) struct Kernels {
     pub(super) nearest: ScoreKernel,
     /// Fills `nearest`, `runner_up`, `doubtful` (of either).
     pub(super) two_nearest: ScoreKernel,
+    /// Fills `nearest`, `runner_up` (which need not be the second-nearest), both margins, `doubtful` (of the nearest). There
+    /// are three clusters at least.
+    pub(super) with_rival: ScoreKernel,
     /// Fills `half_sq_norm` for all rows of a block.
     pub(super) norms: fn(&[f32], &mut GroupScores),
     /// Scores some rows of a block (values, rows), whose norms are there, against a group.
@@ -138,8 +144,12 @@ pub(super) struct Kernels {
     pub(super) add_block: Option<AddBlock>,
     /// Of a block's rows, those that their bounds do not clear.
     pub(super) unsafe_rows: UnsafeRows,
+    /// The same of bounds against single rivals.
+    pub(super) unsafe_beside: UnsafeBeside,
     /// The bounds that follow from margins.
     pub(super) row_bounds: RowBounds,
+    /// The same against single rivals.
+    pub(super) rival_bounds: RivalBounds,
     /// Lays out a block row by row.
     pub(super) lay_out: LayOut,
     /// Adds rows that are laid out to the sums of their clusters.
@@ -239,18 +249,18 @@ impl<V: Lanes, const VECS: usize> Ranking<V, VECS> {
         }
     }
 
-    /// Takes in the scores of a group. `THREE`: keeps the third score and the runner-up's index as well.
+    /// Takes in the scores of a group. `three`: keeps the third score and the runner-up's index as well.
     ///
     /// # Safety
     /// The instruction set of `V` must be present.
     #[inline(always)]
-    unsafe fn add<const THREE: bool>(&mut self, scores: [[V; VECS]; GROUP], group: [u32; GROUP]) {
+    unsafe fn add(&mut self, three: bool, scores: [[V; VECS]; GROUP], group: [u32; GROUP]) {
         // SAFETY: the caller's promise.
         unsafe {
             for (scores, cluster) in scores.into_iter().zip(group) {
                 let cluster = V::splat_index(cluster);
                 for (v, score) in scores.into_iter().enumerate() {
-                    if THREE {
+                    if three {
                         self.third[v] = self.third[v].min(self.second[v].max(score));
                         // The old best where this one is better, this one where it only beats the second.
                         self.runner_up[v] = score.select_index_lt(self.second[v], cluster, self.runner_up[v]);
@@ -265,12 +275,39 @@ impl<V: Lanes, const VECS: usize> Ranking<V, VECS> {
     }
 }
 
-/// [`Kernels::nearest`] (`THREE` false) and [`Kernels::two_nearest`] (`THREE` true) for `VECS` vectors of rows.
+/// What a score kernel is to find.
+pub(super) mod find {
+    /// [`super::Kernels::nearest`].
+    pub(in super::super) const NEAREST: u8 = 0;
+    /// [`super::Kernels::two_nearest`].
+    pub(in super::super) const TWO_NEAREST: u8 = 1;
+    /// [`super::Kernels::with_rival`].
+    pub(in super::super) const WITH_RIVAL: u8 = 2;
+}
+
+/// A lower bound of the difference of two distances, rounded downwards by more than all that was rounded on the way, see
+/// [`certificate`]. `difference` and `sum` are those of [`gap`].
+///
+/// # Safety
+/// The instruction set of `V` must be present.
+#[inline(always)]
+unsafe fn margin<V: Lanes>(difference: V, sum: V) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let least = V::splat(1e-30);
+        difference
+            .max(V::splat(0.0))
+            .mul(sum.max(least).rsqrt())
+            .mul(V::splat(MARGIN_SHRINK))
+    }
+}
+
+/// A kernel that finds `WHAT` (one of [`find`]) for `VECS` vectors of rows.
 ///
 /// # Safety
 /// As [`half_sq_dists`].
 #[inline(always)]
-unsafe fn score<V: Lanes, const VECS: usize, const THREE: bool>(
+unsafe fn score<V: Lanes, const VECS: usize, const WHAT: u8>(
     tile: Tile<'_>,
     first: usize,
     table: &CentroidTable,
@@ -283,7 +320,9 @@ unsafe fn score<V: Lanes, const VECS: usize, const THREE: bool>(
         let n_groups = table.n_groups();
         let mut ahead = Ahead::new(tile.ahead, first, VECS * V::WIDTH, n_groups);
         let group = table.group(0);
-        ranking.add::<THREE>(
+        let three = WHAT != find::NEAREST;
+        ranking.add(
+            three,
             half_sq_dists::<V, VECS, true>(tile, first, &mut norms, table, group),
             group,
         );
@@ -291,7 +330,7 @@ unsafe fn score<V: Lanes, const VECS: usize, const THREE: bool>(
             ahead.fetch();
             let group = table.group(index);
             let scores = half_sq_dists::<V, VECS, false>(tile, first, &mut norms, table, group);
-            ranking.add::<THREE>(scores, group);
+            ranking.add(three, scores, group);
         }
         ahead.fetch();
         let factor = V::splat(table.factor);
@@ -301,18 +340,18 @@ unsafe fn score<V: Lanes, const VECS: usize, const THREE: bool>(
             let (difference, sum) = gap(ranking.best[v], ranking.second[v], norm, factor);
             let mut proven = difference.gt_bits(zero);
             V::store_index(ranking.nearest[v], &mut out.nearest[at..]);
-            if THREE {
+            if three {
+                V::store_index(ranking.runner_up[v], &mut out.runner_up[at..]);
+            }
+            if WHAT == find::TWO_NEAREST {
                 let (difference, _) = gap(ranking.second[v], ranking.third[v], norm, factor);
                 proven &= difference.gt_bits(zero);
-                V::store_index(ranking.runner_up[v], &mut out.runner_up[at..]);
             } else {
-                // Rounded downwards by more than all that was rounded on the way, see `certificate`.
-                let least = V::splat(1e-30);
-                let margin = difference
-                    .max(zero)
-                    .mul(sum.max(least).rsqrt())
-                    .mul(V::splat(MARGIN_SHRINK));
-                margin.store(&mut out.margin[at..]);
+                margin(difference, sum).store(&mut out.margin[at..]);
+            }
+            if WHAT == find::WITH_RIVAL {
+                let (difference, sum) = gap(ranking.best[v], ranking.third[v], norm, factor);
+                margin(difference, sum).store(&mut out.margin_of_rest[at..]);
             }
             let rows = (1u64 << V::WIDTH) - 1;
             out.doubtful = out.doubtful & !(rows << at) | (!proven & rows) << at;
@@ -332,7 +371,7 @@ pub(super) const MARGIN_SHRINK: f32 = 1.0 - 1.0 / 1024.0;
 /// # Safety
 /// The instruction set of `V` must be present; `VECS * V::WIDTH` divides 64.
 #[inline(always)]
-unsafe fn score_tile<V: Lanes, const VECS: usize, const HALF: usize, const THREE: bool>(
+unsafe fn score_tile<V: Lanes, const VECS: usize, const HALF: usize, const WHAT: u8>(
     tile: Tile<'_>,
     table: &CentroidTable,
     out: &mut TileScores,
@@ -341,15 +380,15 @@ unsafe fn score_tile<V: Lanes, const VECS: usize, const HALF: usize, const THREE
     // SAFETY: the caller's promise; `first` stays below 64 in steps that divide it.
     unsafe {
         while HALF < VECS && table.n_features > WIDE && tile.n_rows > first + (HALF - 1) * V::WIDTH {
-            score::<V, HALF, THREE>(tile, first, table, out);
+            score::<V, HALF, WHAT>(tile, first, table, out);
             first += HALF * V::WIDTH;
         }
         while tile.n_rows > first + (VECS - 1) * V::WIDTH {
-            score::<V, VECS, THREE>(tile, first, table, out);
+            score::<V, VECS, WHAT>(tile, first, table, out);
             first += VECS * V::WIDTH;
         }
         while tile.n_rows > first {
-            score::<V, 1, THREE>(tile, first, table, out);
+            score::<V, 1, WHAT>(tile, first, table, out);
             first += V::WIDTH;
         }
     }
@@ -431,11 +470,15 @@ macro_rules! kernels {
             }
             $(#[target_feature(enable = $enable)])?
             fn nearest_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
-                unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, false>(tile, table, out) }
+                unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, { find::NEAREST }>(tile, table, out) }
             }
             $(#[target_feature(enable = $enable)])?
             fn two_nearest_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
-                unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, true>(tile, table, out) }
+                unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, { find::TWO_NEAREST }>(tile, table, out) }
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn with_rival_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
+                unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, { find::WITH_RIVAL }>(tile, table, out) }
             }
             $(#[target_feature(enable = $enable)])?
             fn norms_(block: &[f32], out: &mut GroupScores) {
@@ -459,6 +502,14 @@ macro_rules! kernels {
                 unsafe { bounds::unsafe_rows::<$lanes>(bounds, labels, ways) }
             }
             $(#[target_feature(enable = $enable)])?
+            fn unsafe_beside_(bounds: &[f32], labels: &[u32], rivals: &[u16], ways: &[f32]) -> (u64, f32) {
+                unsafe { bounds::unsafe_beside::<$lanes>(bounds, labels, rivals, ways) }
+            }
+            $(#[target_feature(enable = $enable)])?
+            fn rival_bounds_(margins: &[f32], labels: &[u32], rivals: &[u16], ways: &[f32], bounds: &mut [f32]) -> f32 {
+                unsafe { bounds::rival_bounds::<$lanes>(margins, labels, rivals, ways, bounds) }
+            }
+            $(#[target_feature(enable = $enable)])?
             fn row_bounds_(margins: &[f32], labels: &[u32], ways: &[f32], bounds: &mut [f32]) -> f32 {
                 unsafe { bounds::row_bounds::<$lanes>(margins, labels, ways, bounds) }
             }
@@ -472,13 +523,18 @@ macro_rules! kernels {
                 name: $name,
                 nearest: |tile, table, out| unsafe { nearest_(tile, table, out) },
                 two_nearest: |tile, table, out| unsafe { two_nearest_(tile, table, out) },
+                with_rival: |tile, table, out| unsafe { with_rival_(tile, table, out) },
                 norms: |block, out| unsafe { norms_(block, out) },
                 group: |block, rows, table, index, out| unsafe { group_(block, rows, table, index, out) },
                 open: |lower, table, out| unsafe { open_(lower, table, out) },
                 rank: |lower, table, out| unsafe { rank_(lower, table, out) },
                 add_block: None,
                 unsafe_rows: |bounds, labels, ways| unsafe { unsafe_rows_(bounds, labels, ways) },
+                unsafe_beside: |bounds, labels, rivals, ways| unsafe { unsafe_beside_(bounds, labels, rivals, ways) },
                 row_bounds: |margins, labels, ways, bounds| unsafe { row_bounds_(margins, labels, ways, bounds) },
+                rival_bounds: |margins, labels, rivals, ways, bounds| unsafe {
+                    rival_bounds_(margins, labels, rivals, ways, bounds)
+                },
                 lay_out: rows::lay_out,
                 add_rows: |sums, places, rows, n_features| unsafe { add_rows_(sums, places, rows, n_features) },
                 shift_rows: |sums, moves, words, n_features| unsafe { shift_rows_(sums, moves, words, n_features) },

@@ -23,6 +23,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn load(from: &[f32]) -> Self;
     /// The values of `table` at the first `WIDTH` numbers of `index`, which has at least so many, all below its length.
     unsafe fn gather(table: &[f32], index: &[u32]) -> Self;
+    /// The same with numbers of 16 bits.
+    unsafe fn gather_u16(table: &[f32], index: &[u16]) -> Self;
     /// Into the first `WIDTH` values of `to`, which has at least so many.
     unsafe fn store(self, to: &mut [f32]);
     /// Into the first `WIDTH` values of `to`, which has at least so many.
@@ -89,6 +91,10 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn gather(table: &[f32], index: &[u32]) -> Self {
         Self(std::array::from_fn(|i| table[index[i] as usize]))
+    }
+    #[inline(always)]
+    unsafe fn gather_u16(table: &[f32], index: &[u16]) -> Self {
+        Self(std::array::from_fn(|i| table[usize::from(index[i])]))
     }
     #[inline(always)]
     unsafe fn store(self, to: &mut [f32]) {
@@ -239,6 +245,13 @@ mod x86 {
             unsafe {
                 let index = _mm256_loadu_si256(index[..Self::WIDTH].as_ptr().cast());
                 Self(_mm256_i32gather_ps::<4>(table.as_ptr(), index))
+            }
+        }
+        #[inline(always)]
+        unsafe fn gather_u16(table: &[f32], index: &[u16]) -> Self {
+            unsafe {
+                let index = _mm_loadu_si128(index[..Self::WIDTH].as_ptr().cast());
+                Self(_mm256_i32gather_ps::<4>(table.as_ptr(), _mm256_cvtepu16_epi32(index)))
             }
         }
         #[inline(always)]
@@ -398,6 +411,13 @@ mod x86 {
             unsafe {
                 let index = _mm512_loadu_si512(index[..Self::WIDTH].as_ptr().cast());
                 Self(_mm512_i32gather_ps::<4>(index, table.as_ptr()))
+            }
+        }
+        #[inline(always)]
+        unsafe fn gather_u16(table: &[f32], index: &[u16]) -> Self {
+            unsafe {
+                let index = _mm256_loadu_si256(index[..Self::WIDTH].as_ptr().cast());
+                Self(_mm512_i32gather_ps::<4>(_mm512_cvtepu16_epi32(index), table.as_ptr()))
             }
         }
         #[inline(always)]

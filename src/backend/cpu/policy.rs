@@ -2,6 +2,7 @@
 //! looks at all rows; which is faster depends on how many rows they clear.
 
 use super::Pruning;
+use super::bounds::has_rivals;
 use super::coarse::Rounding;
 use super::groups;
 use super::task::Tally;
@@ -50,8 +51,10 @@ pub(super) struct Policy {
     costs: Costs,
     /// Groups are tried once a smaller share of the rows moves.
     groups_from: f64,
-    /// Rows get a coarse look first.
+    /// Whole blocks get a coarse look first.
     coarse: bool,
+    /// Rows that bounds do not clear get one: they are those that are hard to tell apart.
+    coarse_if_open: bool,
     /// It is taken at low bits as well, where that is finer.
     finest: bool,
     shape: [usize; 2],
@@ -95,7 +98,7 @@ fn low_bits_cost(n_features: usize) -> f64 {
 impl Policy {
     /// `coarse`: rows get a coarse look first.
     pub(super) fn new(pruning: Pruning, n_clusters: usize, n_features: usize, coarse: bool) -> Self {
-        let costs = Costs::new(n_clusters, n_features, coarse);
+        let costs = Costs::new(n_clusters, n_features, [coarse; 2]);
         Self {
             pruning,
             mode: match pruning {
@@ -106,6 +109,7 @@ impl Policy {
             costs,
             shape: [n_clusters, n_features],
             coarse,
+            coarse_if_open: coarse,
             finest: true,
             groups_from: match pruning {
                 Pruning::Always => 1.0,
@@ -119,7 +123,16 @@ impl Policy {
         self.mode
     }
 
+    /// Whether the coming pass takes a coarse look first.
     pub(super) fn is_coarse(&self) -> bool {
+        match self.mode {
+            Mode::Prune { .. } => self.coarse && self.coarse_if_open,
+            _ => self.coarse,
+        }
+    }
+
+    /// Whether a pass that looks at all rows would.
+    pub(super) fn is_coarse_of_all(&self) -> bool {
         self.coarse
     }
 
@@ -142,8 +155,10 @@ impl Policy {
             let by_high_bits = unsettled * rounding.fineness().max(1.0);
             let finest = by_high_bits * second_look_cost(k, d) > low_bits_cost(d);
             if finest && self.finest && unsettled > MAX_UNSETTLED {
-                self.coarse = false;
-                self.costs = Costs::new(k, d, false);
+                self.coarse_if_open = false;
+                // Rows that bounds leave open say nothing of the others.
+                self.coarse = matches!(self.mode, Mode::Prune { .. });
+                self.costs = Costs::new(k, d, [self.coarse, false]);
             }
             self.finest = finest;
         }
@@ -164,7 +179,10 @@ impl Policy {
                 Mode::Groups { all: true }
             }
             mode if self.pruning == Pruning::Always || tally.n_watched == 0 => mode,
-            _ => self.costs.mode(tally.n_unsafe as f64 / tally.n_watched as f64),
+            mode => {
+                let open = tally.n_unsafe as f64 / tally.n_watched as f64;
+                self.costs.mode(open, matches!(mode, Mode::Prune { .. }))
+            }
         };
     }
 }
@@ -185,10 +203,12 @@ struct Costs {
 }
 
 impl Costs {
-    fn new(n_clusters: usize, n_features: usize, coarse: bool) -> Self {
+    /// `coarse`: whether whole blocks, and rows that bounds leave open, get a coarse look.
+    fn new(n_clusters: usize, n_features: usize, [coarse, coarse_if_open]: [bool; 2]) -> Self {
         let d = n_features as f64;
         let words = row_words(n_features) as f64;
-        let look = if coarse { coarse_cost } else { fine_cost };
+        let cost = |coarse| if coarse { coarse_cost } else { fine_cost };
+        let look = cost(coarse);
         // Or what memory takes, of which a coarse look reads two thirds.
         let read = if coarse { 1.0 } else { 1.5 } * words;
         let in_place = look(n_clusters, n_features).max(read) + 4.0;
@@ -201,8 +221,8 @@ impl Costs {
         });
         Self {
             in_place,
-            gathered: in_place + gather_cost(n_features),
-            bound: 2.5,
+            gathered: cost(coarse_if_open)(n_clusters, n_features) + 4.0 + gather_cost(n_features),
+            bound: if has_rivals(n_clusters, n_features) { 6.0 } else { 2.5 },
             fetch: 1.9 * words,
             group,
         }
@@ -220,16 +240,18 @@ impl Costs {
 
     fn prune(self) -> Mode {
         Mode::Prune {
-            in_place_from: (BLOCK as f64 * self.in_place / self.gathered).ceil() as u32,
+            in_place_from: (BLOCK as f64 * self.in_place / self.gathered).ceil().min(BLOCK as f64) as u32,
         }
     }
 
-    /// The mode in which `unsafe_share` of the rows, as in the last pass, are dealt with fastest.
-    fn mode(self, unsafe_share: f64) -> Mode {
+    /// The mode in which `unsafe_share` of the rows, as in the last pass, are dealt with fastest. Bounds that are
+    /// `kept` already are not given up lightly.
+    fn mode(self, unsafe_share: f64, kept: bool) -> Mode {
+        let worth = if kept { 1.1 } else { 0.9 };
         // A cache line holds a feature of sixteen rows: a few rows touch most of them.
         let touched = 1.0 - (1.0 - unsafe_share).powi(16);
         let pruned = self.bound + unsafe_share * self.gathered + touched * self.fetch;
-        if pruned < 0.9 * self.in_place {
+        if pruned < worth * self.in_place {
             self.prune()
         } else {
             Mode::Watch
@@ -243,17 +265,37 @@ mod tests {
 
     #[test]
     fn bounds_are_kept_where_they_pay() {
-        let (small, large) = (Costs::new(8, 8, false), Costs::new(256, 64, false));
-        assert_eq!(small.mode(1.0), Mode::Watch);
-        assert_eq!(large.mode(1.0), Mode::Watch);
-        assert!(matches!(small.mode(0.01), Mode::Prune { .. }));
+        let (small, large) = (Costs::new(8, 8, [false; 2]), Costs::new(256, 64, [false; 2]));
+        assert_eq!(small.mode(1.0, false), Mode::Watch);
+        assert_eq!(large.mode(1.0, false), Mode::Watch);
+        assert!(matches!(small.mode(0.01, false), Mode::Prune { .. }));
         assert_eq!(
-            small.mode(0.1),
+            small.mode(0.1, false),
             Mode::Watch,
             "most cache lines are touched all the same"
         );
-        assert!(matches!(large.mode(0.6), Mode::Prune { in_place_from: 40..=64 }));
+        let barely = (0..100).map(|percent| f64::from(percent) / 100.0);
+        let barely = barely
+            .into_iter()
+            .find(|&share| small.mode(share, false) == Mode::Watch)
+            .unwrap();
+        assert!(matches!(small.mode(barely, true), Mode::Prune { .. }), "what is kept");
+        assert!(matches!(large.mode(0.6, false), Mode::Prune { in_place_from: 40..=64 }));
         assert!(Mode::Watch.keeps_bounds(0) && !Mode::Watch.keeps_bounds(16));
+    }
+
+    #[test]
+    fn rows_that_are_hard_to_tell_apart_say_nothing_of_the_others() {
+        let mut policy = Policy::new(Pruning::Always, 100, 32, true);
+        let hard = Tally {
+            n_coarse: 100,
+            n_unsettled: 50,
+            n_watched: 1000,
+            n_unsafe: 100,
+            ..Tally::default()
+        };
+        policy.learn(&hard, 1000, Some(Rounding::Finer(2)));
+        assert!(!policy.is_coarse() && policy.is_coarse_of_all());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::bounds::{Bounds, UNKNOWN, steps};
+use super::bounds::{Bounds, UNKNOWN, has_rivals, steps};
 use super::coarse::{CoarseTable, usual_norm};
 use super::groups::{GroupBounds, Grouping};
 use super::policy::{self, Mode, Policy};
@@ -16,7 +16,7 @@ use crate::backend::{Pass, Session, Sessions, TwoNearest};
 use crate::error::Result;
 use crate::partial::ClusterPartial;
 use crate::sys;
-use crate::tiles::{BLOCK, Centroids, TileSet};
+use crate::tiles::{Centroids, TileSet};
 
 pub(super) struct CpuSession<'d> {
     backend: &'d CpuBackend,
@@ -82,7 +82,7 @@ impl<'d> CpuSession<'d> {
                 .collect(),
             policy: Policy::new(pruning, k, d, self.coarse_pays(k, d)),
             centroids: centroids.clone(),
-            bounds: (pruning != Pruning::Never).then(|| Bounds::new(k, n_rows, n_rows.div_ceil(BLOCK))),
+            bounds: (pruning != Pruning::Never).then(|| Bounds::new(k, n_rows, has_rivals(k, d))),
             groups: None,
         }
     }
@@ -190,7 +190,7 @@ impl Session for CpuSession<'_> {
         let n = self.data.n_rows();
         let (mut labels, mut runners_up) = (labels(n), labels(n));
         let is_coarse = self.coarse_pays(centroids.n_clusters(), centroids.n_features())
-            && self.kept.as_ref().is_none_or(|kept| kept.policy.is_coarse());
+            && self.kept.as_ref().is_none_or(|kept| kept.policy.is_coarse_of_all());
         let is_finest = self.kept.as_ref().is_some_and(|kept| kept.policy.is_finest());
         let plan = PassPlan {
             coarse: is_coarse.then(|| self.coarse_table(centroids, is_finest)).flatten(),
@@ -276,6 +276,7 @@ impl Kept {
     fn with_bounds<'p>(&self, plan: PassPlan<'p>) -> PassPlan<'p> {
         PassPlan {
             ways: self.bounds.as_ref().map(Bounds::ways).unwrap_or_default(),
+            rivals: self.bounds.as_ref().is_some_and(|bounds| bounds.rivals.is_some()),
             mode: self.policy.mode(),
             groups: self.groups.as_ref().map(|groups| groups.view(plan.centroids)),
             ..plan
@@ -297,6 +298,9 @@ impl Kept {
         };
         if let Some(bounds) = &mut self.bounds {
             (places.row_bounds, places.block_bounds) = (&mut bounds.rows, &mut bounds.blocks);
+            if let Some(rivals) = &mut bounds.rivals {
+                (places.rival_bounds, places.rivals) = (&mut rivals.bounds, &mut rivals.clusters);
+            }
         }
         if let Some(groups) = &mut self.groups {
             places.lower = &mut groups.lower;
@@ -322,8 +326,8 @@ impl Kept {
             tally.add(std::mem::take(&mut worker.tally));
         }
         if !plan.two {
-            self.policy
-                .learn(&tally, n_rows, plan.coarse.as_ref().map(|table| table.rounding));
+            let rounding = plan.coarse.as_ref().map(|table| table.rounding);
+            self.policy.learn(&tally, n_rows, rounding);
         }
         tally
     }

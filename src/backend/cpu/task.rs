@@ -21,6 +21,9 @@ pub(super) struct Task<'t> {
     pub(super) runners_up: &'t mut [u32],
     /// Empty where no bounds are kept.
     pub(super) row_bounds: &'t mut [f32],
+    /// Bounds against rivals, and these; empty where none are told apart.
+    pub(super) rival_bounds: &'t mut [f32],
+    pub(super) rivals: &'t mut [u16],
     pub(super) block_bounds: &'t mut [f32],
     /// Rows times `n_lower`, empty where no bounds of groups are kept.
     pub(super) lower: &'t mut [u16],
@@ -39,6 +42,8 @@ pub(super) struct Places<'t> {
     pub(super) labels: &'t mut [u32],
     pub(super) runners_up: &'t mut [u32],
     pub(super) row_bounds: &'t mut [f32],
+    pub(super) rival_bounds: &'t mut [f32],
+    pub(super) rivals: &'t mut [u16],
     pub(super) block_bounds: &'t mut [f32],
     pub(super) lower: &'t mut [u16],
 }
@@ -58,6 +63,8 @@ pub(super) fn cut<'t>(data: &'t TileSet, threads: usize, mut places: Places<'t>)
                 labels: take(&mut places.labels, rows),
                 runners_up: take(&mut places.runners_up, rows),
                 row_bounds: take(&mut places.row_bounds, rows),
+                rival_bounds: take(&mut places.rival_bounds, rows),
+                rivals: take(&mut places.rivals, rows),
                 block_bounds: take(&mut places.block_bounds, rows.div_ceil(BLOCK)),
                 lower: take(&mut places.lower, rows * n_lower),
             });
@@ -225,6 +232,8 @@ pub(super) struct PassPlan<'p> {
     /// There where rows are looked at in integers first.
     pub(super) coarse: Option<CoarseTable>,
     pub(super) ways: Ways,
+    /// Bounds tell single rivals apart.
+    pub(super) rivals: bool,
     pub(super) mode: Mode,
     /// There in [`Mode::Groups`].
     pub(super) groups: Option<GroupView>,
@@ -255,6 +264,7 @@ impl<'p> PassPlan<'p> {
             table: CentroidTable::new(centroids),
             coarse: None,
             ways: Ways::default(),
+            rivals: false,
             mode: Mode::Plain,
             groups: None,
             sums: Sums::None,
@@ -308,9 +318,13 @@ impl PassPlan<'_> {
             return None;
         }
         tally.n_watched += rows.len() as u64;
-        let (open, least) = self
-            .ways
-            .unsafe_rows(&task.row_bounds[rows.clone()], &task.labels[rows], &self.kernels);
+        let (ways, labels) = (&self.ways, &task.labels[rows.clone()]);
+        let (mut open, mut least) = ways.unsafe_rows(&task.row_bounds[rows.clone()], labels, &self.kernels);
+        if self.tells_rivals() {
+            let (bounds, rivals) = (&task.rival_bounds[rows.clone()], &task.rivals[rows]);
+            let (beside, least_beside) = ways.unsafe_beside(bounds, labels, rivals, &self.kernels);
+            (open, least) = (open | beside, least.min(least_beside));
+        }
         tally.n_unsafe += u64::from(open.count_ones());
         Some((open, least))
     }
@@ -355,12 +369,14 @@ impl PassPlan<'_> {
             n_rows: rows.len(),
             ahead,
         };
-        self.find(worker, tile, Look::First);
+        let keeps_bounds = self.mode.keeps_bounds(task.first_block + block);
+        self.find(worker, tile, Look::First, keeps_bounds);
         for slot in bits(worker.scores.doubtful) {
             let row = rows.start + slot;
             task.fetch_low_bits(row);
             worker.unsettled.push(row as u32);
             worker.scores.margin[slot] = f32::NEG_INFINITY;
+            worker.scores.margin_of_rest[slot] = f32::NEG_INFINITY;
             // Sums begin with some cluster for every row.
             worker.scores.nearest[slot] = if self.sums == Sums::Kept { task.labels[row] } else { 0 };
         }
@@ -403,10 +419,20 @@ impl PassPlan<'_> {
     fn keep_bounds(&self, worker: &Worker, task: &mut Task<'_>, block: usize) {
         if self.mode.keeps_bounds(task.first_block + block) {
             let rows = task.rows_of(block);
-            let margins = &worker.scores.margin[..rows.len()];
-            let bounds = &mut task.row_bounds[rows.clone()];
-            let labels = &task.labels[rows];
-            task.block_bounds[block] = self.ways.row_bounds(margins, labels, bounds, &self.kernels);
+            let (ways, scores, n_rows) = (&self.ways, &worker.scores, rows.len());
+            let mut margins = &scores.margin;
+            let (labels, mut least) = (&task.labels[rows.clone()], f32::MAX);
+            if self.tells_rivals() {
+                let rivals = &mut task.rivals[rows.clone()];
+                for (rival, &found) in rivals.iter_mut().zip(&scores.runner_up) {
+                    *rival = self.rival(found);
+                }
+                let bounds = &mut task.rival_bounds[rows.clone()];
+                least = ways.rival_bounds(&margins[..n_rows], labels, rivals, bounds, &self.kernels);
+                margins = &scores.margin_of_rest;
+            }
+            let bounds = &mut task.row_bounds[rows];
+            task.block_bounds[block] = least.min(ways.row_bounds(&margins[..n_rows], labels, bounds, &self.kernels));
         } else if self.mode != Mode::Plain {
             task.block_bounds[block] = UNKNOWN;
         }
@@ -425,7 +451,8 @@ impl PassPlan<'_> {
     /// Labels some rows of a task, at most 64.
     fn assign_rows(&self, worker: &mut Worker, task: &mut Task<'_>, rows: &[u32], look: Look) {
         let (mut gathered, mut values) = (std::mem::take(&mut worker.gathered), std::mem::take(&mut worker.values));
-        gather(task, rows, &mut gathered);
+        let high_only = self.is_coarse(look) && self.reads_high_bits_alone();
+        gather(task, rows, &mut gathered, high_only);
         let block = Block::new(&gathered, self.centroids.n_features());
         if !self.is_coarse(look) {
             block.unpack(&mut values);
@@ -436,7 +463,7 @@ impl PassPlan<'_> {
             n_rows: rows.len(),
             ahead: &[],
         };
-        self.find(worker, tile, look);
+        self.find(worker, tile, look, self.mode != Mode::Plain);
         (worker.gathered, worker.values) = (gathered, values);
         for (slot, &row) in rows.iter().enumerate() {
             if worker.scores.doubtful >> slot & 1 == 1 {
@@ -448,7 +475,13 @@ impl PassPlan<'_> {
             if self.two {
                 task.runners_up[row] = worker.scores.runner_up[slot];
             } else if let Some(bound) = task.row_bounds.get_mut(row) {
-                *bound = self.ways.row_bound(worker.scores.margin[slot], nearest);
+                let mut margin = worker.scores.margin[slot];
+                if self.tells_rivals() {
+                    task.rivals[row] = self.rival(worker.scores.runner_up[slot]);
+                    task.rival_bounds[row] = self.ways.rival_bound(margin, nearest, task.rivals[row]);
+                    margin = worker.scores.margin_of_rest[slot];
+                }
+                *bound = self.ways.row_bound(margin, nearest);
             }
             if previous != nearest {
                 worker.tally.n_moved += 1;
@@ -476,20 +509,37 @@ impl PassPlan<'_> {
         coarse.is_some_and(|table| !matches!(table.rounding, Rounding::Finer(_)))
     }
 
-    /// The nearest centroids of a tile's rows, in the worker's scores, but for those that need a second look.
-    fn find(&self, worker: &mut Worker, tile: Tile<'_>, look: Look) {
+    /// Whether bounds tell single rivals apart.
+    fn tells_rivals(&self) -> bool {
+        self.rivals && !self.two
+    }
+
+    /// A number that a kernel gives as a rival. Of rows that are in doubt, which have no bounds, it may be none.
+    #[inline]
+    fn rival(&self, found: u32) -> u16 {
+        found.min(self.centroids.n_clusters() as u32 - 1) as u16
+    }
+
+    /// The nearest centroids of a tile's rows, in the worker's scores, but for those that need a second look, with what
+    /// bounds need, where they are kept.
+    fn find(&self, worker: &mut Worker, tile: Tile<'_>, look: Look, keeps_bounds: bool) {
+        let with_rival = keeps_bounds && self.tells_rivals();
         match (self.kernels.coarse, &self.coarse) {
             (Some(kernels), Some(table)) if look == Look::First => {
-                let score = if self.two { kernels.two_nearest } else { kernels.nearest };
+                let score = match () {
+                    () if self.two => kernels.two_nearest,
+                    () if with_rival => kernels.with_rival,
+                    () => kernels.nearest,
+                };
                 score(tile, table, &mut worker.coarse, &mut worker.scores);
                 worker.tally.n_coarse += tile.n_rows as u64;
                 worker.tally.n_unsettled += u64::from(worker.scores.doubtful.count_ones());
             }
             _ => {
-                let score = if self.two {
-                    self.kernels.two_nearest
-                } else {
-                    self.kernels.nearest
+                let score = match () {
+                    () if self.two => self.kernels.two_nearest,
+                    () if with_rival => self.kernels.with_rival,
+                    () => self.kernels.nearest,
                 };
                 score(tile, &self.table, &mut worker.scores);
                 self.decide(worker, tile);
@@ -509,15 +559,22 @@ impl PassPlan<'_> {
             worker.scores.nearest[slot] = ranked.nearest;
             worker.scores.runner_up[slot] = ranked.runner_up;
             worker.scores.margin[slot] = ranked.margin;
+            worker.scores.margin_of_rest[slot] = ranked.margin_of_rest;
             worker.tally.n_doubtful += 1;
             worker.tally.n_ties += u64::from(ranked.tied);
         }
     }
 }
 
-/// Copies rows of a task side by side into the words of a block; what stands behind them stays as it was.
-fn gather(task: &Task<'_>, rows: &[u32], to: &mut [u32]) {
+/// Copies rows of a task, or their high bits alone, side by side into the words of a block; what stands behind them stays
+/// as it was.
+fn gather(task: &Task<'_>, rows: &[u32], to: &mut [u32], high_only: bool) {
     let words = task.chunk.words();
+    let to = if high_only {
+        &mut to[..n_pairs(task.chunk.n_features()) * BLOCK]
+    } else {
+        to
+    };
     for (slot, &row) in rows.iter().enumerate() {
         let from = words[task.place(row as usize)..].iter().step_by(BLOCK);
         for (to, from) in to[slot..].iter_mut().step_by(BLOCK).zip(from) {
