@@ -145,6 +145,7 @@ fn record(fit: &Fit, options: &FitOptions, context: &RunContext, write_s: f64) -
         n_audited: summary.n_audited,
         seeding: summary.seeding.as_ref().map(|seeding| SeedingRecord {
             n_sample: seeding.n_sample as u64,
+            n_refined: seeding.n_refined.map(|rows| rows as u64),
             n_init: seeding.n_init,
             best: seeding.best,
         }),

@@ -50,6 +50,7 @@ struct RunRecord {
 #[serde(deny_unknown_fields)]
 struct SeedingRecord {
     n_sample: usize,
+    n_refined: Option<usize>,
     n_init: usize,
     best: usize,
 }
@@ -65,6 +66,7 @@ impl RunRecord {
             n_iter: standing.n_iter,
             seeding: standing.seeding.map(|seeding| SeedingRecord {
                 n_sample: seeding.n_sample,
+                n_refined: seeding.n_refined,
                 n_init: seeding.n_init,
                 best: seeding.best,
             }),
@@ -87,6 +89,7 @@ impl RunRecord {
             centroids: Centroids::new(self.n_features, self.centroids.clone()),
             seeding: self.seeding.as_ref().map(|seeding| Seeding {
                 n_sample: seeding.n_sample,
+                n_refined: seeding.n_refined,
                 n_init: seeding.n_init,
                 best: seeding.best,
             }),
@@ -267,6 +270,7 @@ mod tests {
             centroids: Centroids::new(2, (0..2 * n_clusters as i32).collect()),
             seeding: Some(Seeding {
                 n_sample: 100,
+                n_refined: Some(800),
                 n_init: 6,
                 best: 3,
             }),

@@ -240,6 +240,9 @@ pub struct DeviceRecord {
 pub struct SeedingRecord {
     /// Rows in the sample.
     pub n_sample: u64,
+    /// Rows of the largest sample that was iterated over between the seeding and all rows, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_refined: Option<u64>,
     /// Restarts made.
     pub n_init: usize,
     /// The restart that won, from 0.
@@ -544,6 +547,7 @@ mod tests {
             n_audited: 10,
             seeding: Some(SeedingRecord {
                 n_sample: 10,
+                n_refined: None,
                 n_init: 10,
                 best: 3,
             }),

@@ -6,7 +6,7 @@ use kohort::fit::{FitOptions, FitPlan};
 use kohort::sys::most_spilled_bytes;
 
 use super::memory::Limit;
-use super::output::{Align, Output, Table, bytes_in_words, plural, stdout_width};
+use super::output::{Align, Output, Table, bytes_in_words, count, plural, stdout_width};
 use super::plan::Device;
 
 /// The plan of a fit, or of a sweep over `n_numbers` of segments; refused where it cannot be kept.
@@ -72,6 +72,10 @@ fn facts(plan: &FitPlan) -> String {
         0 => "first centroids as given".to_owned(),
         n if n == plan.n_rows => "seeded on all rows".to_owned(),
         n => format!("seeded on {}", plural(n as u64, "row")),
+    };
+    let seeding = match plan.n_refined {
+        0 => seeding,
+        n => format!("{seeding}, then on about {}", count(n as u64)),
     };
     let device = &plan.device;
     let gpu = match device.n_devices {

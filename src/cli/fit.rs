@@ -284,7 +284,13 @@ fn seeding_text(record: &RunRecord) -> String {
     } else {
         format!("{} of {}", count(seeding.n_sample), plural(record.n_rows, "row"))
     };
-    format!("seeded on {rows} ({})", plural(seeding.n_init as u64, "restart"))
+    let refined = seeding
+        .n_refined
+        .map_or(String::new(), |rows| format!(", then on {}", count(rows)));
+    format!(
+        "seeded on {rows} ({}){refined}",
+        plural(seeding.n_init as u64, "restart")
+    )
 }
 
 /// The segments, for lines of `width` columns.

@@ -9,7 +9,7 @@ use crate::backend::Backend;
 use crate::data::BatchSource;
 use crate::error::{Error, Result};
 use crate::features::{feature_range, held_row_bytes};
-use crate::kmeans::{RUN_BYTES, sample_rows};
+use crate::kmeans::{RUN_BYTES, largest_sample, sample_rows};
 use crate::sys;
 use crate::tiles::{BLOCK, row_bytes};
 
@@ -31,6 +31,8 @@ pub struct FitPlan {
     pub n_clusters: usize,
     /// Rows that the first centroids are looked for on; 0 where they are given.
     pub n_sample: usize,
+    /// Rows, about, of the largest sample that is iterated over before all rows are; 0 where there is none.
+    pub n_refined: usize,
     /// Bytes of the input files.
     pub input_bytes: u64,
     /// What is held in memory together when it is most, for the most features.
@@ -93,8 +95,17 @@ impl FitPlan {
         let padded_rows = n_rows.div_ceil(BLOCK) * BLOCK;
         let values_bytes = padded_rows as u64 * row_bytes(n_features[1]);
         let held_bytes = n_rows as u64 * held_row_bytes(source.schema(), &options.features)? as u64;
+        let n_sample = match options.init {
+            super::InitChoice::Centroids(_) => 0,
+            _ => sample_rows(options.n_clusters).min(n_rows),
+        };
+        let n_refined = match n_sample {
+            0 => 0,
+            n_sample => largest_sample(n_rows, n_sample).unwrap_or(0),
+        };
         let mut parts = Parts {
             n_rows: n_rows as u64,
+            n_refined: n_refined as u64,
             n_features: n_features[1] as u64,
             values_bytes,
             read_bytes: (padded_rows * n_features[1] * size_of::<f32>()) as u64,
@@ -118,10 +129,8 @@ impl FitPlan {
             n_features,
             n_tiles: n_rows.div_ceil(BLOCK),
             n_clusters: options.n_clusters,
-            n_sample: match options.init {
-                super::InitChoice::Centroids(_) => 0,
-                _ => sample_rows(options.n_clusters).min(n_rows),
-            },
+            n_sample,
+            n_refined,
             input_bytes,
             peak_bytes: parts.iter().map(|part| part.bytes).sum(),
             parts,
@@ -167,6 +176,7 @@ impl FitPlan {
 /// What the parts of a plan depend on.
 struct Parts {
     n_rows: u64,
+    n_refined: u64,
     n_features: u64,
     values_bytes: u64,
     /// Values as they are read, before they come to stand on the grid in the same place.
@@ -201,10 +211,20 @@ impl Parts {
             weights.clone(),
             part("columns held until they are prepared", self.held_bytes),
         ];
+        // Values, keys, places among all rows; labels as long as it is iterated over.
+        let sample_bytes = self.n_refined * (self.values_bytes / n_rows.max(1) + 16 + 8 + RUN_BYTES as u64);
+        let sample = part("the largest sample", sample_bytes);
+        let growing = vec![values.clone(), weights.clone(), sample.clone()];
         let iterating = vec![
             values,
             weights,
             labels.clone(),
+            // The runs of a sweep begin one after the other.
+            if sharing > 0 {
+                sample
+            } else {
+                part("the largest sample", 0)
+            },
             part("fits that share their passes", sharing.min(self.values_bytes)),
         ];
         // Distances take the place of the values.
@@ -217,7 +237,7 @@ impl Parts {
             ),
         ];
         let total = |parts: &Vec<PlanPart>| parts.iter().map(|part| part.bytes).sum::<u64>();
-        let stages = [iterating, reading, finishing].into_iter();
+        let stages = [growing, iterating, reading, finishing].into_iter();
         let most = stages.max_by_key(total).unwrap_or_default();
         most.into_iter().chain(always).collect()
     }
@@ -243,6 +263,7 @@ mod tests {
         let parts = |n_features, held_bytes, weighted, has_ids, n_numbers| {
             Parts {
                 n_rows,
+                n_refined: 0,
                 n_features,
                 values_bytes: 3 * n_rows * n_features,
                 read_bytes: 4 * n_rows * n_features,

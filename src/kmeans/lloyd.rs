@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use super::growing::{Growing, Samples, grows};
 use super::seeding::{SeedRows, Seeding, seed};
 use super::standing::{Book, RunKey};
 use super::{Event, Init, KMeansParams, Observer};
@@ -110,6 +111,7 @@ pub fn fit_many(
     let total_sq_norm = data.weighted_sq_norm();
     let together = (data.bytes() / (RUN_BYTES * data.n_rows())).max(1);
     let mut drawn = None;
+    let mut samples = Samples::default();
     let mut groups = params.chunks(together);
     let job = |params: &KMeansParams| Lloyd {
         data,
@@ -119,20 +121,38 @@ pub fn fit_many(
         tol: params.tol,
         target: None,
     };
+    let grow = |begun: &mut Begun<'_>, params: &KMeansParams, samples: &mut Samples, keep| {
+        begun.grow(
+            &Growing {
+                backend,
+                data,
+                keys,
+                params,
+                keep,
+            },
+            samples,
+            observer,
+        )
+    };
     while let Some(group) = groups.next() {
         let mut begin = |params: &KMeansParams, at| Begun::new(job(params), host, params, &mut drawn, observer, at);
         let (mut begun, mut opened) = match group {
             [params] => {
                 let mut begin = |params: &KMeansParams| begin(params, Beginning::Standing);
                 let (begun, session) = begin_while_it_opens(backend, data, params, &mut begin)?;
-                (vec![begun], Some(session))
+                (vec![begun], session)
             }
             _ => {
                 let begun = group.iter().map(|params| begin(params, Beginning::Standing));
                 (begun.collect::<Result<Vec<_>>>()?, None)
             }
         };
-        if groups.len() == 0 {
+        let is_last = groups.len() == 0;
+        let n_begun = begun.len();
+        for (at, (begun, params)) in begun.iter_mut().zip(group).enumerate() {
+            grow(begun, params, &mut samples, !(is_last && at + 1 == n_begun))?;
+        }
+        if is_last {
             drawn = None;
         }
         observer.event(Event::Stage("iterate"));
@@ -174,14 +194,12 @@ pub fn fit_many(
         for (begun, params) in begun.into_iter().zip(group) {
             let fit = match alone(begun) {
                 // The backend has put the device out of use. Where the run stands came of it.
-                Err(Error::DeviceWrong { .. }) => alone(Begun::new(
-                    job(params),
-                    host,
-                    params,
-                    &mut drawn,
-                    observer,
-                    Beginning::Start,
-                )?)?,
+                Err(Error::DeviceWrong { .. }) => {
+                    let at = Beginning::Start;
+                    let mut begun = Begun::new(job(params), host, params, &mut drawn, observer, at)?;
+                    grow(&mut begun, params, &mut samples, false)?;
+                    alone(begun)?
+                }
                 done => done?,
             };
             if take(fit)?.is_break() {
@@ -192,13 +210,20 @@ pub fn fit_many(
     Ok(())
 }
 
-/// Looks for the first centroids while the device takes hold of the data.
+/// Looks for the first centroids while the device takes hold of the data, if that leaves room there for a sample.
 fn begin_while_it_opens<'d, 'l>(
     backend: &'d dyn Backend,
     data: &'d TileSet,
     params: &KMeansParams,
     begin: &mut dyn FnMut(&KMeansParams) -> Result<Begun<'l>>,
-) -> Result<(Begun<'l>, Box<dyn Session + 'd>)> {
+) -> Result<(Begun<'l>, Option<Box<dyn Session + 'd>>)> {
+    if backend
+        .memory_budget()
+        .is_some_and(|bytes| data.bytes() as u64 > bytes / 2)
+        && grows(data.n_rows(), params)
+    {
+        return Ok((begin(params)?, None));
+    }
     std::thread::scope(|scope| {
         let open = || backend.open(data, params.n_clusters);
         // Seeding stays in this thread, and in the pool that it belongs to.
@@ -213,7 +238,7 @@ fn begin_while_it_opens<'d, 'l>(
             }
             Err(_) => open(),
         };
-        Ok((begun?, session?))
+        Ok((begun?, Some(session?)))
     })
 }
 
@@ -256,7 +281,11 @@ enum Beginning {
 struct Begun<'l> {
     run: Run<'l>,
     seeding: Option<Seeding>,
+    /// The first centroids come from a sample, and from here.
+    is_seeded: bool,
     seeded: Duration,
+    /// What devices did on the way here that the user should know.
+    notices: Vec<String>,
 }
 
 impl<'l> Begun<'l> {
@@ -297,7 +326,9 @@ impl<'l> Begun<'l> {
             return Ok(Self {
                 run,
                 seeding: stood.seeding,
+                is_seeded: false,
                 seeded: started.elapsed(),
+                notices: Vec::new(),
             });
         }
         let (start, seeding) = match &params.init {
@@ -308,20 +339,43 @@ impl<'l> Begun<'l> {
                 (centroids, Some(seeding))
             }
         };
-        let run = Run::new(job, start, book(&seeding));
-        run.keep(&run.centroids)?;
         Ok(Self {
-            run,
+            run: Run::new(job, start, book(&seeding)),
+            is_seeded: seeding.is_some(),
             seeding,
             seeded: started.elapsed(),
+            notices: Vec::new(),
         })
+    }
+
+    /// Iterates on samples before all rows, where the first centroids were found on one, and keeps where the run stands.
+    fn grow(&mut self, growing: &Growing<'_>, samples: &mut Samples, observer: &dyn Observer) -> Result<()> {
+        if let (true, Some(seeding)) = (self.is_seeded, &mut self.seeding) {
+            let started = Instant::now();
+            let notices = growing.grow(&mut self.run.centroids, seeding, samples, observer)?;
+            self.notices.extend(notices);
+            if let Some(book) = &mut self.run.book {
+                book.seeding = Some(seeding.clone());
+            }
+            self.seeded += started.elapsed();
+        }
+        if self.run.n_iter == 0 {
+            self.run.keep(&self.run.centroids)?;
+        }
+        Ok(())
     }
 
     /// The two nearest centroids of all rows, and clusters in their final order. Where the rows have to be labelled once
     /// more, that pass finds both.
     fn finish(self, session: &mut dyn Session, iterated: Duration, observer: &dyn Observer) -> Result<KMeansFit> {
         observer.event(Event::Stage("assign"));
-        let Self { run, seeding, seeded } = self;
+        let Self {
+            run,
+            seeding,
+            seeded,
+            mut notices,
+            ..
+        } = self;
         let (started, data) = (Instant::now(), run.job.data);
         let mut nearest = None;
         let outcome = run.end(|centroids| {
@@ -335,7 +389,7 @@ impl<'l> Begun<'l> {
         };
         let n_doubtful = outcome.n_doubtful + nearest.n_doubtful;
         let numbered = number(session, data, &outcome, nearest)?;
-        let notices = session.notices();
+        notices.extend(session.notices());
         notices
             .iter()
             .for_each(|notice| observer.event(Event::Notice(notice.clone())));
@@ -423,7 +477,7 @@ pub(super) struct Outcome {
     pub(super) centroids: Centroids,
     pub(super) partial: ClusterPartial,
     pub(super) inertia: u128,
-    n_iter: usize,
+    pub(super) n_iter: usize,
     n_passes: u64,
     stop_reason: StopReason,
     n_doubtful: u64,

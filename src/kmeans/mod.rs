@@ -1,5 +1,6 @@
 //! Layer 4: k-means on a backend. Knows tiles, centroids and partials; nothing of files, features or devices.
 
+mod growing;
 mod lloyd;
 mod outlook;
 mod params;
@@ -9,6 +10,7 @@ mod standing;
 mod swap;
 mod trim;
 
+pub(crate) use growing::largest_sample;
 pub(crate) use lloyd::RUN_BYTES;
 pub use lloyd::{KMeansFit, StopReason, fit, fit_many};
 pub use params::{Init, KMeansParams, MAX_CLUSTERS};

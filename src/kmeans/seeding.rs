@@ -20,6 +20,9 @@ pub const SAMPLE_ROWS: usize = 1 << 17;
 pub struct Seeding {
     /// Rows in the sample.
     pub n_sample: usize,
+    /// Rows of the largest sample that was iterated over between the seeding and all rows, where there was one: some
+    /// eighth of all rows, if that is much more than the sample.
+    pub n_refined: Option<usize>,
     /// Restarts made.
     pub n_init: usize,
     /// The restart that was best before any move, from 0.
@@ -101,6 +104,7 @@ pub(super) fn seed(
         centroids,
         Seeding {
             n_sample: rows.n_sample,
+            n_refined: None,
             n_init: params.n_init,
             best,
         },
@@ -108,14 +112,14 @@ pub(super) fn seed(
 }
 
 /// Rows of the data on their own.
-struct Sample {
-    tiles: TileSet,
-    keys: RowKeys,
+pub(super) struct Sample {
+    pub(super) tiles: TileSet,
+    pub(super) keys: RowKeys,
     total_sq_norm: u128,
 }
 
 impl Sample {
-    fn new(data: &TileSet, keys: &RowKeys, rows: &[usize]) -> Self {
+    pub(super) fn new(data: &TileSet, keys: &RowKeys, rows: &[usize]) -> Self {
         let tiles = data.gather(rows);
         Self {
             keys: RowKeys::Ids(rows.iter().map(|&row| keys.key(row)).collect()),
@@ -124,7 +128,7 @@ impl Sample {
         }
     }
 
-    fn job(&self, params: &KMeansParams) -> Lloyd<'_> {
+    pub(super) fn job(&self, params: &KMeansParams) -> Lloyd<'_> {
         Lloyd {
             data: &self.tiles,
             keys: &self.keys,

@@ -65,6 +65,19 @@ impl RowKeys {
         picked.truncate(m);
         picked.into_iter().map(|(.., row)| row).collect()
     }
+
+    /// About one row in `parts`: those with the smallest `hash(seed, key)`, in the order of the rows. For samples too large
+    /// to be sorted.
+    ///
+    /// Only rows that `keep` accepts take part. The choice depends on seed and keys alone.
+    #[must_use]
+    pub fn one_in(&self, parts: u64, n_rows: usize, seed: u64, keep: impl Fn(usize) -> bool + Sync) -> Vec<usize> {
+        let limit = u64::MAX / parts;
+        (0..n_rows)
+            .into_par_iter()
+            .filter(|&row| hash_key(seed, self.key(row)) <= limit && keep(row))
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +93,22 @@ mod tests {
         let a = RowKeys::Ids(keys).sample(n, 100, 3, |_| true);
         let b = RowKeys::Ids(turned).sample(n, 100, 3, |_| true);
         assert_eq!(a, b.iter().map(|row| n - 1 - row).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_part_of_the_rows_follows_the_key_and_holds_smaller_samples() {
+        let n = 40_000;
+        let keys: Vec<u128> = (0..n as u128).map(|i| i * i + 17).collect();
+        let mut turned = keys.clone();
+        turned.reverse();
+        let (keys, turned) = (RowKeys::Ids(keys), RowKeys::Ids(turned));
+        let part = keys.one_in(8, n, 3, |row| row % 2 == 0);
+        assert!((2300..2700).contains(&part.len()), "{}", part.len());
+        assert!(part.is_sorted() && part.iter().all(|row| row % 2 == 0));
+        let same = turned.one_in(8, n, 3, |row| row % 2 == 1);
+        assert_eq!(part, same.iter().rev().map(|row| n - 1 - row).collect::<Vec<_>>());
+        let sample = keys.sample(n, 2000, 3, |row| row % 2 == 0);
+        assert!(sample.iter().all(|row| part.binary_search(row).is_ok()));
     }
 
     #[test]

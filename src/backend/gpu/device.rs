@@ -42,8 +42,8 @@ pub(crate) struct Device {
     /// Iterations and their seconds by the device's clock, since they were last asked for.
     timed: Mutex<DeviceTime>,
     cache: Option<(PathBuf, wgpu::PipelineCache)>,
-    /// What the last session left.
-    held: Mutex<Option<Held>>,
+    /// What earlier sessions left.
+    held: Mutex<Vec<Held>>,
     /// Bytes of a buffer from which on there is no memory: a fault for tests.
     #[cfg(test)]
     pub(crate) no_memory_from: Option<u64>,
@@ -134,16 +134,23 @@ impl Device {
         done
     }
 
-    /// What an earlier session left of a data set; what is left of others is let go.
+    /// What an earlier session left of a data set. Where none did, what is left of others is let go; else it stays: the runs
+    /// of a sweep take turns with the same few.
     pub(super) fn take_held(&self, stamp: u64) -> Option<Held> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        held.filter(|held| held.stamp == stamp)
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = held.iter().position(|held| held.stamp == stamp);
+        if place.is_none() {
+            held.clear();
+        }
+        place.map(|place| held.swap_remove(place))
     }
 
     /// Keeps what a session leaves, while the device is good for anything.
     pub(super) fn hold(&self, held: Held) {
         if !self.is_lost() {
-            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+            let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|other| other.stamp != held.stamp);
+            all.push(held);
         }
     }
 

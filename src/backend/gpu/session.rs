@@ -826,6 +826,15 @@ mod tests {
         assert_eq!(sum(&data, 2, Some(1000.0)), expected);
         data.fill_rows(1, &[vec![values[1] + 3.0]]);
         assert_eq!(sum(&data, 2, None), expected + 3);
+        // What was in use together stays together, until something else comes.
+        let other = data.clone();
+        let in_use = GpuSession::open(&device, &data, 2, 1 << 20, &GpuOptions::default()).unwrap();
+        assert_eq!(sum(&other, 2, Some(1000.0)), expected + 3);
+        drop(in_use);
+        assert_eq!(sum(&data, 2, None), expected + 3);
+        assert_eq!(sum(&other, 2, None), expected + 1000);
+        assert_eq!(sum(&data.clone(), 2, None), expected + 3);
+        assert_eq!(sum(&other, 2, None), expected + 3);
     }
 
     #[test]

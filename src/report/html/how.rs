@@ -61,7 +61,10 @@ pub(super) fn section(report: &Report) -> String {
         || "first centroids as given".to_owned(),
         |seeding| {
             let restarts = figures::plural(seeding.n_init as u64, "restart");
-            format!("{restarts} on {}", figures::plural(seeding.n_sample, "row"))
+            let refined = seeding.n_refined.map_or(String::new(), |rows| {
+                format!(", refined on {}", figures::plural(rows, "row"))
+            });
+            format!("{restarts} on {}{refined}", figures::plural(seeding.n_sample, "row"))
         },
     );
     let device = &record.device;
