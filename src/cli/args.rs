@@ -361,7 +361,7 @@ pub(crate) struct KMeansArgs {
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = at_least_one)]
     pub(crate) n_init: usize,
 
-    /// Most iterations
+    /// Most iterations over all rows
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = at_least_one)]
     pub(crate) max_iter: usize,
 

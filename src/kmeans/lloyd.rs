@@ -511,6 +511,8 @@ struct Run<'l> {
     /// Of the last pass.
     inertia: u128,
     is_hopeless: bool,
+    /// Whether it ends when time is up.
+    heeds_time: bool,
     time_is_up: bool,
     book: Option<Book<'l>>,
 }
@@ -529,6 +531,7 @@ impl<'l> Run<'l> {
             n_unsettled: 0,
             inertia: 0,
             is_hopeless: false,
+            heeds_time: true,
             time_is_up: false,
         }
     }
@@ -564,7 +567,7 @@ impl<'l> Run<'l> {
                 if observer.interrupted() {
                     return Err(Error::Interrupted);
                 }
-                self.time_is_up = observer.time_is_up();
+                self.time_is_up = self.heeds_time && observer.time_is_up();
                 Ok(self.flow())
             };
             let ended = session.lloyd(&start, &rule, &mut each)?;
@@ -696,7 +699,8 @@ impl<'l> Run<'l> {
     }
 }
 
-/// Iterates from `start` until the centroids rest, move little, or `max_iter` is reached.
+/// Iterates on a sample from `start` until the centroids rest, move little, or `max_iter` is reached, even when time is up:
+/// where a run over all rows begins does not depend on how long that took.
 pub(super) fn run(
     session: &mut dyn Session,
     job: &Lloyd<'_>,
@@ -704,7 +708,10 @@ pub(super) fn run(
     report: &Report<'_>,
     observer: &dyn Observer,
 ) -> Result<Outcome> {
-    let mut run = Run::new(*job, start, None);
+    let mut run = Run {
+        heeds_time: false,
+        ..Run::new(*job, start, None)
+    };
     run.iterate(session, report, observer)?;
     run.end(|centroids| session.assign(centroids))
 }
@@ -1124,6 +1131,34 @@ mod tests {
         )
         .unwrap();
         assert_eq!(found.centroids, fit_scalar(&data, &params).unwrap().centroids);
+    }
+
+    #[test]
+    fn a_run_that_time_ended_is_one_with_as_many_iterations() {
+        struct Ended;
+        impl Observer for Ended {
+            fn event(&self, _event: Event) {}
+            fn time_is_up(&self) -> bool {
+                true
+            }
+        }
+        // More rows than the sample has, and groups that run into each other.
+        let mut rng = crate::rng::Rng::new(4, 0);
+        let value = |_| (rng.below(30_000) + rng.below(30_000)) as f32;
+        let values: Vec<f32> = (0..4 * super::super::SAMPLE_ROWS).map(value).collect();
+        let data = TileSet::from_rows(&values, 2, None, usize::MAX);
+        let cpu = crate::backend::cpu::CpuBackend::new(2).unwrap();
+        let data_and = |params: &KMeansParams, observer: &dyn Observer| {
+            fit(&cpu, &cpu, &data, &RowKeys::RowNumber, params, 1.0, observer).unwrap()
+        };
+        let params = KMeansParams {
+            tol: 0.0,
+            ..KMeansParams::new(7)
+        };
+        let ended = data_and(&params, &Ended);
+        assert_eq!((ended.stop_reason, ended.n_iter), (StopReason::MaxTime, 1));
+        let again = KMeansParams { max_iter: 1, ..params };
+        assert_eq!(data_and(&again, &()).centroids, ended.centroids);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct KMeansParams {
     /// Restarts of the seeding; the best by inertia on the sample is then improved by moves of single centroids.
     /// Without meaning for [`Init::Centroids`].
     pub n_init: usize,
-    /// Most Lloyd iterations over all rows, and over the sample before them.
+    /// Most Lloyd iterations over all rows.
     pub max_iter: usize,
     /// Stop when the squared centroid shift, summed over clusters, is at most `tol` times the mean variance of the
     /// features (scikit-learn's rule). 0 goes on until no centroid moves.

@@ -42,6 +42,9 @@ fn at_least(rows: usize, n_clusters: usize) -> usize {
 /// Rows on which restarts are made and compared and most moves are tried, unless 64 per cluster are more: enough to see
 /// where centroids belong. What is found there is refined on the whole sample.
 const SCOUT_ROWS: usize = 1 << 14;
+/// Most iterations on a sample. They are part of how first centroids are found: a run that is to make fewer iterations over
+/// all rows, or that runs out of time, begins where every other one does.
+const SAMPLE_ITER: usize = 300;
 /// Iterations after which restarts are compared; the best goes on.
 const RESTART_ITER: usize = 8;
 
@@ -133,7 +136,7 @@ impl Sample {
             data: &self.tiles,
             keys: &self.keys,
             total_sq_norm: self.total_sq_norm,
-            max_iter: params.max_iter,
+            max_iter: SAMPLE_ITER,
             tol: params.tol,
             target: None,
         }
@@ -148,7 +151,7 @@ fn restarts(
     observer: &dyn Observer,
 ) -> Result<(usize, Centroids)> {
     let job = Lloyd {
-        max_iter: params.max_iter.min(RESTART_ITER),
+        max_iter: RESTART_ITER,
         ..sample.job(params)
     };
     let done = std::sync::atomic::AtomicUsize::new(0);
