@@ -51,14 +51,14 @@ unsafe fn round<'r, P: PairLanes, const VECS: usize>(
             }
             Rounding::Finer(bits) => {
                 let low = tile.block.low_words();
+                // Which bytes of the word hold the low bits of an even pair, of an odd one, and of a feature alone.
+                let [even, odd, alone] = [P::bytes([0, 1]), P::bytes([2, 3]), P::bytes([2, ABSENT])];
                 for (pair, (out, words)) in room.chunks_exact_mut(BLOCK).zip(high.chunks_exact(BLOCK)).enumerate() {
                     let mask = P::splat(beside(pair, -1));
-                    // Which bytes of the word hold the low bits of the pair.
                     let (low, bytes) = match low.get(pair / 2 * BLOCK..) {
-                        Some(low) if beside(pair, -1) == -1 => (low, if pair % 2 == 0 { [0, 1] } else { [2, 3] }),
-                        _ => (words, [2, ABSENT]),
+                        Some(low) if beside(pair, -1) == -1 => (low, if pair % 2 == 0 { even } else { odd }),
+                        _ => (words, alone),
                     };
-                    let bytes = P::bytes(bytes);
                     for (v, norm) in norms.iter_mut().enumerate() {
                         let at = v * P::Floats::WIDTH;
                         let low = P::load(&low[at..]).pick(bytes);
@@ -170,7 +170,8 @@ unsafe fn margin<P: PairLanes>(lower: P, upper: P, half_sq_norm: P, table: &Coar
     }
 }
 
-/// Finds `WHAT` (one of [`find`]) of `VECS` vectors of rows.
+/// Finds `WHAT` (one of [`find`]) of `VECS` vectors of rows. Gives those (one bit each) that are not proven: written to memory
+/// vector by vector, they would be waited for.
 ///
 /// # Safety
 /// The instruction set of `P` must be present.
@@ -181,7 +182,8 @@ unsafe fn score<P: PairLanes, const VECS: usize, const WHAT: u8>(
     first: usize,
     table: &CoarseTable,
     out: &mut TileScores,
-) {
+) -> u64 {
+    let mut doubtful = 0;
     // SAFETY: the caller's promise.
     unsafe {
         let mask = P::splat(table.tag_mask);
@@ -216,9 +218,10 @@ unsafe fn score<P: PairLanes, const VECS: usize, const WHAT: u8>(
                 unscaled(farther).store(&mut out.margin_of_rest[at..]);
             }
             let rows = (1u64 << P::Floats::WIDTH) - 1;
-            out.doubtful = out.doubtful & !(rows << at) | (!proven & rows) << at;
+            doubtful |= (!proven & rows) << at;
         }
     }
+    doubtful
 }
 
 /// Finds `WHAT` (one of [`find`]) of all rows of a tile. `VECS` vectors at a time; `ALL` hold a tile.
@@ -234,13 +237,14 @@ unsafe fn score_tile<P: PairLanes, const VECS: usize, const ALL: usize, const WH
 ) {
     rows.reserve(table.n_pairs);
     let CoarseRows { pairs, sq_norms } = rows;
+    out.doubtful = 0;
     // SAFETY: the caller's promise.
     unsafe {
         let pairs = round::<P, ALL>(tile, table, pairs, sq_norms);
         let step = VECS * P::Floats::WIDTH;
         for first in (0..tile.n_rows).step_by(step) {
             let ahead = Ahead::new(tile.ahead, first, step, table.n_groups());
-            score::<P, VECS, WHAT>(ahead, (pairs, sq_norms), first, table, out);
+            out.doubtful |= score::<P, VECS, WHAT>(ahead, (pairs, sq_norms), first, table, out);
         }
     }
     if tile.n_rows < BLOCK {

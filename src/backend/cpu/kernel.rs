@@ -302,7 +302,8 @@ unsafe fn margin<V: Lanes>(difference: V, sum: V) -> V {
     }
 }
 
-/// A kernel that finds `WHAT` (one of [`find`]) for `VECS` vectors of rows.
+/// A kernel that finds `WHAT` (one of [`find`]) for `VECS` vectors of rows. Gives those (one bit each) that are not proven:
+/// written to memory vector by vector, they would be waited for.
 ///
 /// # Safety
 /// As [`half_sq_dists`].
@@ -312,7 +313,8 @@ unsafe fn score<V: Lanes, const VECS: usize, const WHAT: u8>(
     first: usize,
     table: &CentroidTable,
     out: &mut TileScores,
-) {
+) -> u64 {
+    let mut doubtful = 0;
     // SAFETY: the caller's promise, for every call of `V`'s functions.
     unsafe {
         let mut norms = [V::splat(0.0); VECS];
@@ -354,9 +356,10 @@ unsafe fn score<V: Lanes, const VECS: usize, const WHAT: u8>(
                 margin(difference, sum).store(&mut out.margin_of_rest[at..]);
             }
             let rows = (1u64 << V::WIDTH) - 1;
-            out.doubtful = out.doubtful & !(rows << at) | (!proven & rows) << at;
+            doubtful |= (!proven & rows) << at;
         }
     }
+    doubtful
 }
 
 /// From so many features on, fewer rows at a time: those of a whole tile no longer stay in the first-level cache.
@@ -377,18 +380,19 @@ unsafe fn score_tile<V: Lanes, const VECS: usize, const HALF: usize, const WHAT:
     out: &mut TileScores,
 ) {
     let mut first = 0;
+    out.doubtful = 0;
     // SAFETY: the caller's promise; `first` stays below 64 in steps that divide it.
     unsafe {
         while HALF < VECS && table.n_features > WIDE && tile.n_rows > first + (HALF - 1) * V::WIDTH {
-            score::<V, HALF, WHAT>(tile, first, table, out);
+            out.doubtful |= score::<V, HALF, WHAT>(tile, first, table, out);
             first += HALF * V::WIDTH;
         }
         while tile.n_rows > first + (VECS - 1) * V::WIDTH {
-            score::<V, VECS, WHAT>(tile, first, table, out);
+            out.doubtful |= score::<V, VECS, WHAT>(tile, first, table, out);
             first += VECS * V::WIDTH;
         }
         while tile.n_rows > first {
-            score::<V, 1, WHAT>(tile, first, table, out);
+            out.doubtful |= score::<V, 1, WHAT>(tile, first, table, out);
             first += V::WIDTH;
         }
     }
