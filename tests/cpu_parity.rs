@@ -53,7 +53,7 @@ fn pruned_passes_equal_full_passes_in_every_iteration() {
         Case::new(6000, 20, 9, Values::HeavyTail).weighted(),
         Case::new(6000, 33, 7, Values::HeavyTail).chunks_of(7),
         Case::new(3000, 24, 3, Values::Offset),
-        Case::new(3000, 18, 12, Values::Small),
+        Case::new(3000, 18, 700, Values::Small),
         Case::new(1000, 64, 256, Values::HeavyTail).weighted(),
         Case::new(1500, 64, 200, Values::Bell).chunks_of(5),
         Case::new(700, 100, 650, Values::Small),
