@@ -213,18 +213,13 @@ impl Parts {
         ];
         // Values, keys, places among all rows; labels as long as it is iterated over.
         let sample_bytes = self.n_refined * (self.values_bytes / n_rows.max(1) + 16 + 8 + RUN_BYTES as u64);
-        let sample = part("the largest sample", sample_bytes);
-        let growing = vec![values.clone(), weights.clone(), sample.clone()];
         let iterating = vec![
             values,
             weights,
             labels.clone(),
-            // The runs of a sweep begin one after the other.
-            if sharing > 0 {
-                sample
-            } else {
-                part("the largest sample", 0)
-            },
+            // The runs of a sweep begin one after the other. A single run has let go of it before there are labels, which
+            // with what is read take more.
+            part("the largest sample", if sharing > 0 { sample_bytes } else { 0 }),
             part("fits that share their passes", sharing.min(self.values_bytes)),
         ];
         // Distances take the place of the values.
@@ -237,7 +232,7 @@ impl Parts {
             ),
         ];
         let total = |parts: &Vec<PlanPart>| parts.iter().map(|part| part.bytes).sum::<u64>();
-        let stages = [growing, iterating, reading, finishing].into_iter();
+        let stages = [iterating, reading, finishing].into_iter();
         let most = stages.max_by_key(total).unwrap_or_default();
         most.into_iter().chain(always).collect()
     }
@@ -263,7 +258,7 @@ mod tests {
         let parts = |n_features, held_bytes, weighted, has_ids, n_numbers| {
             Parts {
                 n_rows,
-                n_refined: 0,
+                n_refined: n_rows / 8,
                 n_features,
                 values_bytes: 3 * n_rows * n_features,
                 read_bytes: 4 * n_rows * n_features,
@@ -292,6 +287,11 @@ mod tests {
         let swept = parts(40, 9 * n_rows, false, false, 11);
         assert_eq!(bytes(&swept, "prepared values"), Some(n_rows * 120));
         assert_eq!(bytes(&swept, "labels and runners-up"), Some(n_rows * 8));
+        assert_eq!(
+            bytes(&swept, "the largest sample"),
+            Some(n_rows / 8 * (120 + 16 + 8 + 12))
+        );
+        assert_eq!(bytes(&wide, "the largest sample"), None);
         assert_eq!(bytes(&swept, "fits that share their passes"), Some(n_rows * 120));
     }
 

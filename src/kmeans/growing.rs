@@ -38,17 +38,32 @@ pub(super) fn grows(n_rows: usize, params: &KMeansParams) -> bool {
     !matches!(params.init, Init::Centroids(_)) && !parts(n_rows, sample_rows(params.n_clusters)).is_empty()
 }
 
-/// The samples of a data set, kept where several runs grow through them.
-#[derive(Default)]
+/// The samples of a data set.
 pub(super) struct Samples {
+    /// Whether several runs grow through them: all are kept then, else the last one.
+    shared: bool,
     drawn: Vec<(u64, Sample)>,
     seed: u64,
 }
 
 impl Samples {
+    /// For one run, or for several that share them.
+    pub(super) fn new(shared: bool) -> Self {
+        Self {
+            shared,
+            drawn: Vec::new(),
+            seed: 0,
+        }
+    }
+
+    /// Lets go of those that were drawn.
+    pub(super) fn clear(&mut self) {
+        self.drawn.clear();
+    }
+
     fn draw(&mut self, data: &TileSet, keys: &RowKeys, seed: u64, parts: u64) -> &Sample {
-        if self.seed != seed {
-            self.drawn.clear();
+        if self.seed != seed || !self.shared {
+            self.clear();
         }
         self.seed = seed;
         let place = self.drawn.iter().position(|&(of, _)| of == parts).unwrap_or_else(|| {
@@ -66,8 +81,6 @@ pub(super) struct Growing<'g> {
     pub(super) data: &'g TileSet,
     pub(super) keys: &'g RowKeys,
     pub(super) params: &'g KMeansParams,
-    /// Whether other runs will want the samples.
-    pub(super) keep: bool,
 }
 
 impl Growing<'_> {
@@ -97,12 +110,6 @@ impl Growing<'_> {
                     break;
                 }
             }
-            if !self.keep {
-                samples.drawn.clear();
-            }
-        }
-        if !self.keep {
-            samples.drawn.clear();
         }
         Ok(notices)
     }
@@ -183,7 +190,6 @@ mod tests {
                     tol: 1e-7,
                     ..KMeansParams::new(4)
                 },
-                keep: true,
             };
             let mut seeding = Seeding {
                 n_sample: 10,
@@ -192,7 +198,7 @@ mod tests {
                 best: 0,
             };
             let mut centroids = Centroids::on_rows(1, &[1000, 21_000, 41_000, 61_000]);
-            let mut samples = Samples::default();
+            let mut samples = Samples::new(true);
             let notices = growing.grow(&mut centroids, &mut seeding, &mut samples, &()).unwrap();
             assert!(notices.is_empty());
             let sizes: Vec<usize> = samples.drawn.iter().map(|(_, sample)| sample.tiles.n_rows()).collect();

@@ -111,7 +111,7 @@ pub fn fit_many(
     let total_sq_norm = data.weighted_sq_norm();
     let together = (data.bytes() / (RUN_BYTES * data.n_rows())).max(1);
     let mut drawn = None;
-    let mut samples = Samples::default();
+    let mut samples = Samples::new(params.len() > 1);
     let mut groups = params.chunks(together);
     let job = |params: &KMeansParams| Lloyd {
         data,
@@ -121,14 +121,13 @@ pub fn fit_many(
         tol: params.tol,
         target: None,
     };
-    let grow = |begun: &mut Begun<'_>, params: &KMeansParams, samples: &mut Samples, keep| {
+    let grow = |begun: &mut Begun<'_>, params: &KMeansParams, samples: &mut Samples| {
         begun.grow(
             &Growing {
                 backend,
                 data,
                 keys,
                 params,
-                keep,
             },
             samples,
             observer,
@@ -147,13 +146,12 @@ pub fn fit_many(
                 (begun.collect::<Result<Vec<_>>>()?, None)
             }
         };
-        let is_last = groups.len() == 0;
-        let n_begun = begun.len();
-        for (at, (begun, params)) in begun.iter_mut().zip(group).enumerate() {
-            grow(begun, params, &mut samples, !(is_last && at + 1 == n_begun))?;
+        for (begun, params) in begun.iter_mut().zip(group) {
+            grow(begun, params, &mut samples)?;
         }
-        if is_last {
+        if groups.len() == 0 {
             drawn = None;
+            samples.clear();
         }
         observer.event(Event::Stage("iterate"));
         let report = |n_iter, inertia: u128, n_moved, max_iter| {
@@ -197,7 +195,8 @@ pub fn fit_many(
                 Err(Error::DeviceWrong { .. }) => {
                     let at = Beginning::Start;
                     let mut begun = Begun::new(job(params), host, params, &mut drawn, observer, at)?;
-                    grow(&mut begun, params, &mut samples, false)?;
+                    grow(&mut begun, params, &mut samples)?;
+                    samples.clear();
                     alone(begun)?
                 }
                 done => done?,

@@ -250,6 +250,7 @@ pub(super) unsafe fn unsafe_beside<V: Lanes>(
     ways: &[f32],
 ) -> (u64, f32) {
     check_labels(labels, ways);
+    check_rivals(rivals, ways);
     // SAFETY: the caller's promise.
     let of_many = |at: usize| unsafe { V::gather(ways, &labels[at..]).add(V::gather_u16(ways, &rivals[at..])) };
     let of_one = |at: usize| ways[labels[at] as usize] + ways[usize::from(rivals[at])];
@@ -313,6 +314,7 @@ pub(super) unsafe fn rival_bounds<V: Lanes>(
     bounds: &mut [f32],
 ) -> f32 {
     check_labels(labels, ways);
+    check_rivals(rivals, ways);
     // SAFETY: the caller's promise.
     let of_many = |at: usize| unsafe { V::gather(ways, &labels[at..]).add(V::gather_u16(ways, &rivals[at..])) };
     let of_one = |at: usize| ways[labels[at] as usize] + ways[usize::from(rivals[at])];
@@ -357,6 +359,13 @@ fn check_labels(labels: &[u32], ways: &[f32]) {
     debug_assert!(
         labels.iter().all(|&label| (label as usize) < ways.len()),
         "labels of clusters"
+    );
+}
+
+fn check_rivals(rivals: &[u16], ways: &[f32]) {
+    debug_assert!(
+        rivals.iter().all(|&rival| usize::from(rival) < ways.len()),
+        "rivals are clusters"
     );
 }
 

@@ -157,7 +157,7 @@ impl Policy {
             if finest && self.finest && unsettled > MAX_UNSETTLED {
                 self.coarse_if_open = false;
                 // Rows that bounds leave open say nothing of the others.
-                self.coarse = matches!(self.mode, Mode::Prune { .. });
+                self.coarse &= matches!(self.mode, Mode::Prune { .. });
                 self.costs = Costs::new(k, d, [self.coarse, false]);
             }
             self.finest = finest;

@@ -320,7 +320,7 @@ impl PassPlan<'_> {
         tally.n_watched += rows.len() as u64;
         let (ways, labels) = (&self.ways, &task.labels[rows.clone()]);
         let (mut open, mut least) = ways.unsafe_rows(&task.row_bounds[rows.clone()], labels, &self.kernels);
-        if self.tells_rivals() {
+        if self.rivals {
             let (bounds, rivals) = (&task.rival_bounds[rows.clone()], &task.rivals[rows]);
             let (beside, least_beside) = ways.unsafe_beside(bounds, labels, rivals, &self.kernels);
             (open, least) = (open | beside, least.min(least_beside));
@@ -422,7 +422,7 @@ impl PassPlan<'_> {
             let (ways, scores, n_rows) = (&self.ways, &worker.scores, rows.len());
             let mut margins = &scores.margin;
             let (labels, mut least) = (&task.labels[rows.clone()], f32::MAX);
-            if self.tells_rivals() {
+            if self.rivals {
                 let rivals = &mut task.rivals[rows.clone()];
                 for (rival, &found) in rivals.iter_mut().zip(&scores.runner_up) {
                     *rival = self.rival(found);
@@ -476,7 +476,7 @@ impl PassPlan<'_> {
                 task.runners_up[row] = worker.scores.runner_up[slot];
             } else if let Some(bound) = task.row_bounds.get_mut(row) {
                 let mut margin = worker.scores.margin[slot];
-                if self.tells_rivals() {
+                if self.rivals {
                     task.rivals[row] = self.rival(worker.scores.runner_up[slot]);
                     task.rival_bounds[row] = self.ways.rival_bound(margin, nearest, task.rivals[row]);
                     margin = worker.scores.margin_of_rest[slot];
@@ -509,11 +509,6 @@ impl PassPlan<'_> {
         coarse.is_some_and(|table| !matches!(table.rounding, Rounding::Finer(_)))
     }
 
-    /// Whether bounds tell single rivals apart.
-    fn tells_rivals(&self) -> bool {
-        self.rivals && !self.two
-    }
-
     /// A number that a kernel gives as a rival. Of rows that are in doubt, which have no bounds, it may be none.
     #[inline]
     fn rival(&self, found: u32) -> u16 {
@@ -523,7 +518,7 @@ impl PassPlan<'_> {
     /// The nearest centroids of a tile's rows, in the worker's scores, but for those that need a second look, with what
     /// bounds need, where they are kept.
     fn find(&self, worker: &mut Worker, tile: Tile<'_>, look: Look, keeps_bounds: bool) {
-        let with_rival = keeps_bounds && self.tells_rivals();
+        let with_rival = keeps_bounds && self.rivals;
         match (self.kernels.coarse, &self.coarse) {
             (Some(kernels), Some(table)) if look == Look::First => {
                 let score = match () {
