@@ -102,11 +102,17 @@ fn runs_with_many_clusters_equal_the_reference_in_every_iteration() {
         Case::new(1500, 17, 50, Values::HeavyTail).weighted(),
         Case::new(1000, 32, 40, Values::Small),
         Case::new(1000, 32, 40, Values::Offset),
+        // Rows left open are held against two centroids alone.
+        Case::new(300, 160, 700, Values::Small),
+        Case::new(300, 161, 700, Values::Offset).weighted(),
     ] {
         let data = case.data();
         for backend in CpuBackend::for_each_isa(2).unwrap() {
             let description = backend.description();
-            let (mut ours, mut reference) = (backend.open(&data, 64).unwrap(), ScalarBackend.open(&data, 64).unwrap());
+            let (mut ours, mut reference) = (
+                backend.open(&data, 700).unwrap(),
+                ScalarBackend.open(&data, 700).unwrap(),
+            );
             let mut centroids = case.centroids(&data);
             for iteration in 0..5 {
                 let (pass, expected) = (ours.assign(&centroids).unwrap(), reference.assign(&centroids).unwrap());

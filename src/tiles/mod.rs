@@ -80,6 +80,7 @@ impl Chunk {
     }
 
     /// The rows of block `block`.
+    #[inline]
     #[must_use]
     pub fn block(&self, block: usize) -> Block<'_> {
         let len = block_words(self.n_features);

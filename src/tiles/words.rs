@@ -61,6 +61,7 @@ pub struct Block<'b> {
 
 impl<'b> Block<'b> {
     /// Of `row_words(n_features)` words for each of 64 rows.
+    #[inline]
     pub(crate) fn new(words: &'b [u32], n_features: usize) -> Self {
         debug_assert_eq!(words.len(), row_words(n_features) * BLOCK, "the words of a block");
         Self { words, n_features }
@@ -103,7 +104,7 @@ impl<'b> Block<'b> {
     }
 
     /// One row, feature by feature.
-    pub fn row(self, row: usize) -> impl Iterator<Item = i32> {
+    pub fn row(self, row: usize) -> impl Iterator<Item = i32> + Clone {
         (0..self.n_features).map(move |feature| self.value(row, feature))
     }
 

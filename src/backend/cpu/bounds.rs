@@ -13,7 +13,6 @@
 //! the first bound is then that of the third-nearest, which is far larger (as in Drake and Hamerly, "Accelerated k-means
 //! with adaptive distance bounds", 2012, with one bound).
 
-use super::groups;
 use super::kernel::Kernels;
 use super::lanes::Lanes;
 use crate::grid::CENTROID_SCALE;
@@ -50,12 +49,9 @@ pub(super) struct Rivals {
 /// Bytes per row of [`Bounds`] with rivals, and of labels.
 const RIVAL_BYTES: usize = 4 + 4 + 4 + 2;
 
-/// Whether rivals are told apart: where there are others beside them, bounds stay a small part of the data, and there
-/// are not [groups](super::groups) to do better.
-pub(super) fn has_rivals(n_clusters: usize, n_features: usize) -> bool {
-    n_clusters > 2
-        && groups::shape(n_clusters, n_features).is_none()
-        && RIVAL_BYTES as f64 <= MEMORY_SHARE * (n_features * size_of::<f32>()) as f64
+/// Whether rivals can be told apart: where there are others beside them and bounds stay a small part of the data.
+pub(super) fn may_have_rivals(n_clusters: usize, n_features: usize) -> bool {
+    n_clusters > 2 && RIVAL_BYTES as f64 <= MEMORY_SHARE * (n_features * size_of::<f32>()) as f64
 }
 
 impl Bounds {

@@ -12,8 +12,8 @@ use crate::tiles::BLOCK;
 /// # Safety
 /// The instruction set of `P` must be present; `VECS` vectors hold the rows of a tile.
 #[inline(always)]
-unsafe fn round<'r, P: PairLanes, const VECS: usize>(
-    tile: Tile<'r>,
+pub(super) unsafe fn round<'r, P: PairLanes, const VECS: usize>(
+    tile: &Tile<'r>,
     table: &CoarseTable,
     room: &'r mut [u32],
     sq_norms: &mut [u32; BLOCK],
@@ -108,7 +108,8 @@ unsafe fn scores<P: PairLanes, const VECS: usize>(
 }
 
 /// The least few scores of `VECS` vectors of rows, each with the number of its centroid in the low bits.
-struct Ranking<P: PairLanes, const VECS: usize> {
+#[derive(Clone, Copy)]
+pub(super) struct Ranking<P: PairLanes, const VECS: usize> {
     best: [P; VECS],
     second: [P; VECS],
     third: [P; VECS],
@@ -118,7 +119,7 @@ impl<P: PairLanes, const VECS: usize> Ranking<P, VECS> {
     /// # Safety
     /// The instruction set of `P` must be present.
     #[inline(always)]
-    unsafe fn new() -> Self {
+    pub(super) unsafe fn new() -> Self {
         // SAFETY: the caller's promise.
         let none = unsafe { P::splat(i32::MAX) };
         Self {
@@ -134,19 +135,28 @@ impl<P: PairLanes, const VECS: usize> Ranking<P, VECS> {
     /// The instruction set of `P` must be present.
     #[inline(always)]
     unsafe fn add(&mut self, three: bool, scores: [[P; VECS]; GROUP], group: usize, mask: P) {
+        for (slot, scores) in scores.into_iter().enumerate() {
+            for (v, score) in scores.into_iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { self.take(three, v, score, P::splat((group * GROUP + slot) as i32), mask) };
+            }
+        }
+    }
+
+    /// The same for the scores of vector `v` of a centroid with this number.
+    ///
+    /// # Safety
+    /// The instruction set of `P` must be present.
+    #[inline(always)]
+    pub(super) unsafe fn take(&mut self, three: bool, v: usize, score: P, number: P, mask: P) {
         // SAFETY: the caller's promise.
         unsafe {
-            for (slot, scores) in scores.into_iter().enumerate() {
-                let tag = P::splat((group * GROUP + slot) as i32);
-                for (v, score) in scores.into_iter().enumerate() {
-                    let score = score.with_tag(mask, tag);
-                    if three {
-                        self.third[v] = self.third[v].min(self.second[v].max(score));
-                    }
-                    self.second[v] = self.second[v].min(self.best[v].max(score));
-                    self.best[v] = self.best[v].min(score);
-                }
+            let score = score.with_tag(mask, number);
+            if three {
+                self.third[v] = self.third[v].min(self.second[v].max(score));
             }
+            self.second[v] = self.second[v].min(self.best[v].max(score));
+            self.best[v] = self.best[v].min(score);
         }
     }
 }
@@ -183,7 +193,6 @@ unsafe fn score<P: PairLanes, const VECS: usize, const WHAT: u8>(
     table: &CoarseTable,
     out: &mut TileScores,
 ) -> u64 {
-    let mut doubtful = 0;
     // SAFETY: the caller's promise.
     unsafe {
         let mask = P::splat(table.tag_mask);
@@ -193,6 +202,26 @@ unsafe fn score<P: PairLanes, const VECS: usize, const WHAT: u8>(
             let scores = scores::<P, VECS>(pairs, first, table, group);
             ranking.add(WHAT != find::NEAREST, scores, group, mask);
         }
+        conclude::<P, VECS, WHAT>(&ranking, sq_norms, first, table, out)
+    }
+}
+
+/// What follows from the ranking of `VECS` vectors of rows, from `first` on. Gives those that are not proven.
+///
+/// # Safety
+/// The instruction set of `P` must be present.
+#[inline(always)]
+pub(super) unsafe fn conclude<P: PairLanes, const VECS: usize, const WHAT: u8>(
+    ranking: &Ranking<P, VECS>,
+    sq_norms: &[u32; BLOCK],
+    first: usize,
+    table: &CoarseTable,
+    out: &mut TileScores,
+) -> u64 {
+    let (mut doubtful, mut narrowed) = (0, 0);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mask = P::splat(table.tag_mask);
         let zero = P::Floats::splat(0.0);
         let largest = P::splat(MAX_NORM * MAX_NORM);
         for v in 0..VECS {
@@ -201,26 +230,30 @@ unsafe fn score<P: PairLanes, const VECS: usize, const WHAT: u8>(
             let sq_norm = P::load(&sq_norms[at..]);
             let half_sq_norm = sq_norm.half();
             let farther = margin(best, second, half_sq_norm, table);
-            let mut proven = farther.gt_bits(zero) & sq_norm.le_bits(largest);
+            let is_usual = sq_norm.le_bits(largest);
+            let mut proven = farther.gt_bits(zero) & is_usual;
             best.tag(mask).store(&mut out.nearest[at..]);
             let unscaled = |farther: P::Floats| farther.max(zero).mul(P::Floats::splat(table.unscale));
             if WHAT != find::NEAREST {
                 second.tag(mask).store(&mut out.runner_up[at..]);
             }
             if WHAT == find::TWO_NEAREST {
-                let farther = margin(second, ranking.third[v], half_sq_norm, table);
-                proven &= farther.gt_bits(zero);
+                let farther = margin(second, ranking.third[v], half_sq_norm, table).gt_bits(zero);
+                narrowed |= (farther & is_usual) << at;
+                proven &= farther;
             } else {
                 unscaled(farther).store(&mut out.margin[at..]);
             }
             if WHAT == find::WITH_RIVAL {
                 let farther = margin(best, ranking.third[v], half_sq_norm, table);
                 unscaled(farther).store(&mut out.margin_of_rest[at..]);
+                narrowed |= (farther.gt_bits(zero) & is_usual) << at;
             }
             let rows = (1u64 << P::Floats::WIDTH) - 1;
             doubtful |= (!proven & rows) << at;
         }
     }
+    out.narrowed |= narrowed;
     doubtful
 }
 
@@ -230,17 +263,17 @@ unsafe fn score<P: PairLanes, const VECS: usize, const WHAT: u8>(
 /// The instruction set of `P` must be present; `VECS` vectors divide a tile.
 #[inline(always)]
 unsafe fn score_tile<P: PairLanes, const VECS: usize, const ALL: usize, const WHAT: u8>(
-    tile: Tile<'_>,
+    tile: &Tile<'_>,
     table: &CoarseTable,
     rows: &mut CoarseRows,
     out: &mut TileScores,
 ) {
     rows.reserve(table.n_pairs);
-    let CoarseRows { pairs, sq_norms } = rows;
+    let CoarseRows { pairs, sq_norms, .. } = rows;
     out.doubtful = 0;
     // SAFETY: the caller's promise.
     unsafe {
-        let pairs = round::<P, ALL>(tile, table, pairs, sq_norms);
+        let pairs = round::<P, ALL>(tile, table, bytemuck::cast_slice_mut(pairs), sq_norms);
         let step = VECS * P::Floats::WIDTH;
         for first in (0..tile.n_rows).step_by(step) {
             let ahead = Ahead::new(tile.ahead, first, step, table.n_groups());
@@ -253,7 +286,7 @@ unsafe fn score_tile<P: PairLanes, const VECS: usize, const ALL: usize, const WH
 }
 
 /// Rounds a tile and scores it against all centroids.
-type CoarseKernel = fn(Tile<'_>, &CoarseTable, &mut CoarseRows, &mut TileScores);
+type CoarseKernel = fn(&Tile<'_>, &CoarseTable, &mut CoarseRows, &mut TileScores);
 
 /// The kernels of an instruction set; they fill what those of [`super::kernel::Kernels`] with the same names fill.
 #[derive(Clone, Copy)]
@@ -261,6 +294,10 @@ pub(super) struct CoarseKernels {
     pub(super) nearest: CoarseKernel,
     pub(super) two_nearest: CoarseKernel,
     pub(super) with_rival: CoarseKernel,
+    /// Tables may have digits.
+    pub(super) has_matrix_unit: bool,
+    /// Ends what the kernels began on this thread.
+    pub(super) leave: fn(),
 }
 
 /// [`CoarseKernels`] of one instruction set; its functions are compiled with `$enable`.
@@ -272,21 +309,23 @@ macro_rules! coarse_kernels {
         pub(super) unsafe fn $name() -> CoarseKernels {
             // SAFETY (this function and those below): the caller's promise.
             #[target_feature(enable = $enable)]
-            fn nearest(tile: Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
+            fn nearest(tile: &Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
                 unsafe { score_tile::<$pairs, $vecs, $all, { find::NEAREST }>(tile, table, rows, out) }
             }
             #[target_feature(enable = $enable)]
-            fn two_nearest(tile: Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
+            fn two_nearest(tile: &Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
                 unsafe { score_tile::<$pairs, $vecs, $all, { find::TWO_NEAREST }>(tile, table, rows, out) }
             }
             #[target_feature(enable = $enable)]
-            fn with_rival(tile: Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
+            fn with_rival(tile: &Tile<'_>, table: &CoarseTable, rows: &mut CoarseRows, out: &mut TileScores) {
                 unsafe { score_tile::<$pairs, $vecs, $all, { find::WITH_RIVAL }>(tile, table, rows, out) }
             }
             CoarseKernels {
                 nearest: |tile, table, rows, out| unsafe { nearest(tile, table, rows, out) },
                 two_nearest: |tile, table, rows, out| unsafe { two_nearest(tile, table, rows, out) },
                 with_rival: |tile, table, rows, out| unsafe { with_rival(tile, table, rows, out) },
+                has_matrix_unit: false,
+                leave: || (),
             }
         }
     };

@@ -20,6 +20,17 @@ pub(super) struct Ranked {
     pub(super) margin_of_rest: f32,
 }
 
+/// What is found for a row that one of two centroids is the nearest to.
+pub(super) struct Nearer {
+    pub(super) nearest: u32,
+    pub(super) other: u32,
+    /// Whether it took exact arithmetic.
+    pub(super) close: bool,
+    pub(super) tied: bool,
+    /// By how much the other is farther, in grid units, at least.
+    pub(super) margin: f32,
+}
+
 /// Buffers for deciding one row after another.
 #[derive(Default)]
 pub(super) struct Exact {
@@ -65,16 +76,96 @@ impl Exact {
         let rest = self.sq_dists.iter().enumerate();
         let rest = rest.filter(|&(cluster, _)| ![best.1, runner_up.1].contains(&(cluster as u32)));
         let rest = rest.fold(f64::MAX, |least, (_, &sq_dist)| least.min(sq_dist));
-        let margin = |other: f64| {
-            let margin = (other.sqrt() / SLACK - least.sqrt() * SLACK) / CENTROID_SCALE as f64;
-            margin.max(0.0) as f32 * (1.0 - f32::EPSILON)
-        };
         Ranked {
             nearest: best.1,
             runner_up: runner_up.1,
             tied: best.0 == runner_up.0 || runner_up.0 == third.0,
-            margin: margin(second),
-            margin_of_rest: margin(rest),
+            margin: margin(least, second),
+            margin_of_rest: margin(least, rest),
         }
+    }
+
+    /// The nearer of two centroids to a row of grid values: by exact squared distance, ties to the lower index.
+    pub(super) fn nearer(
+        &mut self,
+        row: impl Iterator<Item = i32> + Clone,
+        two: [u32; 2],
+        centroids: &Centroids,
+        kernels: &Kernels,
+    ) -> Nearer {
+        self.x.clear();
+        self.x.extend(row.clone().map(|x| x * CENTROID_SCALE as i32));
+        let sq_dists = two.map(|cluster| (kernels.centroid_sq_dist)(&self.x, centroids.row(cluster as usize)));
+        let [least, most] = [sq_dists[0].min(sq_dists[1]), sq_dists[0].max(sq_dists[1])];
+        let close = most <= least * SLACK;
+        let mut tied = false;
+        let mut nearest = usize::from(sq_dists[1] < sq_dists[0]);
+        if close {
+            self.x.clear();
+            self.x.extend(row);
+            let exact = two.map(|cluster| (centroids.sq_dist(&self.x, cluster as usize), cluster));
+            tied = exact[0].0 == exact[1].0;
+            nearest = usize::from(exact[1] < exact[0]);
+        }
+        Nearer {
+            nearest: two[nearest],
+            other: two[1 - nearest],
+            close,
+            tied,
+            margin: margin(least, most),
+        }
+    }
+}
+
+/// By how much the distances that belong to two squared ones, in centroid units, differ at least, in grid units.
+fn margin(least: f64, other: f64) -> f32 {
+    let margin = (other.sqrt() / SLACK - least.sqrt() * SLACK) / CENTROID_SCALE as f64;
+    margin.max(0.0) as f32 * (1.0 - f32::EPSILON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::kernel;
+    use crate::backend::scalar;
+    use crate::rng::Rng;
+
+    #[test]
+    fn the_nearer_of_two_is_the_first_of_all() {
+        let mut rng = Rng::new(5, 0);
+        let (mut n_ties, mut n_close) = (0, 0);
+        for kernels in kernel::available() {
+            for case in 0..300 {
+                let d = 1 + case % 40;
+                let width = [3, 1 << 12, 1 << 22][case % 3];
+                let row: Vec<i32> = (0..d).map(|_| rng.below(width) as i32).collect();
+                let centroids: Vec<i32> = (0..2 * d).map(|_| rng.below(256 * width) as i32).collect();
+                let mirrored = centroids.iter().enumerate().map(|(at, &c)| match case % 2 {
+                    // The second as far from the row as the first, but for a step now and then.
+                    0 if at >= d => 512 * row[at - d] - centroids[at - d] + i32::from(case % 4 == 0 && at == d),
+                    _ => c,
+                });
+                let centroids = Centroids::new(d, mirrored.collect());
+                let [best, second] = <[u32; 2]>::from(scalar::two_nearest(&row, &centroids));
+                for two in [[0, 1], [1, 0]] {
+                    let found = Exact::default().nearer(row.iter().copied(), two, &centroids, &kernels);
+                    assert_eq!(
+                        [found.nearest, found.other],
+                        [best, second],
+                        "{}, case {case}",
+                        kernels.name
+                    );
+                    let distance = |cluster: u32| (centroids.sq_dist(&row, cluster as usize) as f64).sqrt();
+                    let margin = (distance(second) - distance(best)) / CENTROID_SCALE as f64;
+                    assert!(f64::from(found.margin) <= margin);
+                    n_ties += usize::from(found.tied);
+                    n_close += usize::from(found.close && !found.tied);
+                }
+            }
+        }
+        assert!(
+            n_ties > 100 && n_close > 10,
+            "{n_ties} ties, {n_close} close: the test proves little"
+        );
     }
 }

@@ -7,9 +7,11 @@ use super::group_kernel::{self, GroupScores, GroupTable};
 use super::groups::VECTOR;
 use super::lane_sums::AddBlock;
 use super::lanes::{Lanes, Portable};
+#[cfg(target_arch = "x86_64")]
+use super::matrix_kernel;
 use super::rows::{self, Add, LayOut, Move, Shift};
 use crate::backend::certificate;
-use crate::sys::fetch_ahead;
+use crate::sys::{fetch_ahead, fetch_early};
 use crate::tiles::{BLOCK, Block, Centroids};
 
 /// Centroids scored together: with the rows of a tile side by side they fill the registers.
@@ -74,25 +76,35 @@ pub(super) struct Tile<'t> {
 
 /// The part of what is read next that is fetched while some rows of a tile are worked on, a share for each group of
 /// centroids.
-pub(super) struct Ahead<'t>(std::slice::Chunks<'t, u32>);
+pub(super) struct Ahead<'t>(std::slice::Chunks<'t, [u32; LINE]>);
 
 impl<'t> Ahead<'t> {
     /// For the rows from `first` on, `n_rows` of them, over `n_groups` groups.
     pub(super) fn new(ahead: &'t [u32], first: usize, n_rows: usize, n_groups: usize) -> Self {
-        let share = (ahead.len() * n_rows / BLOCK).div_ceil(n_groups);
-        Self(ahead[ahead.len() / BLOCK * first..].chunks(share.max(1)))
+        let lines = ahead.as_chunks().0;
+        let lines = &lines[lines.len() * first / BLOCK..][..lines.len() * n_rows / BLOCK];
+        Self(lines.chunks(lines.len().div_ceil(n_groups).max(1)))
     }
 
     /// Has the next share fetched.
     #[inline(always)]
     pub(super) fn fetch(&mut self) {
-        for line in self.0.next().unwrap_or_default().chunks(LINE) {
+        for line in self.0.next().unwrap_or_default() {
             fetch_ahead(&line[0]);
+        }
+    }
+
+    /// The same where a share takes long.
+    #[inline(always)]
+    pub(super) fn fetch_early(&mut self) {
+        for line in self.0.next().unwrap_or_default() {
+            fetch_early(&line[0]);
         }
     }
 }
 
-/// What the kernels find for each row of a tile.
+/// What the kernels find for each row of a tile; whole cache lines, as vectors are.
+#[repr(align(64))]
 pub(super) struct TileScores {
     /// The nearest centroid.
     pub(super) nearest: [u32; BLOCK],
@@ -104,6 +116,8 @@ pub(super) struct TileScores {
     pub(super) margin_of_rest: [f32; BLOCK],
     /// Rows (one bit each) whose answer is not proven.
     pub(super) doubtful: u64,
+    /// Rows whose nearest centroid is `nearest` or `runner_up`, as far as a coarse look for rivals tells.
+    pub(super) narrowed: u64,
 }
 
 impl TileScores {
@@ -114,12 +128,13 @@ impl TileScores {
             margin: [0.0; BLOCK],
             margin_of_rest: [0.0; BLOCK],
             doubtful: 0,
+            narrowed: 0,
         }
     }
 }
 
 /// Scores a tile against all centroids.
-type ScoreKernel = fn(Tile<'_>, &CentroidTable, &mut TileScores);
+type ScoreKernel = fn(&Tile<'_>, &CentroidTable, &mut TileScores);
 
 /// An instruction set that this processor has, with its kernels.
 #[derive(Clone, Copy)]
@@ -173,7 +188,7 @@ pub(super) struct Kernels {
 /// The instruction set of `V` must be present; `first + VECS * V::WIDTH <= 64`.
 #[inline(always)]
 unsafe fn half_sq_dists<V: Lanes, const VECS: usize, const NORMS: bool>(
-    tile: Tile<'_>,
+    tile: &Tile<'_>,
     first: usize,
     half_sq_norms: &mut [V; VECS],
     table: &CentroidTable,
@@ -309,7 +324,7 @@ unsafe fn margin<V: Lanes>(difference: V, sum: V) -> V {
 /// As [`half_sq_dists`].
 #[inline(always)]
 unsafe fn score<V: Lanes, const VECS: usize, const WHAT: u8>(
-    tile: Tile<'_>,
+    tile: &Tile<'_>,
     first: usize,
     table: &CentroidTable,
     out: &mut TileScores,
@@ -367,6 +382,15 @@ const WIDE: usize = 64;
 /// Words in a cache line.
 const LINE: usize = 16;
 
+/// A cache line, where vectors of any width begin.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [u32; LINE]);
+
+impl Line {
+    pub(super) const ZERO: Self = Self([0; LINE]);
+}
+
 /// Covers the error of [`Lanes::rsqrt`] and the roundings around it.
 pub(super) const MARGIN_SHRINK: f32 = 1.0 - 1.0 / 1024.0;
 /// [`score`] for all rows of a tile: as many at a time as the registers hold, then vector by vector.
@@ -375,7 +399,7 @@ pub(super) const MARGIN_SHRINK: f32 = 1.0 - 1.0 / 1024.0;
 /// The instruction set of `V` must be present; `VECS * V::WIDTH` divides 64.
 #[inline(always)]
 unsafe fn score_tile<V: Lanes, const VECS: usize, const HALF: usize, const WHAT: u8>(
-    tile: Tile<'_>,
+    tile: &Tile<'_>,
     table: &CentroidTable,
     out: &mut TileScores,
 ) {
@@ -473,15 +497,15 @@ macro_rules! kernels {
                 unsafe { rows::shift::<$eight, 1>(sums, moves, rows, n_features) }
             }
             $(#[target_feature(enable = $enable)])?
-            fn nearest_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
+            fn nearest_(tile: &Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
                 unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, { find::NEAREST }>(tile, table, out) }
             }
             $(#[target_feature(enable = $enable)])?
-            fn two_nearest_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
+            fn two_nearest_(tile: &Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
                 unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, { find::TWO_NEAREST }>(tile, table, out) }
             }
             $(#[target_feature(enable = $enable)])?
-            fn with_rival_(tile: Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
+            fn with_rival_(tile: &Tile<'_>, table: &CentroidTable, out: &mut TileScores) {
                 unsafe { score_tile::<$lanes, $vecs, { $vecs / 2 }, { find::WITH_RIVAL }>(tile, table, out) }
             }
             $(#[target_feature(enable = $enable)])?
@@ -590,7 +614,7 @@ pub(super) fn available() -> Vec<Kernels> {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512dq")
         {
-            found.push(Kernels {
+            let avx512 = Kernels {
                 // SAFETY: AVX-512F was just detected.
                 add_block: Some(|labels, block, lanes, counts| unsafe {
                     super::lane_sums::add_avx512(labels, block, lanes, counts)
@@ -600,7 +624,15 @@ pub(super) fn available() -> Vec<Kernels> {
                 // SAFETY: AVX-512F was just detected.
                 lay_out: |block, rows, stride| unsafe { rows::lay_out_avx512(block, rows, stride) },
                 ..avx512::KERNELS
-            });
+            };
+            if let Some(coarse) = matrix_kernel::available() {
+                found.push(Kernels {
+                    name: "AMX",
+                    coarse: Some(coarse),
+                    ..avx512
+                });
+            }
+            found.push(avx512);
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             found.push(Kernels {

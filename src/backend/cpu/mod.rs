@@ -16,6 +16,13 @@ mod groups;
 mod kernel;
 mod lane_sums;
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod matrix_kernel;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "matrix_unsupported.rs"]
+mod matrix_kernel;
+#[cfg(target_arch = "x86_64")]
+mod matrix_unit;
 mod pairs;
 mod policy;
 mod rows;
@@ -31,7 +38,7 @@ use super::{Backend, Session, Sessions};
 use crate::error::{Error, Result};
 use crate::tiles::TileSet;
 
-/// Environment variable that forces an instruction set: `avx512`, `avx2`, `neon` or `portable`.
+/// Environment variable that forces an instruction set: `amx`, `avx512`, `avx2`, `neon` or `portable`.
 pub const SIMD_VARIABLE: &str = "KOHORT_SIMD";
 
 /// The kernels asked for by name, or the best.

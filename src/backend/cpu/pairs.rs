@@ -85,6 +85,18 @@ mod x86 {
 
     // SAFETY (every block below): the trait's contract gives the instruction set; the slices are checked to be long
     // enough, and the unaligned forms of load and store are used.
+    impl Avx512Pairs {
+        /// Each lane times 2^8.
+        ///
+        /// # Safety
+        /// AVX-512 must be present.
+        #[inline(always)]
+        pub(in super::super) unsafe fn shift_byte(self) -> Self {
+            unsafe { Self(_mm512_slli_epi32::<8>(self.0)) }
+        }
+    }
+
+    // SAFETY: as above.
     impl PairLanes for Avx512Pairs {
         type Floats = Avx512;
 

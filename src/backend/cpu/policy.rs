@@ -2,8 +2,9 @@
 //! looks at all rows; which is faster depends on how many rows they clear.
 
 use super::Pruning;
-use super::bounds::has_rivals;
+use super::bounds::may_have_rivals;
 use super::coarse::Rounding;
+use super::coarse_kernel::CoarseKernels;
 use super::groups;
 use super::task::Tally;
 use crate::tiles::{BLOCK, row_words};
@@ -51,6 +52,7 @@ pub(super) struct Policy {
     costs: Costs,
     /// Groups are tried once a smaller share of the rows moves.
     groups_from: f64,
+    look: FirstLook,
     /// Whole blocks get a coarse look first.
     coarse: bool,
     /// Rows that bounds do not clear get one: they are those that are hard to tell apart.
@@ -63,26 +65,65 @@ pub(super) struct Policy {
 /// Where a coarse look leaves more than this share of the rows open, it is given up.
 const MAX_UNSETTLED: f64 = 0.2;
 
-/// Whether a coarse look at a row is so much cheaper than one in `f32` that it pays.
-pub(super) fn coarse_pays(n_clusters: usize, n_features: usize) -> bool {
-    coarse_cost(n_clusters, n_features) < 0.9 * fine_cost(n_clusters, n_features)
+/// How rows are looked at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FirstLook {
+    /// In `f32`.
+    Floats,
+    /// In [integers](super::coarse), pairs of them.
+    Pairs,
+    /// In the same integers, on a [matrix unit](super::matrix_unit).
+    Matrix,
 }
 
-/// Estimated cycles per row: a multiply-add per centroid and feature of sixteen rows, five operations per centroid.
-fn fine_cost(n_clusters: usize, n_features: usize) -> f64 {
-    let (k, d) = (n_clusters as f64, n_features as f64);
-    k * (d + 4.0) / 16.0
-}
+impl FirstLook {
+    /// The cheapest for a shape; one in integers leaves rows to look at again, and has to pay.
+    pub(super) fn cheapest(kernels: Option<&CoarseKernels>, n_clusters: usize, n_features: usize) -> Self {
+        let Some(kernels) = kernels else {
+            return Self::Floats;
+        };
+        let cost = |look: Self| look.cost(n_clusters, n_features);
+        let coarse = if kernels.has_matrix_unit && cost(Self::Matrix) < cost(Self::Pairs) {
+            Self::Matrix
+        } else {
+            Self::Pairs
+        };
+        if cost(coarse) < 0.9 * cost(Self::Floats) {
+            coarse
+        } else {
+            Self::Floats
+        }
+    }
 
-/// The same where one operation does two features, after these are rounded.
-fn coarse_cost(n_clusters: usize, n_features: usize) -> f64 {
-    let (k, d) = (n_clusters as f64, n_features as f64);
-    (k * (d / 2.0 + 2.5) + 1.5 * d) / 16.0
+    /// Whether rows that a look in integers leaves open are held against the two centroids in question alone, if no third
+    /// is: to know the third costs two operations per centroid of all rows.
+    pub(super) fn narrows(self, n_clusters: usize, n_features: usize) -> bool {
+        /// Rows that are left open, of which hardly any have a third.
+        const OPEN: f64 = 0.02;
+        let saved = Self::Floats.cost(n_clusters, n_features) - 2.0 * gather_cost(n_features);
+        self != Self::Floats && OPEN * saved > n_clusters as f64 / 8.0
+    }
+
+    /// Estimated cycles per row.
+    fn cost(self, n_clusters: usize, n_features: usize) -> f64 {
+        let (k, d) = (n_clusters as f64, n_features as f64);
+        match self {
+            // A multiply-add per centroid and feature of sixteen rows, five operations per centroid.
+            Self::Floats => k * (d + 4.0) / 16.0,
+            // One operation does two features, after these are rounded.
+            Self::Pairs => (k * (d / 2.0 + 2.5) + 1.5 * d) / 16.0,
+            // A step does 64 features of sixteen rows and centroids, after these are rounded and split.
+            Self::Matrix => {
+                let n_steps = n_features.div_ceil(64) as f64;
+                n_clusters.next_multiple_of(16) as f64 * (0.5 + 0.55 * n_steps) + 0.4 * d
+            }
+        }
+    }
 }
 
 /// The same of a row that is looked at again.
 fn second_look_cost(n_clusters: usize, n_features: usize) -> f64 {
-    fine_cost(n_clusters, n_features) + gather_cost(n_features)
+    FirstLook::Floats.cost(n_clusters, n_features) + gather_cost(n_features)
 }
 
 /// Taking a row out of its block.
@@ -96,9 +137,9 @@ fn low_bits_cost(n_features: usize) -> f64 {
 }
 
 impl Policy {
-    /// `coarse`: rows get a coarse look first.
-    pub(super) fn new(pruning: Pruning, n_clusters: usize, n_features: usize, coarse: bool) -> Self {
-        let costs = Costs::new(n_clusters, n_features, [coarse; 2]);
+    pub(super) fn new(pruning: Pruning, n_clusters: usize, n_features: usize, look: FirstLook) -> Self {
+        let costs = Costs::new(n_clusters, n_features, [look; 2]);
+        let coarse = look != FirstLook::Floats;
         Self {
             pruning,
             mode: match pruning {
@@ -108,6 +149,7 @@ impl Policy {
             },
             costs,
             shape: [n_clusters, n_features],
+            look,
             coarse,
             coarse_if_open: coarse,
             finest: true,
@@ -121,6 +163,11 @@ impl Policy {
 
     pub(super) fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether bounds tell [rivals](super::bounds) apart.
+    pub(super) fn has_rivals(&self) -> bool {
+        self.costs.rivals
     }
 
     /// Whether the coming pass takes a coarse look first.
@@ -158,7 +205,8 @@ impl Policy {
                 self.coarse_if_open = false;
                 // Rows that bounds leave open say nothing of the others.
                 self.coarse &= matches!(self.mode, Mode::Prune { .. });
-                self.costs = Costs::new(k, d, [self.coarse, false]);
+                let of_all = if self.coarse { self.look } else { FirstLook::Floats };
+                self.costs = Costs::new(k, d, [of_all, FirstLook::Floats]);
             }
             self.finest = finest;
         }
@@ -196,6 +244,8 @@ struct Costs {
     gathered: f64,
     /// Keeping and checking a row's bound.
     bound: f64,
+    /// Second-nearest centroids have bounds of their own, where groups do not do better.
+    rivals: bool,
     /// Waiting for a row's cache lines, which nothing fetches ahead where rows are gathered.
     fetch: f64,
     /// A row against a group, and a row's part beside that; `None` where there are no groups.
@@ -203,15 +253,13 @@ struct Costs {
 }
 
 impl Costs {
-    /// `coarse`: whether whole blocks, and rows that bounds leave open, get a coarse look.
-    fn new(n_clusters: usize, n_features: usize, [coarse, coarse_if_open]: [bool; 2]) -> Self {
+    /// The first look at whole blocks, and at rows that bounds leave open.
+    fn new(n_clusters: usize, n_features: usize, [look, look_if_open]: [FirstLook; 2]) -> Self {
         let d = n_features as f64;
         let words = row_words(n_features) as f64;
-        let cost = |coarse| if coarse { coarse_cost } else { fine_cost };
-        let look = cost(coarse);
         // Or what memory takes, of which a coarse look reads two thirds.
-        let read = if coarse { 1.0 } else { 1.5 } * words;
-        let in_place = look(n_clusters, n_features).max(read) + 4.0;
+        let read = if look == FirstLook::Floats { 1.5 } else { 1.0 } * words;
+        let in_place = look.cost(n_clusters, n_features).max(read) + 4.0;
         let group = groups::shape(n_clusters, n_features).and_then(|(n_groups, width)| {
             let pair = 1.1 * (width / groups::VECTOR) as f64 * d + 35.0;
             let row = 2.0 * n_groups as f64 + 80.0;
@@ -219,10 +267,12 @@ impl Costs {
             let late = row + 0.25 * n_groups as f64 * pair;
             (late < 0.9 * in_place).then_some([pair, row])
         });
+        let rivals = group.is_none() && may_have_rivals(n_clusters, n_features);
         Self {
             in_place,
-            gathered: cost(coarse_if_open)(n_clusters, n_features) + 4.0 + gather_cost(n_features),
-            bound: if has_rivals(n_clusters, n_features) { 6.0 } else { 2.5 },
+            gathered: look_if_open.cost(n_clusters, n_features) + 4.0 + gather_cost(n_features),
+            bound: if rivals { 6.0 } else { 2.5 },
+            rivals,
             fetch: 1.9 * words,
             group,
         }
@@ -262,10 +312,14 @@ impl Costs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::cpu::kernel;
 
     #[test]
     fn bounds_are_kept_where_they_pay() {
-        let (small, large) = (Costs::new(8, 8, [false; 2]), Costs::new(256, 64, [false; 2]));
+        let (small, large) = (
+            Costs::new(8, 8, [FirstLook::Floats; 2]),
+            Costs::new(256, 64, [FirstLook::Floats; 2]),
+        );
         assert_eq!(small.mode(1.0, false), Mode::Watch);
         assert_eq!(large.mode(1.0, false), Mode::Watch);
         assert!(matches!(small.mode(0.01, false), Mode::Prune { .. }));
@@ -285,8 +339,19 @@ mod tests {
     }
 
     #[test]
+    fn first_looks_are_the_cheapest_there_are() {
+        assert_eq!(FirstLook::cheapest(None, 256, 64), FirstLook::Floats);
+        for kernels in kernel::available().iter().filter_map(|kernels| kernels.coarse) {
+            let look = |k, d| FirstLook::cheapest(Some(&kernels), k, d);
+            assert_eq!(look(8, 8), FirstLook::Pairs);
+            assert_eq!(look(256, 64) == FirstLook::Matrix, kernels.has_matrix_unit);
+        }
+        assert!(FirstLook::Pairs.narrows(1024, 128) && !FirstLook::Pairs.narrows(256, 64));
+    }
+
+    #[test]
     fn rows_that_are_hard_to_tell_apart_say_nothing_of_the_others() {
-        let mut policy = Policy::new(Pruning::Always, 100, 32, true);
+        let mut policy = Policy::new(Pruning::Always, 100, 32, FirstLook::Pairs);
         let hard = Tally {
             n_coarse: 100,
             n_unsettled: 50,
@@ -305,7 +370,7 @@ mod tests {
             n_unsettled,
             ..Tally::default()
         };
-        let mut policy = Policy::new(Pruning::Never, 16, 16, true);
+        let mut policy = Policy::new(Pruning::Never, 16, 16, FirstLook::Pairs);
         policy.learn(&left(1), 1000, Some(Rounding::Finer(2)));
         assert!(policy.is_coarse() && !policy.is_finest());
         policy.learn(&left(100), 1000, Some(Rounding::High));
@@ -322,7 +387,7 @@ mod tests {
             n_unsafe: 100,
             ..Tally::default()
         };
-        let mut policy = Policy::new(Pruning::Auto, 256, 64, false);
+        let mut policy = Policy::new(Pruning::Auto, 256, 64, FirstLook::Floats);
         policy.learn(&moved(500), 1000, None);
         assert_eq!(policy.mode(), Mode::Watch);
         policy.learn(&moved(100), 1000, None);

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::bounds::{Bounds, UNKNOWN, has_rivals, steps};
+use super::bounds::{Bounds, UNKNOWN, steps};
 use super::coarse::{CoarseTable, usual_norm};
 use super::groups::{GroupBounds, Grouping};
-use super::policy::{self, Mode, Policy};
+use super::policy::{FirstLook, Mode, Policy};
 use super::sums;
 use super::task::{PassPlan, Places, Sums, Tally, Task, Worker, cut};
 use super::{CpuBackend, Pruning};
@@ -60,12 +60,18 @@ impl<'d> CpuSession<'d> {
     /// What a first look in integers needs; `None` for shapes that do not suit it.
     fn coarse_table(&self, centroids: &Centroids, finest: bool) -> Option<CoarseTable> {
         let usual_norm = *self.usual_norm.get_or_init(|| usual_norm(self.data));
-        CoarseTable::new(centroids, usual_norm, finest)
+        let table = CoarseTable::new(centroids, usual_norm, finest)?;
+        let look = self.first_look(centroids.n_clusters(), centroids.n_features());
+        Some(if look == FirstLook::Matrix {
+            table.with_digits()
+        } else {
+            table
+        })
     }
 
-    /// Whether it pays for a shape, as far as the shape tells.
-    fn coarse_pays(&self, k: usize, d: usize) -> bool {
-        self.backend.kernels.coarse.is_some() && policy::coarse_pays(k, d)
+    /// How rows are looked at first, as far as a shape tells.
+    fn first_look(&self, k: usize, d: usize) -> FirstLook {
+        FirstLook::cheapest(self.backend.kernels.coarse.as_ref(), k, d)
     }
 
     /// Begins with centroids of a shape.
@@ -74,15 +80,16 @@ impl<'d> CpuSession<'d> {
         let n_rows = self.data.n_rows();
         let pruning = if k == 1 { Pruning::Never } else { self.backend.pruning };
         let workers = 0..self.backend.threads();
+        let policy = Policy::new(pruning, k, d, self.first_look(k, d));
         Kept {
             shape: (k, d),
             sums: Mutex::new(ClusterPartial::zero(k, d)),
             workers: workers
                 .map(|_| Mutex::new(Worker::new(k, d, &self.backend.kernels)))
                 .collect(),
-            policy: Policy::new(pruning, k, d, self.coarse_pays(k, d)),
             centroids: centroids.clone(),
-            bounds: (pruning != Pruning::Never).then(|| Bounds::new(k, n_rows, has_rivals(k, d))),
+            bounds: (pruning != Pruning::Never).then(|| Bounds::new(k, n_rows, policy.has_rivals())),
+            policy,
             groups: None,
         }
     }
@@ -106,7 +113,9 @@ impl CpuSession<'_> {
         let coarse = (kept.policy.is_coarse() && from_scratch == first)
             .then(|| self.coarse_table(centroids, kept.policy.is_finest()))
             .flatten();
+        let [k, d] = [centroids.n_clusters(), centroids.n_features()];
         let plan = PassPlan {
+            narrows: coarse.is_some() && k > 2 && self.first_look(k, d).narrows(k, d),
             coarse,
             sums: if from_scratch { Sums::FromScratch } else { Sums::Kept },
             first,
@@ -189,10 +198,12 @@ impl Session for CpuSession<'_> {
     fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
         let n = self.data.n_rows();
         let (mut labels, mut runners_up) = (labels(n), labels(n));
-        let is_coarse = self.coarse_pays(centroids.n_clusters(), centroids.n_features())
+        let is_coarse = self.first_look(centroids.n_clusters(), centroids.n_features()) != FirstLook::Floats
             && self.kept.as_ref().is_none_or(|kept| kept.policy.is_coarse_of_all());
         let is_finest = self.kept.as_ref().is_some_and(|kept| kept.policy.is_finest());
+        let [k, d] = [centroids.n_clusters(), centroids.n_features()];
         let plan = PassPlan {
+            narrows: is_coarse && self.first_look(k, d).narrows(k, d),
             coarse: is_coarse.then(|| self.coarse_table(centroids, is_finest)).flatten(),
             ..PassPlan::new(self.backend.kernels, centroids)
         };

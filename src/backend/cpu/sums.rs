@@ -21,6 +21,10 @@ const BATCH: usize = BLOCK;
 pub(super) struct Delta {
     kernels: Kernels,
     n_features: usize,
+    /// From the sums of a cluster to those of the next.
+    stride: usize,
+    /// From a copy to the next; 0 where there is one.
+    n_copied: usize,
     /// One or [`COPIES`] times `n_clusters` times the [stride](rows::stride).
     sums: Vec<i64>,
     lanes: LaneSums,
@@ -36,11 +40,15 @@ pub(super) struct Delta {
 
 impl Delta {
     pub(super) fn new(n_clusters: usize, n_features: usize, kernels: &Kernels) -> Self {
-        let n_sums = n_clusters * rows::stride(n_features);
+        let stride = rows::stride(n_features);
+        let n_sums = n_clusters * stride;
+        let copies = if n_sums <= FEW_SUMS { COPIES } else { 1 };
         Self {
             kernels: *kernels,
             n_features,
-            sums: vec![0; n_sums * if n_sums <= FEW_SUMS { COPIES } else { 1 }],
+            stride,
+            n_copied: if copies > 1 { n_sums } else { 0 },
+            sums: vec![0; n_sums * copies],
             lanes: LaneSums::new(n_clusters, n_features, kernels.add_block),
             moves: Vec::with_capacity(2 * BATCH),
             rows: vec![0; rows::row_stride(n_features) * BLOCK],
@@ -57,14 +65,7 @@ impl Delta {
     /// Where the sums of a cluster begin in the copy that comes next.
     #[inline(always)]
     fn place(&self, cluster: u32) -> u32 {
-        let stride = rows::stride(self.n_features);
-        let n_sums = self.counts.len() * stride;
-        let copy = if self.sums.len() > n_sums {
-            self.n_rows % COPIES * n_sums
-        } else {
-            0
-        };
-        (copy + cluster as usize * stride) as u32
+        (self.n_rows % COPIES * self.n_copied + cluster as usize * self.stride) as u32
     }
 
     /// Adds the rows of a block to the clusters of their labels.

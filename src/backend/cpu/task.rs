@@ -231,6 +231,8 @@ pub(super) struct PassPlan<'p> {
     pub(super) table: CentroidTable,
     /// There where rows are looked at in integers first.
     pub(super) coarse: Option<CoarseTable>,
+    /// Rows that it leaves open are held against two centroids alone, where no third is in question.
+    pub(super) narrows: bool,
     pub(super) ways: Ways,
     /// Bounds tell single rivals apart.
     pub(super) rivals: bool,
@@ -263,6 +265,7 @@ impl<'p> PassPlan<'p> {
             centroids,
             table: CentroidTable::new(centroids),
             coarse: None,
+            narrows: false,
             ways: Ways::default(),
             rivals: false,
             mode: Mode::Plain,
@@ -305,6 +308,9 @@ impl PassPlan<'_> {
         self.assign_gathered(worker, task, Look::First, 1);
         self.assign_gathered(worker, task, Look::Second, 1);
         worker.delta.follow(task.chunk.words(), true);
+        if let Some(kernels) = &self.kernels.coarse {
+            (kernels.leave)();
+        }
         if self.two && self.centroids.n_clusters() == 1 {
             task.runners_up.fill(NO_CLUSTER);
         }
@@ -370,7 +376,8 @@ impl PassPlan<'_> {
             ahead,
         };
         let keeps_bounds = self.mode.keeps_bounds(task.first_block + block);
-        self.find(worker, tile, Look::First, keeps_bounds);
+        self.find(worker, &tile, Look::First, keeps_bounds);
+        self.decide_narrowed(worker, task, |slot| rows.start + slot);
         for slot in bits(worker.scores.doubtful) {
             let row = rows.start + slot;
             task.fetch_low_bits(row);
@@ -463,7 +470,10 @@ impl PassPlan<'_> {
             n_rows: rows.len(),
             ahead: &[],
         };
-        self.find(worker, tile, look, self.mode != Mode::Plain);
+        self.find(worker, &tile, look, self.mode != Mode::Plain);
+        if look == Look::First {
+            self.decide_narrowed(worker, task, |slot| rows[slot] as usize);
+        }
         (worker.gathered, worker.values) = (gathered, values);
         for (slot, &row) in rows.iter().enumerate() {
             if worker.scores.doubtful >> slot & 1 == 1 {
@@ -517,18 +527,18 @@ impl PassPlan<'_> {
 
     /// The nearest centroids of a tile's rows, in the worker's scores, but for those that need a second look, with what
     /// bounds need, where they are kept.
-    fn find(&self, worker: &mut Worker, tile: Tile<'_>, look: Look, keeps_bounds: bool) {
+    fn find(&self, worker: &mut Worker, tile: &Tile<'_>, look: Look, keeps_bounds: bool) {
         let with_rival = keeps_bounds && self.rivals;
+        worker.scores.narrowed = 0;
         match (self.kernels.coarse, &self.coarse) {
             (Some(kernels), Some(table)) if look == Look::First => {
                 let score = match () {
                     () if self.two => kernels.two_nearest,
-                    () if with_rival => kernels.with_rival,
+                    () if with_rival || self.narrows => kernels.with_rival,
                     () => kernels.nearest,
                 };
                 score(tile, table, &mut worker.coarse, &mut worker.scores);
                 worker.tally.n_coarse += tile.n_rows as u64;
-                worker.tally.n_unsettled += u64::from(worker.scores.doubtful.count_ones());
             }
             _ => {
                 let score = match () {
@@ -545,8 +555,37 @@ impl PassPlan<'_> {
         }
     }
 
+    /// Decides those rows of a tile that a look in integers left open between two centroids. `row_of`: where a row of the tile
+    /// stands in the task. Others stay in doubt.
+    fn decide_narrowed(&self, worker: &mut Worker, task: &Task<'_>, row_of: impl Fn(usize) -> usize) {
+        let Worker {
+            scores, tally, exact, ..
+        } = worker;
+        if self.narrows {
+            let narrowed = scores.doubtful & scores.narrowed;
+            scores.doubtful &= !narrowed;
+            bits(narrowed).for_each(|slot| task.fetch_low_bits(row_of(slot)));
+            for slot in bits(narrowed) {
+                let row = row_of(slot);
+                let values = task.block(row / BLOCK).row(row % BLOCK);
+                let two = [scores.nearest[slot], scores.runner_up[slot]];
+                let found = exact.nearer(values, two, self.centroids, &self.kernels);
+                (scores.nearest[slot], scores.runner_up[slot]) = (found.nearest, found.other);
+                // The rest is farther than the one of the two that seemed to be the nearest, and so than the nearest.
+                scores.margin[slot] = if self.rivals {
+                    found.margin
+                } else {
+                    found.margin.min(scores.margin_of_rest[slot])
+                };
+                tally.n_doubtful += u64::from(found.close);
+                tally.n_ties += u64::from(found.tied);
+            }
+        }
+        tally.n_unsettled += u64::from(scores.doubtful.count_ones());
+    }
+
     /// Decides the doubtful rows of a tile exactly.
-    fn decide(&self, worker: &mut Worker, tile: Tile<'_>) {
+    fn decide(&self, worker: &mut Worker, tile: &Tile<'_>) {
         for slot in bits(std::mem::take(&mut worker.scores.doubtful)) {
             let ranked = worker
                 .exact
