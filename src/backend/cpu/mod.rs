@@ -16,6 +16,7 @@ mod groups;
 mod kernel;
 mod lane_sums;
 mod lanes;
+mod looks;
 #[cfg(target_arch = "x86_64")]
 mod matrix_kernel;
 #[cfg(not(target_arch = "x86_64"))]

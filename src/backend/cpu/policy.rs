@@ -4,8 +4,8 @@
 use super::Pruning;
 use super::bounds::may_have_rivals;
 use super::coarse::Rounding;
-use super::coarse_kernel::CoarseKernels;
 use super::groups;
+use super::looks::{FirstLook, gather_cost, low_bits_cost, second_look_cost};
 use super::task::Tally;
 use crate::tiles::{BLOCK, row_words};
 
@@ -52,8 +52,9 @@ pub(super) struct Policy {
     costs: Costs,
     /// Groups are tried once a smaller share of the rows moves.
     groups_from: f64,
+    /// What a coarse look is here.
     look: FirstLook,
-    /// Whole blocks get a coarse look first.
+    /// Whole blocks get one first.
     coarse: bool,
     /// Rows that bounds do not clear get one: they are those that are hard to tell apart.
     coarse_if_open: bool,
@@ -64,77 +65,6 @@ pub(super) struct Policy {
 
 /// Where a coarse look leaves more than this share of the rows open, it is given up.
 const MAX_UNSETTLED: f64 = 0.2;
-
-/// How rows are looked at first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FirstLook {
-    /// In `f32`.
-    Floats,
-    /// In [integers](super::coarse), pairs of them.
-    Pairs,
-    /// In the same integers, on a [matrix unit](super::matrix_unit).
-    Matrix,
-}
-
-impl FirstLook {
-    /// The cheapest for a shape; one in integers leaves rows to look at again, and has to pay.
-    pub(super) fn cheapest(kernels: Option<&CoarseKernels>, n_clusters: usize, n_features: usize) -> Self {
-        let Some(kernels) = kernels else {
-            return Self::Floats;
-        };
-        let cost = |look: Self| look.cost(n_clusters, n_features);
-        let coarse = if kernels.has_matrix_unit && cost(Self::Matrix) < cost(Self::Pairs) {
-            Self::Matrix
-        } else {
-            Self::Pairs
-        };
-        if cost(coarse) < 0.9 * cost(Self::Floats) {
-            coarse
-        } else {
-            Self::Floats
-        }
-    }
-
-    /// Whether rows that a look in integers leaves open are held against the two centroids in question alone, if no third
-    /// is: to know the third costs two operations per centroid of all rows.
-    pub(super) fn narrows(self, n_clusters: usize, n_features: usize) -> bool {
-        /// Rows that are left open, of which hardly any have a third.
-        const OPEN: f64 = 0.02;
-        let saved = Self::Floats.cost(n_clusters, n_features) - 2.0 * gather_cost(n_features);
-        self != Self::Floats && OPEN * saved > n_clusters as f64 / 8.0
-    }
-
-    /// Estimated cycles per row.
-    fn cost(self, n_clusters: usize, n_features: usize) -> f64 {
-        let (k, d) = (n_clusters as f64, n_features as f64);
-        match self {
-            // A multiply-add per centroid and feature of sixteen rows, five operations per centroid.
-            Self::Floats => k * (d + 4.0) / 16.0,
-            // One operation does two features, after these are rounded.
-            Self::Pairs => (k * (d / 2.0 + 2.5) + 1.5 * d) / 16.0,
-            // A step does 64 features of sixteen rows and centroids, after these are rounded and split.
-            Self::Matrix => {
-                let n_steps = n_features.div_ceil(64) as f64;
-                n_clusters.next_multiple_of(16) as f64 * (0.5 + 0.55 * n_steps) + 0.4 * d
-            }
-        }
-    }
-}
-
-/// The same of a row that is looked at again.
-fn second_look_cost(n_clusters: usize, n_features: usize) -> f64 {
-    FirstLook::Floats.cost(n_clusters, n_features) + gather_cost(n_features)
-}
-
-/// Taking a row out of its block.
-fn gather_cost(n_features: usize) -> f64 {
-    6.0 * row_words(n_features) as f64 + 60.0
-}
-
-/// Reading the low bits of a row as well, and joining them with the high ones.
-fn low_bits_cost(n_features: usize) -> f64 {
-    0.25 * n_features as f64
-}
 
 impl Policy {
     pub(super) fn new(pruning: Pruning, n_clusters: usize, n_features: usize, look: FirstLook) -> Self {
@@ -312,7 +242,6 @@ impl Costs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::cpu::kernel;
 
     #[test]
     fn bounds_are_kept_where_they_pay() {
@@ -336,17 +265,6 @@ mod tests {
         assert!(matches!(small.mode(barely, true), Mode::Prune { .. }), "what is kept");
         assert!(matches!(large.mode(0.6, false), Mode::Prune { in_place_from: 40..=64 }));
         assert!(Mode::Watch.keeps_bounds(0) && !Mode::Watch.keeps_bounds(16));
-    }
-
-    #[test]
-    fn first_looks_are_the_cheapest_there_are() {
-        assert_eq!(FirstLook::cheapest(None, 256, 64), FirstLook::Floats);
-        for kernels in kernel::available().iter().filter_map(|kernels| kernels.coarse) {
-            let look = |k, d| FirstLook::cheapest(Some(&kernels), k, d);
-            assert_eq!(look(8, 8), FirstLook::Pairs);
-            assert_eq!(look(256, 64) == FirstLook::Matrix, kernels.has_matrix_unit);
-        }
-        assert!(FirstLook::Pairs.narrows(1024, 128) && !FirstLook::Pairs.narrows(256, 64));
     }
 
     #[test]

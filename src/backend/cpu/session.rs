@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use super::bounds::{Bounds, UNKNOWN, steps};
 use super::coarse::{CoarseTable, usual_norm};
 use super::groups::{GroupBounds, Grouping};
-use super::policy::{FirstLook, Mode, Policy};
+use super::looks::FirstLook;
+use super::policy::{Mode, Policy};
 use super::sums;
 use super::task::{PassPlan, Places, Sums, Tally, Task, Worker, cut};
 use super::{CpuBackend, Pruning};
@@ -61,17 +62,12 @@ impl<'d> CpuSession<'d> {
     fn coarse_table(&self, centroids: &Centroids, finest: bool) -> Option<CoarseTable> {
         let usual_norm = *self.usual_norm.get_or_init(|| usual_norm(self.data));
         let table = CoarseTable::new(centroids, usual_norm, finest)?;
-        let look = self.first_look(centroids.n_clusters(), centroids.n_features());
+        let look = FirstLook::new(&self.backend.kernels, centroids);
         Some(if look == FirstLook::Matrix {
             table.with_digits()
         } else {
             table
         })
-    }
-
-    /// How rows are looked at first, as far as a shape tells.
-    fn first_look(&self, k: usize, d: usize) -> FirstLook {
-        FirstLook::cheapest(self.backend.kernels.coarse.as_ref(), k, d)
     }
 
     /// Begins with centroids of a shape.
@@ -80,7 +76,7 @@ impl<'d> CpuSession<'d> {
         let n_rows = self.data.n_rows();
         let pruning = if k == 1 { Pruning::Never } else { self.backend.pruning };
         let workers = 0..self.backend.threads();
-        let policy = Policy::new(pruning, k, d, self.first_look(k, d));
+        let policy = Policy::new(pruning, k, d, FirstLook::new(&self.backend.kernels, centroids));
         Kept {
             shape: (k, d),
             sums: Mutex::new(ClusterPartial::zero(k, d)),
@@ -113,9 +109,7 @@ impl CpuSession<'_> {
         let coarse = (kept.policy.is_coarse() && from_scratch == first)
             .then(|| self.coarse_table(centroids, kept.policy.is_finest()))
             .flatten();
-        let [k, d] = [centroids.n_clusters(), centroids.n_features()];
         let plan = PassPlan {
-            narrows: coarse.is_some() && k > 2 && self.first_look(k, d).narrows(k, d),
             coarse,
             sums: if from_scratch { Sums::FromScratch } else { Sums::Kept },
             first,
@@ -198,12 +192,10 @@ impl Session for CpuSession<'_> {
     fn two_nearest(&mut self, centroids: &Centroids) -> Result<TwoNearest> {
         let n = self.data.n_rows();
         let (mut labels, mut runners_up) = (labels(n), labels(n));
-        let is_coarse = self.first_look(centroids.n_clusters(), centroids.n_features()) != FirstLook::Floats
+        let is_coarse = FirstLook::new(&self.backend.kernels, centroids) != FirstLook::Floats
             && self.kept.as_ref().is_none_or(|kept| kept.policy.is_coarse_of_all());
         let is_finest = self.kept.as_ref().is_some_and(|kept| kept.policy.is_finest());
-        let [k, d] = [centroids.n_clusters(), centroids.n_features()];
         let plan = PassPlan {
-            narrows: is_coarse && self.first_look(k, d).narrows(k, d),
             coarse: is_coarse.then(|| self.coarse_table(centroids, is_finest)).flatten(),
             ..PassPlan::new(self.backend.kernels, centroids)
         };

@@ -6,6 +6,7 @@ use super::exact::Exact;
 use super::group_task::GroupWorker;
 use super::groups::GroupView;
 use super::kernel::{CentroidTable, Kernels, Tile, TileScores};
+use super::looks::FirstLook;
 use super::policy::Mode;
 use super::sums::{Delta, bits};
 use crate::backend::NO_CLUSTER;
@@ -260,12 +261,13 @@ pub(super) enum Sums {
 impl<'p> PassPlan<'p> {
     /// A pass that finds the two nearest centroids of every row, and nothing else.
     pub(super) fn new(kernels: Kernels, centroids: &'p Centroids) -> Self {
+        let narrows = FirstLook::new(&kernels, centroids).narrows(centroids);
         Self {
             kernels,
             centroids,
             table: CentroidTable::new(centroids),
             coarse: None,
-            narrows: false,
+            narrows,
             ways: Ways::default(),
             rivals: false,
             mode: Mode::Plain,
