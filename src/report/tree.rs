@@ -100,7 +100,7 @@ impl<'r> Drawn<'r> {
     fn svg(&self) -> String {
         const STEP: f64 = 22.0;
         const ROOT: f64 = 12.0;
-        const LEAF: f64 = 250.0;
+        const LEAF: f64 = 200.0;
         const INDENT: f64 = 22.0;
         const WIDTH: f64 = 660.0;
         let mut inside = String::new();
