@@ -59,6 +59,9 @@ pub struct LabelsDiffer {
     pub now: String,
 }
 
+/// The least that clocks count: a stage may seem to take no time.
+const CLOCK_S: f64 = 1e-9;
+
 impl Comparison {
     /// Holds `now` against `then`, which was read from `path`.
     ///
@@ -122,7 +125,7 @@ impl Comparison {
                 stage: stage.stage.clone(),
                 then_s,
                 now_s,
-                ratio: now_s / then_s.max(f64::MIN_POSITIVE),
+                ratio: now_s.max(CLOCK_S) / then_s.max(CLOCK_S),
                 gated: stage.stage == FIT,
             });
         }
