@@ -200,6 +200,7 @@ pub(super) struct CoarseRows {
     pub(super) pairs: Vec<Line>,
     /// Squared norm of each row; above the square of [`MAX_NORM`] where the row cannot be proven.
     pub(super) sq_norms: [u32; BLOCK],
+    /// What a matrix unit needs beside them.
     pub(super) matrix: MatrixRows,
 }
 
@@ -338,7 +339,7 @@ mod tests {
                         let found = [two.nearest[slot], two.runner_up[slot]];
                         outcome.wrong += usize::from(found != [best, second] && found != [second, best]);
                     }
-                    if beside.doubtful & beside.narrowed >> slot & 1 == 1 {
+                    if (beside.doubtful & beside.narrowed) >> slot & 1 == 1 {
                         outcome.narrowed += 1;
                         outcome.wrong += usize::from(![beside.nearest[slot], beside.runner_up[slot]].contains(&best));
                     }

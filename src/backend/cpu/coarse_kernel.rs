@@ -206,7 +206,7 @@ unsafe fn score<P: PairLanes, const VECS: usize, const WHAT: u8>(
     }
 }
 
-/// What follows from the ranking of `VECS` vectors of rows, from `first` on. Gives those that are not proven.
+/// What follows from the ranking of `VECS` vectors of rows, from `first` on; adds to `narrowed`. Gives those that are not proven.
 ///
 /// # Safety
 /// The instruction set of `P` must be present.
@@ -270,7 +270,7 @@ unsafe fn score_tile<P: PairLanes, const VECS: usize, const ALL: usize, const WH
 ) {
     rows.reserve(table.n_pairs);
     let CoarseRows { pairs, sq_norms, .. } = rows;
-    out.doubtful = 0;
+    (out.doubtful, out.narrowed) = (0, 0);
     // SAFETY: the caller's promise.
     unsafe {
         let pairs = round::<P, ALL>(tile, table, bytemuck::cast_slice_mut(pairs), sq_norms);

@@ -198,9 +198,7 @@ impl<'t, const THREE: bool> Ranker<'t, THREE> {
             ranking,
             mask,
             products,
-            numbers: digits.numbers.as_chunks().0[group..]
-                .first()
-                .expect("a number for each"),
+            numbers: &digits.numbers.as_chunks().0[group],
         }
     }
 
@@ -211,6 +209,7 @@ impl<'t, const THREE: bool> Ranker<'t, THREE> {
     #[inline(always)]
     unsafe fn go_on<const N: usize>(&mut self, first: usize) {
         if first < SIDE {
+            // Shares divide a group: the remainders below only say so.
             for slot in first..first + N {
                 // SAFETY: the caller's promise.
                 unsafe {
@@ -352,7 +351,7 @@ unsafe fn score_tile<const WHAT: u8, const THREE: bool>(
     matrix.digits.resize(digits.n_steps * 2 * PLANE, Line::ZERO);
     matrix.turns.resize(2, Products::NONE);
     let turns: &mut [Products; 2] = matrix.turns.as_mut_slice().try_into().expect("two of them");
-    out.doubtful = 0;
+    (out.doubtful, out.narrowed) = (0, 0);
     // SAFETY: the caller's promise.
     unsafe {
         unit::enter();
@@ -462,7 +461,7 @@ mod tests {
                         (
                             labels.map(|all| all[..n_rows].to_vec()),
                             margins.map(|all| all[..n_rows].to_vec()),
-                            out.doubtful,
+                            [out.doubtful, out.doubtful & out.narrowed],
                         )
                     })
                 };

@@ -67,6 +67,7 @@ pub(super) struct Policy {
 const MAX_UNSETTLED: f64 = 0.2;
 
 impl Policy {
+    /// `look`: how rows are looked at first.
     pub(super) fn new(pruning: Pruning, n_clusters: usize, n_features: usize, look: FirstLook) -> Self {
         let costs = Costs::new(n_clusters, n_features, [look; 2]);
         let coarse = look != FirstLook::Floats;

@@ -261,8 +261,9 @@ impl Kept {
         let worn = self.groups.as_ref().is_some_and(GroupBounds::is_worn);
         match self.policy.mode() {
             Mode::Groups { all } if all || worn => {
-                // Both kinds of bounds share their places.
+                // Both kinds of bounds share their places; beside those of groups, those against rivals would take too much.
                 bounds.blocks.fill(UNKNOWN);
+                bounds.rivals = None;
                 self.groups = Grouping::new(centroids)
                     .map(|grouping| GroupBounds::new(grouping, centroids, data, labels, &backend.kernels));
                 self.policy.start_groups();

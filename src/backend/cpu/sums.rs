@@ -146,7 +146,7 @@ impl Delta {
             self.counts[cluster] += n;
             self.cluster_weights[cluster] += n;
         }
-        let stride = rows::stride(self.n_features);
+        let stride = self.stride;
         for sums in self.sums.chunks_mut(self.counts.len() * stride) {
             for (totals, sums) in partial.sums.chunks_mut(self.n_features).zip(sums.chunks(stride)) {
                 totals

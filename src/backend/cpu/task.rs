@@ -531,7 +531,6 @@ impl PassPlan<'_> {
     /// bounds need, where they are kept.
     fn find(&self, worker: &mut Worker, tile: &Tile<'_>, look: Look, keeps_bounds: bool) {
         let with_rival = keeps_bounds && self.rivals;
-        worker.scores.narrowed = 0;
         match (self.kernels.coarse, &self.coarse) {
             (Some(kernels), Some(table)) if look == Look::First => {
                 let score = match () {
