@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use kohort::backend::gpu::layout::{
     BINDINGS, BindingKind, CEILING_BINDINGS, CeilingParams, LOOP_BINDINGS, LoopParams, Params, StructTable,
 };
-use kohort::backend::gpu::shaders::{Group, Mode, Shader, Variant, between_passes, memory_kernel};
+use kohort::backend::gpu::shaders::{Group, Mode, Shader, Variant, between_passes, judging, memory_kernel};
 use naga::back;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
@@ -66,6 +66,9 @@ fn shaders() -> Vec<(Shader, usize)> {
     }
     resolves.extend(["update", "decide"].map(between_passes));
     resolves.extend(["fill_memory", "read_memory", "copy_memory"].map(memory_kernel));
+    for (n_clusters, weighted, packed) in [(1, false, true), (8, true, true), (300, false, false)] {
+        resolves.extend(["norms", "silhouettes"].map(|entry| judging(entry, n_clusters, weighted, packed)));
+    }
     shaders.extend(resolves.into_iter().map(|shader| (shader, WORKGROUP_BYTES[0])));
     shaders
 }

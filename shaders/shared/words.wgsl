@@ -25,3 +25,66 @@ fn plus3(a: vec3<u32>, b: vec3<u32>) -> vec3<u32> {
     let carries = select(0u, 1u, mid < b.y) + select(0u, 1u, mid_carried < mid);
     return vec3<u32>(low, mid_carried, a.z + b.z + carries);
 }
+
+fn plus2(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let low = a.x + b.x;
+    return vec2<u32>(low, a.y + b.y + select(0u, 1u, low < b.x));
+}
+
+// `a - b`, for `b` up to `a`.
+fn minus3(a: vec3<u32>, b: vec3<u32>) -> vec3<u32> {
+    let borrow = select(0u, 1u, a.x < b.x);
+    let mid = a.y - b.y;
+    let borrows = select(0u, 1u, a.y < b.y) + select(0u, 1u, mid < borrow);
+    return vec3<u32>(a.x - b.x, mid - borrow, a.z - b.z - borrows);
+}
+
+fn is_less(a: vec3<u32>, b: vec3<u32>) -> bool {
+    if a.z != b.z {
+        return a.z < b.z;
+    }
+    if a.y != b.y {
+        return a.y < b.y;
+    }
+    return a.x < b.x;
+}
+
+fn least(a: vec3<u32>, b: vec3<u32>) -> vec3<u32> {
+    if is_less(b, a) {
+        return b;
+    }
+    return a;
+}
+
+// A number shifted to the left by up to 95 bits.
+fn shifted(n: vec3<u32>, bits: u32) -> vec3<u32> {
+    var moved = n;
+    if bits >= 64u {
+        moved = vec3<u32>(0u, 0u, n.x);
+    } else if bits >= 32u {
+        moved = vec3<u32>(0u, n.x, n.y);
+    }
+    let by = bits % 32u;
+    if by == 0u {
+        return moved;
+    }
+    let over = moved >> vec3<u32>(32u - by);
+    return (moved << vec3<u32>(by)) | vec3<u32>(0u, over.x, over.y);
+}
+
+// The product of two numbers of one word.
+fn product(a: u32, b: u32) -> vec2<u32> {
+    let low = (a & 0xffffu) * (b & 0xffffu);
+    let mid = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
+    let cross = (a & 0xffffu) * (b >> 16u) + (mid & 0xffffu);
+    return vec2<u32>((cross << 16u) | (low & 0xffffu), (a >> 16u) * (b >> 16u) + (mid >> 16u) + (cross >> 16u));
+}
+
+fn times_word(n: vec3<u32>, word: u32) -> vec4<u32> {
+    let low = product(n.x, word);
+    let mid = product(n.y, word);
+    let high = product(n.z, word);
+    let second = plus2(vec2<u32>(low.y, 0u), mid);
+    let third = plus2(vec2<u32>(second.y, 0u), high);
+    return vec4<u32>(low.x, second.x, third.x, third.y);
+}

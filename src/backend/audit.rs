@@ -3,12 +3,16 @@
 //! - Whatever the labels, counts, weights and sums of all clusters add up to those of all rows, which the host finds once
 //!   and holds against every pass. Data that was damaged on its way or in the device's memory, and sums that were, do not.
 //! - Labels that name no cluster are none.
+//! - Sums that judge clusters are asked for those of [`AUDITED_ROWS`] rows alone as well, which the host adds up too.
 //! - Of [`AUDITED_ROWS`] rows, the host finds the nearest and the second-nearest cluster in exact integers.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::lloyd::{EachIteration, LloydRule, LloydRun};
 use super::scalar::two_nearest;
+use super::silhouette::{Judge, ScalarJudge, Scatter, SilhouetteSums};
 use super::{NO_CLUSTER, Pass, Session, TwoNearest};
 use crate::error::{Error, Result};
 use crate::partial::ClusterPartial;
@@ -120,6 +124,44 @@ impl Session for AuditedSession<'_> {
 
     fn notices(&mut self) -> Vec<String> {
         self.session.notices()
+    }
+}
+
+/// Rows and clusters in the hands of a device that is held against the host.
+pub(super) struct AuditedJudge<'d> {
+    judge: Box<dyn Judge + 'd>,
+    by_hand: ScalarJudge<'d>,
+}
+
+impl<'d> AuditedJudge<'d> {
+    /// `judge`, which has the same rows and clusters, held against the host.
+    pub(super) fn new(judge: Box<dyn Judge + 'd>, by_hand: ScalarJudge<'d>) -> Self {
+        Self { judge, by_hand }
+    }
+
+    /// A stretch of `rows` that the host goes through as well.
+    fn audited(&self, rows: &Range<usize>) -> Range<usize> {
+        let n = rows.len().min(AUDITED_ROWS);
+        let start = rows.start + (hash_key(1, rows.len() as u128) % (rows.len() - n + 1) as u64) as usize;
+        start..start + n
+    }
+}
+
+impl Judge for AuditedJudge<'_> {
+    fn sq_norms(&mut self, rows: Range<usize>) -> Result<Vec<u128>> {
+        let audited = self.audited(&rows);
+        if self.judge.sq_norms(audited.clone())? != self.by_hand.sq_norms(audited)? {
+            return Err(wrong("the norms of rows that were checked are others".into()));
+        }
+        self.judge.sq_norms(rows)
+    }
+
+    fn silhouettes(&mut self, scatter: &Scatter, rows: Range<usize>) -> Result<SilhouetteSums> {
+        let audited = self.audited(&rows);
+        if self.judge.silhouettes(scatter, audited.clone())? != self.by_hand.silhouettes(scatter, audited)? {
+            return Err(wrong("the silhouettes of rows that were checked are others".into()));
+        }
+        self.judge.silhouettes(scatter, rows)
     }
 }
 

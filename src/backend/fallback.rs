@@ -3,8 +3,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::audit::AuditedSession;
+use super::audit::{AuditedJudge, AuditedSession};
 use super::lloyd::{self, EachIteration, LloydRule, LloydRun, Reached};
+use super::silhouette::{Judge, ScalarJudge};
 use super::{Backend, Pass, Session, TwoNearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tiles::{Centroids, TileSet};
@@ -56,6 +57,25 @@ impl Backend for FallbackBackend {
 
     fn memory_budget(&self) -> Option<u64> {
         self.primary.memory_budget()
+    }
+
+    /// The primary's, held against the host, unless it is not trusted.
+    fn judge<'d>(
+        &'d self,
+        data: &'d TileSet,
+        labels: &'d [u32],
+        n_clusters: usize,
+    ) -> Result<Option<Box<dyn Judge + 'd>>> {
+        if matches!(*self.trust(), Trust::Distrusted(_)) {
+            return Ok(None);
+        }
+        let by_hand = ScalarJudge {
+            data,
+            labels,
+            n_clusters,
+        };
+        let judge = self.primary.judge(data, labels, n_clusters)?;
+        Ok(judge.map(|judge| Box::new(AuditedJudge::new(judge, by_hand)) as Box<dyn Judge + 'd>))
     }
 
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {

@@ -3,12 +3,14 @@
 //! What a pass adds up is integers, so the sums of stretches are those of all rows, wherever the cuts are, and labels only
 //! have to stand one after the other. A device that fails leaves its rows to the others.
 
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use super::lloyd::{self, EachIteration, LloydRule, LloydRun};
+use super::silhouette::{Judge, Scatter, SilhouetteSums};
 use super::{Backend, Pass, Session, TwoNearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tiles::{BLOCK, Centroids, TileSet, row_bytes};
@@ -71,6 +73,25 @@ impl JointBackend {
         (0..self.devices.len()).collect()
     }
 
+    /// How many blocks of the data each of these devices takes; those at the end may not be there.
+    fn cut(&self, data: &TileSet, devices: &[usize], max_clusters: usize) -> Vec<usize> {
+        let n_features = data.n_features();
+        // A weight and a label, at most.
+        let beside = size_of::<u32>() as u64 * (u64::from(data.weighted()) + 1);
+        let room = |&device: &usize| {
+            let backend = &self.devices[device].backend;
+            let row_bytes = row_bytes(n_features) + beside;
+            match backend.memory_budget() {
+                Some(bytes) => (bytes / (BLOCK as u64 * row_bytes)) as usize,
+                None => usize::MAX,
+            }
+        };
+        let rooms: Vec<usize> = devices.iter().map(room).collect();
+        let block_work = (n_features * BLOCK) as u64 * max_clusters.max(1) as u64;
+        let least = self.worthwhile.div_ceil(block_work) as usize;
+        shares(data.n_rows().div_ceil(BLOCK), &rooms, least)
+    }
+
     /// What some of the devices are called.
     fn names(&self, devices: &[usize]) -> String {
         let names: Vec<&str> = devices
@@ -106,6 +127,31 @@ impl Backend for JointBackend {
     fn memory_budget(&self) -> Option<u64> {
         let mut budgets = self.devices.iter().map(|device| device.backend.memory_budget());
         budgets.try_fold(0, |sum: u64, budget| Some(sum.saturating_add(budget?)))
+    }
+
+    /// Each device has the rows that it has in a session. Where one fails, the host does it.
+    fn judge<'d>(
+        &'d self,
+        data: &'d TileSet,
+        labels: &'d [u32],
+        n_clusters: usize,
+    ) -> Result<Option<Box<dyn Judge + 'd>>> {
+        let devices = self.usable();
+        let mut first = 0;
+        let mut judges = Vec::new();
+        for (device, stretch) in devices.iter().zip(data.cut(&self.cut(data, &devices, n_clusters))) {
+            let rows = first..first + stretch.n_rows();
+            first = rows.end;
+            if rows.is_empty() {
+                continue;
+            }
+            let judge = self.devices[*device]
+                .backend
+                .judge(stretch, &labels[rows.clone()], n_clusters)?;
+            let Some(judge) = judge else { return Ok(None) };
+            judges.push((rows, judge));
+        }
+        Ok(Some(Box::new(JointJudge { judges, n_clusters })))
     }
 
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
@@ -151,7 +197,10 @@ impl<'d> JointSession<'d> {
             });
         }
         let (backend, max_clusters, last) = (self.backend, self.max_clusters, &self.last);
-        let stretches = self.data.cut(&self.cut()).iter();
+        let stretches = self
+            .data
+            .cut(&backend.cut(self.data, &self.devices, max_clusters))
+            .iter();
         let is_empty = self.data.n_rows() == 0;
         let busy = self
             .devices
@@ -173,25 +222,6 @@ impl<'d> JointSession<'d> {
         };
         self.shares = shares;
         Ok(true)
-    }
-
-    /// How many blocks of the data each device takes; those at the end may not be there.
-    fn cut(&self) -> Vec<usize> {
-        let n_features = self.data.n_features();
-        // A weight and a label, at most.
-        let beside = size_of::<u32>() as u64 * (u64::from(self.data.weighted()) + 1);
-        let room = |&device: &usize| {
-            let backend = &self.backend.devices[device].backend;
-            let row_bytes = row_bytes(n_features) + beside;
-            match backend.memory_budget() {
-                Some(bytes) => (bytes / (BLOCK as u64 * row_bytes)) as usize,
-                None => usize::MAX,
-            }
-        };
-        let rooms: Vec<usize> = self.devices.iter().map(room).collect();
-        let block_work = (n_features * BLOCK) as u64 * self.max_clusters.max(1) as u64;
-        let least = self.backend.worthwhile.div_ceil(block_work) as usize;
-        shares(self.data.n_rows().div_ceil(BLOCK), &rooms, least)
     }
 
     /// The outcomes, by device, where there is no failure. Devices that failed are left out from now on; an error where
@@ -293,6 +323,46 @@ impl Session for JointSession<'_> {
             notices.append(&mut share.session.notices());
         }
         notices
+    }
+}
+
+/// Judges of stretches of the rows.
+struct JointJudge<'d> {
+    judges: Vec<(Range<usize>, Box<dyn Judge + 'd>)>,
+    n_clusters: usize,
+}
+
+impl JointJudge<'_> {
+    /// Asks all judges at once that have some of `rows`, of theirs.
+    fn ask<T: Send>(
+        &mut self,
+        rows: &Range<usize>,
+        call: impl Fn(&mut dyn Judge, Range<usize>) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let asked = self.judges.iter_mut().filter_map(|(own, judge)| {
+            let (start, end) = (rows.start.max(own.start), rows.end.min(own.end));
+            (start < end).then(|| (start - own.start..end - own.start, judge))
+        });
+        at_once(asked, |(rows, judge)| call(judge.as_mut(), rows))
+            .into_iter()
+            .collect()
+    }
+}
+
+impl Judge for JointJudge<'_> {
+    fn sq_norms(&mut self, rows: Range<usize>) -> Result<Vec<u128>> {
+        let all = self.ask(&rows, |judge, rows| judge.sq_norms(rows))?;
+        let mut sums = vec![0; self.n_clusters];
+        for sq_norms in all {
+            sums.iter_mut().zip(sq_norms).for_each(|(sum, norm)| *sum += norm);
+        }
+        Ok(sums)
+    }
+
+    fn silhouettes(&mut self, scatter: &Scatter, rows: Range<usize>) -> Result<SilhouetteSums> {
+        let all = self.ask(&rows, |judge, rows| judge.silhouettes(scatter, rows))?;
+        let zero = SilhouetteSums::zero(self.n_clusters);
+        Ok(all.iter().fold(zero, SilhouetteSums::merged))
     }
 }
 

@@ -5,6 +5,7 @@
 //! index, and everything that is added up is an integer.
 
 use lloyd::{EachIteration, LloydRule, LloydRun};
+use silhouette::Judge;
 
 use crate::error::Result;
 use crate::partial::ClusterPartial;
@@ -27,6 +28,7 @@ pub mod joint;
 pub mod lloyd;
 pub mod scalar;
 pub mod self_test;
+pub mod silhouette;
 
 /// The runner-up of a row when there is one cluster only.
 pub const NO_CLUSTER: u32 = u32::MAX;
@@ -61,6 +63,20 @@ pub trait Backend: Send + Sync {
     /// nothing by that.
     fn open_shared<'d>(&'d self, _data: &'d TileSet, _n_runs: usize) -> Option<Box<dyn Sessions + 'd>> {
         None
+    }
+
+    /// Takes hold of a data set and the clusters of its rows, to judge them; `None` where the device gains nothing by that,
+    /// so that the host had better do it.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn judge<'d>(
+        &'d self,
+        _data: &'d TileSet,
+        _labels: &'d [u32],
+        _n_clusters: usize,
+    ) -> Result<Option<Box<dyn Judge + 'd>>> {
+        Ok(None)
     }
 
     /// What the device's own clock says of the iterations of [`Session::lloyd`] that were made since the last call;

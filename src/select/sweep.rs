@@ -12,7 +12,7 @@ use crate::backend::{Backend, TwoNearest};
 use crate::cells::{Count, MinCell};
 use crate::error::{Error, Result};
 use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, MAX_CLUSTERS, Observer, Standings};
-use crate::metrics::{Contingency, quality};
+use crate::metrics::{Contingency, quality_on};
 use crate::segments::labels_hash;
 use crate::tiles::{RowKeys, TileSet};
 
@@ -255,6 +255,7 @@ pub fn sweep(
     let params: Vec<KMeansParams> = options.k.clone().map(of_k).collect();
     let mut sweeper = Sweeper {
         judge: Judge {
+            backend,
             data,
             keys,
             resampler: &resampler,
@@ -361,6 +362,7 @@ impl Sweeper<'_> {
 
 /// What judges fits.
 struct Judge<'j> {
+    backend: &'j dyn Backend,
     data: &'j TileSet,
     keys: &'j RowKeys,
     resampler: &'j Resampler<'j>,
@@ -378,7 +380,7 @@ impl Judge<'_> {
     ) -> Result<(Candidate, [f64; 2])> {
         let started = Instant::now();
         let labels = &fit.nearest.labels;
-        let quality = quality(self.data, labels, &fit.partial, self.row_weight);
+        let quality = quality_on(self.backend, self.data, labels, &fit.partial, self.row_weight)?;
         let labels_hash = labels_hash(self.keys, labels);
         let judged = Instant::now();
         let sampled = self.resampler.labels(labels);

@@ -175,8 +175,8 @@ impl Staging {
         }
     }
 
-    /// Copies words as they are.
-    fn copy(&mut self, device: &Device, words: &[u32], to: &wgpu::Buffer) -> Result<()> {
+    /// Copies words as they are, after everything submitted before.
+    pub(super) fn copy(&mut self, device: &Device, words: &[u32], to: &wgpu::Buffer) -> Result<()> {
         let most = (self.slots[0].0.size() / WORD) as usize;
         for (i, piece) in words.chunks(most).enumerate() {
             let (slot, last_use) = &mut self.slots[self.next];

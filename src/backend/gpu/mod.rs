@@ -12,6 +12,7 @@ mod buffers;
 mod ceilings;
 mod clock;
 mod device;
+mod judge;
 #[doc(hidden)]
 pub mod layout;
 mod lloyd;
@@ -25,10 +26,12 @@ pub mod sums;
 mod template;
 
 pub use super::gpu_types::{AdapterReport, DeviceCeilings, GpuOptions, GpuSelection};
+use super::silhouette::Judge;
 use super::{Backend, DeviceTime, Session};
 use crate::error::Result;
 use crate::tiles::TileSet;
 use device::Device;
+use judge::GpuJudge;
 use session::GpuSession;
 
 /// The GPUs of this machine, in the order of their numbers; software adapters are among them.
@@ -163,6 +166,19 @@ impl Backend for GpuBackend {
 
     fn take_device_time(&self) -> Option<DeviceTime> {
         Some(self.device.take_time()).filter(|time| time.n_iter > 0)
+    }
+
+    fn judge<'d>(
+        &'d self,
+        data: &'d TileSet,
+        labels: &'d [u32],
+        n_clusters: usize,
+    ) -> Result<Option<Box<dyn Judge + 'd>>> {
+        let device = self.device()?;
+        device.guarded(|| {
+            let judge = GpuJudge::open(device, data, labels, n_clusters, self.budget, &self.options)?;
+            Ok(judge.map(|judge| Box::new(judge) as Box<dyn Judge + 'd>))
+        })
     }
 
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {

@@ -30,9 +30,9 @@ pub(crate) struct GpuSession<'d> {
     pub(super) parts: Vec<Part>,
     residence: Residence,
     /// Whether `labels` have 8 bits each.
-    packed: bool,
+    pub(super) packed: bool,
     /// One buffer per part: nearest cluster plus one.
-    labels: Vec<wgpu::Buffer>,
+    pub(super) labels: Vec<wgpu::Buffer>,
     /// Of each part's quads of rows, during a run: until when they keep their labels (`beside` in the shaders).
     pub(super) settled: Vec<wgpu::Buffer>,
     /// The centroids of the last pass, where `labels` are not those of it.
@@ -109,7 +109,7 @@ impl<'d> GpuSession<'d> {
         let labels = parts
             .iter()
             .map(|part| {
-                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
                 device.buffer("the labels", label_words(part, packed) as u64 * WORD, usage)
             })
             .collect::<Result<Vec<_>>>()?;
@@ -193,7 +193,7 @@ impl<'d> GpuSession<'d> {
     }
 
     /// The buffers of a part; a part that is not resident is uploaded into one of the two that take turns.
-    fn part_buffers(&mut self, part: usize, recording: &mut Recording<'_>) -> Result<PartBuffers> {
+    pub(super) fn part_buffers(&mut self, part: usize, recording: &mut Recording<'_>) -> Result<PartBuffers> {
         if let Some(buffers) = self.residence.resident.get(part) {
             return Ok(buffers.clone());
         }
@@ -289,6 +289,29 @@ impl<'d> GpuSession<'d> {
             packed: self.packed,
             coarse,
         }
+    }
+
+    /// Sends labels to where those of passes are.
+    pub(super) fn send_labels(&mut self, labels: &[u32]) -> Result<()> {
+        self.standing = None;
+        let mut first = 0;
+        for (part, to) in self.parts.iter().zip(&self.labels) {
+            let labels = &labels[first..first + part.n_rows];
+            first += part.n_rows;
+            let mut words = vec![0u32; label_words(part, self.packed)];
+            if self.packed {
+                let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+                // Below 256, as they are packed.
+                bytes
+                    .iter_mut()
+                    .zip(labels)
+                    .for_each(|(to, &label)| *to = label as u8 + 1);
+            } else {
+                words.iter_mut().zip(labels).for_each(|(to, &label)| *to = label + 1);
+            }
+            self.staging.copy(self.device, &words, to)?;
+        }
+        Ok(())
     }
 
     /// Makes up for the labels that the last pass did not keep.

@@ -18,6 +18,9 @@ const ROW_QUADS: [usize; 3] = [16, 8, 4];
 const TILE_WORDS: usize = 512;
 /// Most features of a row that `wide.wgsl` takes at a time where it does not hold rows whole.
 const MAX_ROW_CHUNK: usize = 64;
+/// Words of workgroup memory that `silhouette.wgsl` takes for a cluster, and for all of them.
+const JUDGED_PIECES: usize = 10;
+const SIMPLIFIED_PIECES: usize = 4;
 /// Bytes of a vector of 4.
 const VECTOR: usize = 16;
 
@@ -29,6 +32,7 @@ const WIDE: &str = include_str!("../../../shaders/wide.wgsl");
 const WORDS: &str = include_str!("../../../shaders/shared/words.wgsl");
 const RESOLVE: &str = include_str!("../../../shaders/resolve.wgsl");
 const UPDATE: &str = include_str!("../../../shaders/update.wgsl");
+const SILHOUETTE: &str = include_str!("../../../shaders/silhouette.wgsl");
 const CEILINGS: &str = include_str!("../../../shaders/ceilings.wgsl");
 
 /// What a pass is to give.
@@ -418,6 +422,31 @@ pub fn memory_kernel(entry_point: &'static str) -> Shader {
         source: CEILINGS.into(),
         constants: vec![("threads", THREADS as f64)],
     }
+}
+
+/// A kernel that judges clusters, `norms` or `silhouettes`: text and constants.
+#[must_use]
+pub fn judging(entry_point: &'static str, n_clusters: usize, weighted: bool, packed: bool) -> Shader {
+    Shader {
+        group: Group::Pass,
+        entry_point,
+        source: format!("{PASS}\n{WORDS}\n{SILHOUETTE}"),
+        constants: vec![
+            ("weighted", flag(weighted)),
+            ("ranked", flag(false)),
+            ("packed", flag(packed)),
+            ("moves", flag(false)),
+            ("coarse", flag(false)),
+            ("threads", THREADS as f64),
+            ("slot_words", judging_words(n_clusters) as f64),
+        ],
+    }
+}
+
+/// Words of workgroup memory that such a kernel takes.
+#[must_use]
+pub fn judging_words(n_clusters: usize) -> usize {
+    JUDGED_PIECES * n_clusters + SIMPLIFIED_PIECES
 }
 
 /// The bindings that a kernel has.
