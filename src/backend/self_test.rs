@@ -1,8 +1,10 @@
 //! Holds a backend against the scalar reference on this machine: drivers and compilers differ, results must not.
 
 use super::scalar::ScalarBackend;
+use super::silhouette::{Scatter, SilhouetteSums};
 use super::{Backend, Pass, TwoNearest};
 use crate::error::Result;
+use crate::partial::ClusterPartial;
 use crate::rng::Rng;
 use crate::tiles::{Centroids, TileSet};
 
@@ -21,7 +23,7 @@ const SHAPES: [(usize, usize, usize, bool); 8] = [
 /// The outcome of a [`self_test`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SelfTest {
-    /// Data sets that were run: two passes, a search for the two nearest and a pass for both on each.
+    /// Data sets that were run: two passes, a search for the two nearest, a pass for both and the sums of judged clusters on each.
     pub n_cases: usize,
     /// Where the backend first differed from the reference; `None`: nowhere.
     pub first_difference: Option<String>,
@@ -44,7 +46,11 @@ pub fn self_test(backend: &dyn Backend) -> Result<SelfTest> {
     for (n_cases, &(n_rows, n_features, n_clusters, weighted)) in SHAPES.iter().enumerate() {
         let data = generate(n_rows, n_features, weighted);
         let centroids = spread_rows(&data, n_clusters);
-        if let Some(difference) = compare(&ScalarBackend, backend, &data, &centroids)? {
+        let difference = match compare(&ScalarBackend, backend, &data, &centroids)? {
+            None => compare_judges(&ScalarBackend, backend, &data, &centroids)?,
+            difference => difference,
+        };
+        if let Some(difference) = difference {
             return Ok(SelfTest {
                 n_cases: n_cases + 1,
                 first_difference: Some(format!(
@@ -90,6 +96,40 @@ pub fn compare(
     Ok(diff_passes(&want, &got)
         .or_else(|| diff_two_nearest(&want_nearest, &got_nearest))
         .map(|difference| format!("pass for labels and two nearest: {difference}")))
+}
+
+/// Where the sums first differ by which both backends judge the clusters about `centroids`; nowhere if `found` leaves them to
+/// the host.
+fn compare_judges(
+    expected: &dyn Backend,
+    found: &dyn Backend,
+    data: &TileSet,
+    centroids: &Centroids,
+) -> Result<Option<String>> {
+    let (n_clusters, rows) = (centroids.n_clusters(), 0..data.n_rows());
+    let labels = expected.open(data, n_clusters)?.two_nearest(centroids)?.labels;
+    let (Some(mut expected), Some(mut found)) = (
+        expected.judge(data, &labels, n_clusters)?,
+        found.judge(data, &labels, n_clusters)?,
+    ) else {
+        return Ok(None);
+    };
+    let (want, got) = (expected.sq_norms(rows.clone())?, found.sq_norms(rows.clone())?);
+    let partial = ClusterPartial::of_labels(data, &labels, n_clusters);
+    let scatter = Scatter::new(&partial, &want, 1.0);
+    let norms = diff_lists("squared norms of cluster", &want, &got);
+    let (want, got) = (
+        expected.silhouettes(&scatter, rows.clone())?,
+        found.silhouettes(&scatter, rows)?,
+    );
+    Ok(norms.or_else(|| diff_judged(&want, &got)))
+}
+
+/// Where what judges found first differs.
+fn diff_judged(expected: &SilhouetteSums, found: &SilhouetteSums) -> Option<String> {
+    diff_lists("silhouettes of cluster", &expected.silhouettes, &found.silhouettes)
+        .or_else(|| diff_lists("simplified silhouettes", &[expected.simplified], &[found.simplified]))
+        .or_else(|| diff_lists("distances of cluster", &expected.distances, &found.distances))
 }
 
 /// Where two passes first differ. Rows in doubt may differ: that is no result.
@@ -180,6 +220,22 @@ mod tests {
             assert!(diff_passes(&pass, &faulty).is_some());
         }
         assert_eq!(diff_passes(&pass, &pass), None);
+        let judged = SilhouetteSums {
+            silhouettes: vec![1, 2],
+            simplified: 3,
+            distances: vec![4, 5],
+        };
+        let faults: [fn(&mut SilhouetteSums); 3] = [
+            |judged| judged.silhouettes[1] -= 1,
+            |judged| judged.simplified += 1,
+            |judged| judged.distances[0] += 1,
+        ];
+        for fault in faults {
+            let mut faulty = judged.clone();
+            fault(&mut faulty);
+            assert!(diff_judged(&judged, &faulty).is_some());
+        }
+        assert_eq!(diff_judged(&judged, &judged), None);
         let nearest = session.two_nearest(&centroids).unwrap();
         let mut faulty = nearest.clone();
         faulty.runners_up[99] ^= 1;

@@ -11,7 +11,9 @@
 //!
 //! *How far off.* About the origin, `|x|^2 - 2 x.m + |m|^2` is a sum of `2 d + 2` terms which are rounded once each, and once
 //! more when they are added; coordinates are exact. Whatever the order, fused or not, the sum is off by at most
-//! `(2 d + 4) 2^-53 (|x| + |m|)^2`, up to second order, so by less than `e (|x|^2 + |m|^2)` for `e = (2 d + 8) 2^-52`.
+//! `(2 d + 4) 2^-53 (|x| + |m|)^2`, up to second order, so by less than `e (|x|^2 + |m|^2)` for `e = (2 d + 8) 2^-52`. With
+//! `|m|^2 <= 2 (|x|^2 + D)` that is `e (3 |x|^2 + 2 D)`, and with the largest `|m|^2` of all clusters what it is there: neither
+//! depends on the cluster, so that both hold for the least of several distances as for each.
 
 use std::ops::Range;
 
@@ -224,20 +226,22 @@ struct Table<'s> {
     origin: Vec<f64>,
     /// Per cluster, minus twice its mean, padded with zeros.
     factors: Vec<Vec<f64>>,
-    clusters: Vec<Bounds>,
-    /// See the module's text.
+    clusters: Vec<Added>,
+    /// `e` of the module's text.
     error: f64,
+    /// The largest squared norm of a mean.
+    largest_norm: f64,
     /// 0 where there is one cluster only that has weight, so that silhouettes are 0; else 1.
     has_others: f64,
 }
 
-/// What is added to `|x|^2 - 2 x.m` of a cluster: both ends, in squared grid units. Infinite without weight.
+/// What is added to `|x|^2 - 2 x.m` of a cluster, and what is made of the sum. Infinite without weight.
 #[derive(Clone, Copy)]
-struct Bounds {
-    /// For the squared distance to the mean.
-    mean: [f64; 2],
-    /// For the mean squared distance to all its rows.
-    rows: [f64; 2],
+struct Added {
+    /// For the squared distance to the mean, in squared grid units.
+    norm: f64,
+    /// More, for the mean squared distance to all its rows.
+    variance: f64,
     /// What makes that one over all rows but one.
     without_itself: f64,
     /// 0 for the only row of a cluster, else 1.
@@ -250,7 +254,6 @@ impl<'s> Table<'s> {
     fn new(scatter: &'s Scatter) -> Self {
         let means = &scatter.means;
         let (k, d) = (means.n_clusters(), means.n_features());
-        let error = (2 * d + 8) as f64 * f64::EPSILON;
         let full: Vec<usize> = (0..k).filter(|&cluster| !scatter.clusters[cluster].is_empty).collect();
         let mean = |cluster: usize, feature: usize| {
             let lacking = f64::from(scatter.lacking[cluster * d + feature]) / f64::from(1u32 << u16::BITS);
@@ -268,27 +271,24 @@ impl<'s> Table<'s> {
             let mut factors: Vec<f64> = mean.iter().map(|m| -2.0 * m).collect();
             factors.resize(d.next_multiple_of(STEP), 0.0);
             let of = &scatter.clusters[cluster];
-            let both = |sum: f64| match of.is_empty {
-                true => [f64::INFINITY; 2],
-                // Squared distances are cut up to two units.
-                false => [sum - error * sum, sum + error * sum + 2.0 / FINE],
-            };
-            let bounds = Bounds {
-                mean: both(norm),
-                rows: both(norm + of.variance as f64 / FINE),
+            let added = Added {
+                norm: if of.is_empty { f64::INFINITY } else { norm },
+                variance: of.variance as f64 / FINE,
                 without_itself: 1.0 + of.without_itself as f64 / ONE,
                 counts: f64::from(u8::from(!of.is_alone)),
                 distance_scale: FINE * 2f64.powi(of.shift as i32),
             };
-            (factors, bounds)
+            (factors, added)
         };
-        let (factors, clusters) = (0..k).map(of_cluster).unzip();
+        let (factors, clusters): (_, Vec<Added>) = (0..k).map(of_cluster).unzip();
+        let norms = full.iter().map(|&cluster| clusters[cluster].norm);
         Self {
             scatter,
+            largest_norm: norms.fold(0.0, f64::max),
             origin,
             factors,
             clusters,
-            error,
+            error: (2 * d + 8) as f64 * f64::EPSILON,
             has_others: f64::from(u8::from(full.len() > 1)),
         }
     }
@@ -355,9 +355,9 @@ impl Kernel for BlockFigures<'_> {
             .iter_mut()
             .zip(labels)
             .for_each(|(to, &label)| *to = f64::from(label));
-        // `|x|^2 - 2 x.m` of the own cluster; and the least of the others' bounds.
+        // `|x|^2 - 2 x.m` of the own cluster; and the least distances of the others, to means and to rows.
         let mut own = [0.0; BLOCK];
-        let (mut mean, mut rows) = ([[f64::INFINITY; BLOCK]; 2], [[f64::INFINITY; BLOCK]; 2]);
+        let (mut mean, mut rows) = ([f64::INFINITY; BLOCK], [f64::INFINITY; BLOCK]);
         for ((cluster, factors), of) in table.factors.iter().enumerate().zip(&table.clusters) {
             let number = cluster as f64;
             let mut sums = sq_norms;
@@ -374,10 +374,9 @@ impl Kernel for BlockFigures<'_> {
                 let is_own = label[row] == number;
                 own[row] = if is_own { sums[row] } else { own[row] };
                 let sum = if is_own { f64::INFINITY } else { sums[row] };
-                for end in 0..2 {
-                    mean[end][row] = least(mean[end][row], sum + of.mean[end]);
-                    rows[end][row] = least(rows[end][row], sum + of.rows[end]);
-                }
+                let to_mean = sum + of.norm;
+                mean[row] = least(mean[row], to_mean);
+                rows[row] = least(rows[row], to_mean + of.variance);
             }
         }
         let mut found = Rows {
@@ -386,9 +385,9 @@ impl Kernel for BlockFigures<'_> {
             distances: [0; BLOCK],
             proven: [false; BLOCK],
         };
-        let mut of_own = [Bounds {
-            mean: [0.0; 2],
-            rows: [0.0; 2],
+        let mut of_own = [Added {
+            norm: 0.0,
+            variance: 0.0,
             without_itself: 1.0,
             counts: 0.0,
             distance_scale: 1.0,
@@ -398,21 +397,22 @@ impl Kernel for BlockFigures<'_> {
             .zip(labels)
             .for_each(|(to, &label)| *to = table.clusters[label as usize]);
         for row in 0..BLOCK {
-            let (of, error) = (&of_own[row], table.error * sq_norms[row]);
-            let around = |ends: [f64; 2]| [most(ends[0] - error, 0.0), ends[1] + error];
-            let own_mean = around(of.mean.map(|add| own[row] + add));
-            let own_rows = around(of.rows.map(|add| own[row] + add));
-            // The share is cut.
-            let own_rows = [
-                own_rows[0] * of.without_itself * (1.0 - ROUNDING) - 1.0 / FINE,
-                own_rows[1] * of.without_itself * (1.0 + ROUNDING),
-            ];
-            let other_mean = around([mean[0][row], mean[1][row]]);
-            let other_rows = around([rows[0][row], rows[1][row]]);
-            let (silhouette, is_sure) = silhouette(own_rows, other_rows, |share| share);
-            let (simplified, is_sure_too) = self::silhouette(own_mean, other_mean, f64::sqrt);
-            let distance = own_mean.map(|sq_dist| (sq_dist * of.distance_scale).sqrt());
-            let (distance, is_proven) = cut([distance[0] * (1.0 - ROUNDING), distance[1] * (1.0 + ROUNDING)]);
+            let of = &of_own[row];
+            let near = |sq_dist: f64| Near {
+                value: sq_dist,
+                // Squared distances are cut up, by less than two units.
+                error: table.error
+                    * least(
+                        sq_norms[row] + table.largest_norm,
+                        3.0 * sq_norms[row] + 2.0 * sq_dist.abs(),
+                    )
+                    + 2.0 / FINE,
+            };
+            let own_mean = near(own[row] + of.norm);
+            let own_rows = near(own_mean.value + of.variance).times(of.without_itself);
+            let (silhouette, is_sure) = silhouette(own_rows, near(rows[row]));
+            let (simplified, is_sure_too) = simplified(own_mean, near(mean[row]));
+            let (distance, is_proven) = own_mean.times(of.distance_scale).root();
             found.silhouettes[row] = integer(silhouette * of.counts * table.has_others);
             found.simplified[row] = integer(simplified * table.has_others);
             found.distances[row] = integer(distance);
@@ -421,6 +421,83 @@ impl Kernel for BlockFigures<'_> {
         }
         found
     }
+}
+
+/// A number that is off by no more than `error`.
+#[derive(Clone, Copy)]
+struct Near {
+    value: f64,
+    error: f64,
+}
+
+impl Near {
+    /// The number times a positive factor, cut to an integer or not: of a product of integers in units of `2^-FINE_BITS`.
+    #[inline(always)]
+    fn times(self, factor: f64) -> Self {
+        let value = self.value * factor;
+        Self {
+            value,
+            error: self.error * factor * (1.0 + ROUNDING) + value.abs() * ROUNDING + 1.0 / FINE,
+        }
+    }
+
+    /// The number, cut to an integer below 2^51, and whether it is that wherever it may be.
+    #[inline(always)]
+    fn cut(self) -> (f64, bool) {
+        let cut = floor(self.value);
+        let is_proven = (self.value - self.error >= cut) & (self.value + self.error < cut + 1.0);
+        (cut, is_proven)
+    }
+
+    /// The same of the number's root: squares are compared, which are off by no more than a root.
+    #[inline(always)]
+    fn root(self) -> (f64, bool) {
+        let cut = floor(self.value.sqrt());
+        let (error, above) = (self.error + self.value * ROUNDING, cut + 1.0);
+        let is_proven = (self.value - error >= cut * cut) & (self.value + error < above * above);
+        (cut, is_proven)
+    }
+
+    /// The smaller over the larger of both, times `unit`; whether it is below that is seen by its error.
+    #[inline(always)]
+    fn share(self, other: Self, unit: f64) -> Self {
+        let (less, more) = (least(self.value, other.value), most(self.value, other.value));
+        let scale = unit / more;
+        let value = less * scale;
+        Self {
+            value,
+            // Of second order, and rounding. Where errors are not far below the larger one, nothing is proven anyway.
+            error: (self.error + other.error) * scale * (1.0 + 1.0 / 1024.0) + value.abs() * ROUNDING,
+        }
+    }
+}
+
+/// The silhouette of a row with these mean squared distances to the own and another cluster, and whether it is proven.
+#[inline(always)]
+fn silhouette(own: Near, other: Near) -> (f64, bool) {
+    let share = own.share(other, ONE);
+    let (cut, is_proven) = share.cut();
+    (
+        signed(ONE - cut, own, other),
+        is_proven & (share.value + share.error < ONE),
+    )
+}
+
+/// The same of roots.
+#[inline(always)]
+fn simplified(own: Near, other: Near) -> (f64, bool) {
+    let share = own.share(other, ONE * ONE);
+    let (cut, is_proven) = share.root();
+    (
+        signed(ONE - cut, own, other),
+        is_proven & (share.value + share.error < ONE * ONE * (1.0 - ROUNDING)),
+    )
+}
+
+/// With the sign of a row that is nearer to its own cluster, or to the other.
+#[inline(always)]
+fn signed(v: f64, own: Near, other: Near) -> f64 {
+    if own.value < other.value { v } else { -v }
 }
 
 #[inline(always)]
@@ -433,29 +510,11 @@ fn most(a: f64, b: f64) -> f64 {
     if b > a { b } else { a }
 }
 
-/// The silhouette of a row whose own and other distance lie between two numbers each, and whether it is proven; `root` is
-/// applied to their quotient.
+/// A number below 2^51, cut to an integer; vectors have no more than this everywhere.
 #[inline(always)]
-fn silhouette(own: [f64; 2], other: [f64; 2], root: impl Fn(f64) -> f64) -> (f64, bool) {
-    let less = [least(own[0], other[0]), least(own[1], other[1])];
-    let more = [most(own[0], other[0]), most(own[1], other[1])];
-    let share = [
-        ONE * root(most(less[0], 0.0) / more[1]) * (1.0 - ROUNDING),
-        ONE * root(less[1] / more[0]) * (1.0 + ROUNDING),
-    ];
-    let (cut, is_proven) = cut(share);
-    let value = ONE - cut;
-    let is_nearer = own[0] < other[0];
-    // Where both may be equal, neither is nearer.
-    (if is_nearer { value } else { -value }, is_proven & (share[1] < ONE))
-}
-
-/// What a number between these two is when it is cut to an integer, and whether it is that for both.
-#[inline(always)]
-fn cut(ends: [f64; 2]) -> (f64, bool) {
-    let nearest = (ends[0] + ROUNDER) - ROUNDER;
-    let cut = if nearest > ends[0] { nearest - 1.0 } else { nearest };
-    (cut, ends[1] < cut + 1.0)
+fn floor(v: f64) -> f64 {
+    let nearest = (v + ROUNDER) - ROUNDER;
+    if nearest > v { nearest - 1.0 } else { nearest }
 }
 
 /// What makes the last bits of a sum those of an integer below 2^51: vectors have it everywhere.
