@@ -1,7 +1,8 @@
 //! Passes over prepared rows, on every backend of this machine, answers checked before anything is timed:
 //! `assign` (labels and runners-up, nothing added up), `lloyd` (a pass of a converging run: labels, moved rows added
 //! up), `accumulate` (a first pass: labels, every row added up) and `fit` (seeding, ten iterations, labels). `quality`
-//! judges the labels (silhouettes of all rows and the indices beside them), on the CPU alone.
+//! judges the labels (silhouettes of all rows and the indices beside them), on the CPU alone. `fold` is about rows of which
+//! few are distinct: the look that tells whether to fold them, the folding, and whole fits with and without.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 mod common;
@@ -12,11 +13,13 @@ use std::time::{Duration, Instant};
 use common::{backends, check_answer, figures, workload};
 use criterion::{Criterion, Throughput};
 use kohort::backend::cpu::CpuBackend;
+use kohort::backend::folding::Folding;
 use kohort::backend::{Backend, Session};
 use kohort::bench::Ceilings;
 use kohort::kmeans::{KMeansParams, fit};
 use kohort::metrics::quality;
-use kohort::tiles::{Centroids, RowKeys, TileSet};
+use kohort::rng::mix64;
+use kohort::tiles::{Centroids, Fold, MAX_CHUNK_BYTES, RowKeys, TileSet};
 use kohort::workload::{ANCHORS, Shape};
 
 /// The shapes A and B of `kohort bench`, one between them, and a tenth of D.
@@ -110,8 +113,61 @@ fn main() {
             group.finish();
         }
         judge(&mut criterion, shape, &tiles, &centroids);
+        fold(&mut criterion, &shape.to_string(), &tiles, &[], shape.n_clusters);
     }
+    fold(&mut criterion, "quintiles", &quintiles(), &backends, 8);
     criterion.final_summary();
+}
+
+/// Two million rows of three scores from 1 to 5: 125 of them are distinct.
+fn quintiles() -> TileSet {
+    let score = |at: u64| (mix64(at) % 5 + 1) as f32 * 100_000.0;
+    let rows: Vec<f32> = (0..6_000_000).map(score).collect();
+    TileSet::from_rows(&rows, 3, None, MAX_CHUNK_BYTES)
+}
+
+/// The look at some rows; the folding where that says so, and fits over every row and over the distinct ones.
+fn fold(criterion: &mut Criterion, name: &str, tiles: &TileSet, backends: &[Box<dyn Backend>], n_clusters: usize) {
+    let host = CpuBackend::new(0).expect("threads");
+    let mut group = criterion.benchmark_group("fold");
+    group.throughput(Throughput::Elements(tiles.n_rows() as u64));
+    group.bench_function(format!("look/{name}"), |bencher| {
+        bencher.iter(|| black_box(Fold::is_likely(tiles)));
+    });
+    if Fold::is_likely(tiles) {
+        let most = Fold::most_rows(tiles.n_rows(), tiles.n_features(), u64::MAX);
+        group.bench_function(format!("fold/{name}"), |bencher| {
+            bencher.iter(|| host.install(|| black_box(Fold::new(tiles, most))));
+        });
+    }
+    for backend in backends {
+        let params = |folding| KMeansParams {
+            folding,
+            ..KMeansParams::new(n_clusters)
+        };
+        let run = |folding| {
+            host.install(|| {
+                fit(
+                    &**backend,
+                    &host,
+                    tiles,
+                    &RowKeys::RowNumber,
+                    &params(folding),
+                    1.0,
+                    &(),
+                )
+            })
+            .expect("a fit")
+        };
+        let (every_row, folded) = (run(Folding::Never), run(Folding::Auto));
+        assert!(every_row.nearest.labels == folded.nearest.labels && every_row.inertia == folded.inertia);
+        for (how, folding) in [("every row", Folding::Never), ("folded", Folding::Auto)] {
+            group.bench_function(format!("fit of {how}/{}/{name}", backend.name()), |bencher| {
+                bencher.iter(|| black_box(run(folding)));
+            });
+        }
+    }
+    group.finish();
 }
 
 fn judge(criterion: &mut Criterion, shape: Shape, tiles: &TileSet, centroids: &Centroids) {

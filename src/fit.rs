@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::backend::cpu::CpuBackend;
+use crate::backend::folding::Folding;
 use crate::cells::{Count, MinCell};
 use crate::data::{BatchSource, Consume, ConsumeSlab, DuplicateIds, read_keys};
 use crate::error::{Error, Result};
@@ -178,6 +179,7 @@ impl FitOptions {
             max_iter,
             tol,
             seed,
+            folding: Folding::Auto,
         }
     }
 }
@@ -247,7 +249,8 @@ pub struct FitSummary {
     pub inertia: f64,
     /// The same as an exact integer, in centroid units squared times weight units.
     pub inertia_exact: u128,
-    /// Row decisions that needed exact arithmetic. Diagnostic: may differ between devices.
+    /// Row decisions that needed exact arithmetic. Diagnostic: may differ between devices. Equal rows are decided once where
+    /// passes go over them once, here and below.
     pub n_doubtful: u64,
     /// Rows whose labels the host found again, to see whether the device computes rightly; 0 where the host did it all.
     pub n_audited: u64,

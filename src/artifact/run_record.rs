@@ -73,7 +73,8 @@ pub struct RunRecord {
     /// Rows that moved no centroid, and are not in the inertia; none where none were to be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_trimmed: Option<u64>,
-    /// Rows that needed exact arithmetic, over all passes; may differ between devices.
+    /// Rows that needed exact arithmetic, over all passes, equal ones once where passes go over them once; may differ
+    /// between devices.
     pub n_doubtful: u64,
     /// Their share of the rows assigned, over all passes.
     pub share_doubtful: f64,

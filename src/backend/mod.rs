@@ -18,6 +18,7 @@ pub mod cpu;
 #[cfg(test)]
 mod failing;
 pub mod fallback;
+pub mod folding;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 #[cfg(not(feature = "gpu"))]
@@ -163,7 +164,8 @@ pub struct Pass {
     pub partial: ClusterPartial,
     /// Rows whose label differs from that of the session's previous pass; all rows in the first.
     pub n_moved: u64,
-    /// Rows that floating point could not decide, and exact arithmetic did. Diagnostic: may differ between backends.
+    /// Rows that floating point could not decide, and exact arithmetic did. Diagnostic: may differ between backends, and equal
+    /// rows that are [folded](folding) count once, here and below.
     pub n_doubtful: u64,
     /// Rows that were looked at; bounds proved of the others that their labels stay. Diagnostic as well.
     pub n_read: u64,

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use crate::artifact::{AssignmentTable, Provenance, write_atomic};
 use crate::backend::cpu::CpuBackend;
+use crate::backend::folding::Folding;
 use crate::backend::gpu::DeviceCeilings;
 use crate::backend::lloyd::LloydRule;
 use crate::backend::{Backend, DeviceTime, Session};
@@ -232,6 +233,8 @@ impl Bench<'_> {
             max_iter: options.max_iter,
             tol: options.tol,
             seed: options.seed,
+            // Passes are held against ceilings, which are those of passes over every row.
+            folding: Folding::Never,
         })
     }
 

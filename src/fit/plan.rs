@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::features::{feature_range, held_row_bytes};
 use crate::kmeans::{RUN_BYTES, largest_sample, sample_rows};
 use crate::sys;
-use crate::tiles::{BLOCK, row_bytes};
+use crate::tiles::{BLOCK, Fold, row_bytes};
 
 /// What the program, its threads' buffers and the decoders' pages take, about.
 const PROGRAM_BYTES: u64 = 96 << 20;
@@ -110,6 +110,11 @@ impl FitPlan {
             values_bytes,
             read_bytes: (padded_rows * n_features[1] * size_of::<f32>()) as u64,
             held_bytes: held_bytes.min(sys::spare_bytes(limit)),
+            folded_bytes: if weighted {
+                0
+            } else {
+                folded_bytes(n_rows, n_features[1], sys::spare_bytes(limit))
+            },
             weighted,
             has_ids,
             n_numbers: n_numbers as u64,
@@ -173,6 +178,15 @@ impl FitPlan {
     }
 }
 
+/// What folded rows take at most: they have to do with what there is to spare, and where that is not enough for any, no row
+/// is folded.
+fn folded_bytes(n_rows: usize, n_features: usize, spare_bytes: u64) -> u64 {
+    match Fold::most_rows(n_rows, n_features, spare_bytes) {
+        0 => 0,
+        _ => Fold::most_bytes(n_rows, n_features).min(spare_bytes),
+    }
+}
+
 /// What the parts of a plan depend on.
 struct Parts {
     n_rows: u64,
@@ -183,6 +197,8 @@ struct Parts {
     read_bytes: u64,
     /// Decoded columns that are held until they are prepared.
     held_bytes: u64,
+    /// Distinct rows, and which of them each row is.
+    folded_bytes: u64,
     weighted: bool,
     has_ids: bool,
     n_numbers: u64,
@@ -217,6 +233,7 @@ impl Parts {
             values,
             weights,
             labels.clone(),
+            part("equal rows, where there are many", self.folded_bytes),
             // The runs of a sweep begin one after the other. A single run has let go of it before there are labels, which
             // with what is read take more.
             part("the largest sample", if sharing > 0 { sample_bytes } else { 0 }),
@@ -255,8 +272,9 @@ mod tests {
     #[test]
     fn the_largest_stage_is_told_of() {
         let n_rows = 100_000_000;
-        let parts = |n_features, held_bytes, weighted, has_ids, n_numbers| {
+        let parts = |n_features, held_bytes, weighted: bool, has_ids, n_numbers| {
             Parts {
+                folded_bytes: n_rows * 5 * u64::from(!weighted),
                 n_rows,
                 n_refined: n_rows / 8,
                 n_features,
@@ -291,8 +309,21 @@ mod tests {
             bytes(&swept, "the largest sample"),
             Some(n_rows / 8 * (120 + 16 + 8 + 12))
         );
+        assert_eq!(bytes(&swept, "equal rows, where there are many"), Some(n_rows * 5));
         assert_eq!(bytes(&wide, "the largest sample"), None);
         assert_eq!(bytes(&swept, "fits that share their passes"), Some(n_rows * 120));
+    }
+
+    #[test]
+    fn folded_rows_take_what_there_is_to_spare_or_nothing() {
+        let n_rows = 10_000_000;
+        let most = folded_bytes(n_rows, 3, u64::MAX);
+        assert_eq!(most, 4 * n_rows as u64 + n_rows as u64 / 8 * (128 + 12 + 4));
+        assert_eq!(folded_bytes(n_rows, 3, most - 1), most - 1);
+        // The numbers of all rows, and nothing beside.
+        assert_eq!(folded_bytes(n_rows, 3, 4 * n_rows as u64), 0);
+        // Too few to look at.
+        assert_eq!(folded_bytes(100_000, 3, u64::MAX), 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::lloyd::{Outcome, run};
 use super::seeding::{Sample, Seeding, sample_rows};
 use super::{Init, KMeansParams, Observer};
 use crate::backend::Backend;
+use crate::backend::folding::FoldingBackend;
 use crate::error::{Error, Result};
 use crate::tiles::{Centroids, RowKeys, TileSet};
 
@@ -121,7 +122,9 @@ impl Growing<'_> {
         notices: &mut Vec<String>,
         observer: &dyn Observer,
     ) -> Result<Outcome> {
-        let mut session = self.backend.open(&sample.tiles, start.n_clusters())?;
+        // Of a data set whose rows are folded the backend knows nothing but that: the sample has distinct rows of its own.
+        let backend = FoldingBackend::new(self.backend, &sample.tiles, self.params.folding);
+        let mut session = backend.open(&sample.tiles, start.n_clusters())?;
         let job = sample.job(self.params);
         let refined = run(&mut *session, &job, start, &|_, _, _| (), observer)?;
         notices.extend(session.notices());

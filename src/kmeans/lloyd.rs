@@ -9,6 +9,7 @@ use super::growing::{Growing, Samples, grows};
 use super::seeding::{SeedRows, Seeding, seed};
 use super::standing::{Book, RunKey};
 use super::{Event, Init, KMeansParams, Observer};
+use crate::backend::folding::FoldingBackend;
 use crate::backend::lloyd::{LloydEnd, LloydRule, LloydRun, Reached, Verdict, centroid_shift, judge};
 use crate::backend::{Backend, Pass, Session, Sessions, TwoNearest};
 use crate::error::{Error, Result};
@@ -45,9 +46,11 @@ pub struct KMeansFit {
     pub n_iter: usize,
     /// Why it ended.
     pub stop_reason: StopReason,
+    /// Rows of a pass: fewer than there are where equal ones were [folded](crate::backend::folding). Diagnostic.
+    pub n_pass_rows: usize,
     /// Rows that needed exact arithmetic, over all passes. Diagnostic: may differ between backends.
     pub n_doubtful: u64,
-    /// Rows assigned, over all passes.
+    /// Rows assigned, over all passes, as many in each as there are in a pass. Diagnostic.
     pub n_assigned: u64,
     /// Rows that were looked at in the iterations, each as often as it was: bounds prove of the others that their labels
     /// stay. Diagnostic: may differ between backends.
@@ -91,7 +94,8 @@ pub fn fit(
 }
 
 /// As [`fit`], for several sets of parameters (numbers of clusters, seeds): `take` gets what [`fit`] gives for each of
-/// them, in their order, until it asks for no more. Where the backend can, passes over the rows serve all runs that still go on, as many together
+/// them, in their order, until it asks for no more. Equal rows are folded once for all of them, where that pays or one of
+/// them asks for it. Where the backend can, passes over the rows serve all runs that still go on, as many together
 /// as keep no more memory than the data.
 ///
 /// # Errors
@@ -108,6 +112,8 @@ pub fn fit_many(
     take: &mut dyn FnMut(KMeansFit) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     check(data, params)?;
+    let folding = params.iter().map(|params| params.folding).max().unwrap_or_default();
+    let backend = &FoldingBackend::new(backend, data, folding);
     let total_sq_norm = data.weighted_sq_norm();
     let together = (data.bytes() / (RUN_BYTES * data.n_rows())).max(1);
     let mut drawn = None;
@@ -172,7 +178,8 @@ pub fn fit_many(
             iterate_together(&mut *sessions, &mut begun, &report, observer)?;
             let iterated = started.elapsed() / begun.len() as u32;
             for (index, run) in begun.into_iter().enumerate() {
-                if take(run.finish(sessions.session(index), iterated, observer)?)?.is_break() {
+                let session = sessions.session(index);
+                if take(run.finish(session, backend.n_pass_rows(), iterated, observer)?)?.is_break() {
                     return Ok(());
                 }
             }
@@ -187,7 +194,7 @@ pub fn fit_many(
             let max_iter = begun.run.job.max_iter;
             let report = |n_iter, inertia, n_moved| report(n_iter, inertia, n_moved, max_iter);
             begun.run.iterate(&mut *session, &report, observer)?;
-            begun.finish(&mut *session, started.elapsed(), observer)
+            begun.finish(&mut *session, backend.n_pass_rows(), started.elapsed(), observer)
         };
         for (begun, params) in begun.into_iter().zip(group) {
             let fit = match alone(begun) {
@@ -209,22 +216,37 @@ pub fn fit_many(
     Ok(())
 }
 
-/// Looks for the first centroids while the device takes hold of the data, if that leaves room there for a sample.
+/// Looks for the first centroids while equal rows are folded and the device takes hold of the data, if that leaves room
+/// there for a sample.
 fn begin_while_it_opens<'d, 'l>(
-    backend: &'d dyn Backend,
+    backend: &'d FoldingBackend<'_>,
     data: &'d TileSet,
     params: &KMeansParams,
     begin: &mut dyn FnMut(&KMeansParams) -> Result<Begun<'l>>,
 ) -> Result<(Begun<'l>, Option<Box<dyn Session + 'd>>)> {
-    if backend
-        .memory_budget()
-        .is_some_and(|bytes| data.bytes() as u64 > bytes / 2)
-        && grows(data.n_rows(), params)
-    {
+    let leaves_room = |bytes: usize| {
+        let budget = backend.memory_budget();
+        !(grows(data.n_rows(), params) && budget.is_some_and(|budget| bytes as u64 > budget / 2))
+    };
+    let open = || backend.open(data, params.n_clusters);
+    if backend.may_fold() {
+        let started = Instant::now();
+        let mut opened = None;
+        // Folding is work for all threads of the pool that the seeding belongs to.
+        let begun = rayon::in_place_scope(|pool| {
+            pool.spawn(|_| {
+                let fold = backend.fold().filter(|fold| leaves_room(fold.tiles().bytes()));
+                opened = fold.map(|_| open());
+            });
+            begin(params)
+        });
+        let seeded = started.elapsed();
+        return Ok((Begun { seeded, ..begun? }, opened.transpose()?));
+    }
+    if !leaves_room(data.bytes()) {
         return Ok((begin(params)?, None));
     }
     std::thread::scope(|scope| {
-        let open = || backend.open(data, params.n_clusters);
         // Seeding stays in this thread, and in the pool that it belongs to.
         let opening = std::thread::Builder::new()
             .name("kohort-open".into())
@@ -366,7 +388,13 @@ impl<'l> Begun<'l> {
 
     /// The two nearest centroids of all rows, and clusters in their final order. Where the rows have to be labelled once
     /// more, that pass finds both.
-    fn finish(self, session: &mut dyn Session, iterated: Duration, observer: &dyn Observer) -> Result<KMeansFit> {
+    fn finish(
+        self,
+        session: &mut dyn Session,
+        n_pass_rows: usize,
+        iterated: Duration,
+        observer: &dyn Observer,
+    ) -> Result<KMeansFit> {
         observer.event(Event::Stage("assign"));
         let Self {
             run,
@@ -399,7 +427,8 @@ impl<'l> Begun<'l> {
             n_doubtful,
             n_read: outcome.n_read,
             n_unsettled: outcome.n_unsettled,
-            n_assigned: (outcome.n_passes + 1) * data.n_rows() as u64,
+            n_pass_rows,
+            n_assigned: (outcome.n_passes + 1) * n_pass_rows as u64,
             seeding,
             notices,
             elapsed_s: [seeded, iterated, started.elapsed()].map(|time| time.as_secs_f64()),

@@ -1,5 +1,6 @@
 //! What a k-means run is asked to do.
 
+use crate::backend::folding::Folding;
 use crate::error::{Error, Result};
 use crate::tiles::Centroids;
 
@@ -34,6 +35,8 @@ pub struct KMeansParams {
     pub tol: f64,
     /// Seed of the sample and of the restarts.
     pub seed: u64,
+    /// When equal rows are gone over once for all of them. Changes nothing in the result.
+    pub folding: Folding,
 }
 
 impl KMeansParams {
@@ -47,6 +50,7 @@ impl KMeansParams {
             max_iter: 300,
             tol: 1e-4,
             seed: 0,
+            folding: Folding::Auto,
         }
     }
 

@@ -7,6 +7,7 @@
 mod centroids;
 mod cut;
 mod floats;
+mod fold;
 mod keys;
 mod shared;
 mod subset;
@@ -14,6 +15,9 @@ mod words;
 
 pub use centroids::Centroids;
 pub(crate) use floats::{FloatPiece, FloatRows, FloatTiles};
+pub use fold::Fold;
+#[cfg(test)]
+pub(crate) use fold::tests::deceiving;
 pub use keys::RowKeys;
 pub use words::Block;
 pub(crate) use words::{n_pairs, row_words};
@@ -216,10 +220,6 @@ pub struct TileSet {
 /// Tells the contents of data sets apart: another one for each, after each change, and in each copy.
 #[derive(Debug)]
 struct Stamp {
-    #[cfg_attr(
-        not(feature = "gpu"),
-        allow(dead_code, reason = "only a device keeps what it has of a data set")
-    )]
     number: u64,
     /// Stretches of these contents.
     cuts: Cuts,
@@ -425,7 +425,6 @@ impl TileSet {
     }
 
     /// A number that no other data set has, nor this one after a change: what a device has of it is good while this holds.
-    #[cfg(any(feature = "gpu", test))]
     pub(crate) fn stamp(&self) -> u64 {
         self.stamp.number
     }
