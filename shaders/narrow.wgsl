@@ -12,6 +12,8 @@
 //
 // Bindings: shared/pass.wgsl. Rust twin: src/backend/scalar.rs; proof: src/backend/certificate.rs.
 
+alias Centroid = vec4<f32>;
+
 const FEATURES: u32 = 4u; // features of a row
 const TILE_QUADS: u32 = 2u; // quads of centroids in workgroup memory at a time
 const LOW_WORDS: u32 = 1u; // words of a row with low bits

@@ -6,6 +6,8 @@
 //
 // Bindings: shared/pass.wgsl. Rust twin: `two_nearest` in src/backend/scalar.rs, `Centroids::sq_dist`.
 
+alias Centroid = vec4<f32>;
+
 // Threads of a workgroup, a power of two.
 override lanes: u32 = 64u;
 

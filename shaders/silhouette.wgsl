@@ -14,6 +14,8 @@
 //
 // Rust twin: src/backend/silhouette.rs (`ScalarJudge`); src/backend/gpu/judge.rs.
 
+alias Centroid = vec4<f32>;
+
 // Threads of a workgroup.
 override threads: u32 = 256u;
 // Words of `slots`: PIECES per cluster, and four.

@@ -3,7 +3,7 @@
 //
 // A run that has ended stays as it is: its later dispatches have no workgroups, or return at once.
 //
-// Bindings: here. Rust twin: src/backend/gpu/layout.rs (`LoopParams`, `LOOP_BINDINGS`, `HistoryLayout`);
+// Bindings: here. Rust twin: src/backend/gpu/layout.rs (`LoopParams`, `LOOP_BINDINGS`, `HistoryLayout`, `DigitsLayout`);
 // `ClusterPartial::centroids`, `Centroids::half_sq_norms_f32`, `lloyd::judge`.
 
 struct LoopParams {
@@ -18,6 +18,9 @@ struct LoopParams {
     limit_low: u32, // the largest shift at which the centroids rest
     limit_mid: u32,
     limit_high: u32,
+    digits: u32, // word of `centroids` where digits start
+    steps: u32, // matrices that the digits of a row fill; 0 where there are none
+    side: u32, // rows and columns of a matrix
 }
 
 // Why a run ended.
@@ -37,8 +40,8 @@ const LARGEST: u32 = 7u; // the largest squared shift of one centroid, as a floa
 @group(0) @binding(0) var<uniform> loop_params: LoopParams;
 // IN, OUT  totals: as in shared/pass.wgsl; the sums of the clusters stay, the drift grows, the rest is cleared
 @group(0) @binding(1) var<storage, read_write> totals: array<u32>;
-// OUT  centroids: as in shared/pass.wgsl, by single numbers
-@group(0) @binding(2) var<storage, read_write> centroids: array<f32>;
+// OUT  centroids: as in shared/pass.wgsl, by single words
+@group(0) @binding(2) var<storage, read_write> centroids: array<u32>;
 // IN, OUT  centroids_exact: as in shared/pass.wgsl
 @group(0) @binding(3) var<storage, read_write> centroids_exact: array<i32>;
 // OUT  history: per iteration, the centroids that the pass had, and its totals
@@ -95,11 +98,27 @@ fn update_cluster(cluster: u32, lane: u32) {
             }
             history[slot() + cluster * d + j] = bitcast<u32>(before);
             centroids_exact[cluster * d + j] = after;
-            centroids[((cluster / 4u) * (d + 1u) + j) * 4u + cluster % 4u] = f32(after) * (1.0 / 256.0);
+            centroids[((cluster / 4u) * (d + 1u) + j) * 4u + cluster % 4u] = bitcast<u32>(f32(after) * (1.0 / 256.0));
             norm = plus3(norm, vec3<u32>(square(distance_of(after, 0)), 0u));
             shift = plus3(shift, vec3<u32>(square(distance_of(after, before)), 0u));
         }
     }
+    add_up(norm, shift, lane);
+    if lane == 0u {
+        // Half the squared norm, from units of 1/256 squared.
+        let half_norm = to_f32(norms[0]) * (1.0 / 131072.0);
+        centroids[((cluster / 4u) * (d + 1u) + d) * 4u + cluster % 4u] = bitcast<u32>(half_norm);
+        note(shifts[0], weight);
+    }
+    // The sums are overwritten.
+    workgroupBarrier();
+    if loop_params.steps > 0u {
+        split(cluster, lane);
+    }
+}
+
+// The sums of all threads' numbers, in place 0.
+fn add_up(norm: vec3<u32>, shift: vec3<u32>, lane: u32) {
     norms[lane] = norm;
     shifts[lane] = shift;
     for (var half = lanes / 2u; half > 0u; half /= 2u) {
@@ -109,13 +128,47 @@ fn update_cluster(cluster: u32, lane: u32) {
             shifts[lane] = plus3(shifts[lane], shifts[lane + half]);
         }
     }
+}
+
+// Writes down the digits of a centroid that has moved, and half the squared norm of what they say: see matrix.wgsl.
+fn split(cluster: u32, lane: u32) {
+    let d = loop_params.n_features;
+    let side = loop_params.side;
+    // Other threads have written what is read.
+    storageBarrier();
+    var norm = vec3<u32>();
+    for (var pair = lane; pair < (d + 1u) / 2u; pair += lanes) {
+        var high = 0u;
+        var low = 0u;
+        for (var i = 0u; i < min(2u, d - 2u * pair); i++) {
+            let bits = centroids_exact[cluster * d + 2u * pair + i] >> 16u;
+            norm = plus3(norm, vec3<u32>(square(distance_of(bits, 128)), 0u));
+            high |= half(bits >> 8u, 19u) << (16u * i);
+            low |= half((bits & 0xff) - 128, 11u) << (16u * i);
+        }
+        let matrix = cluster * loop_params.steps + 2u * pair / side;
+        let word = loop_params.digits + matrix * side + pair % (side / 2u);
+        centroids[word] = high;
+        centroids[word + side / 2u] = low;
+    }
+    add_up(norm, vec3<u32>(), lane);
     if lane == 0u {
-        // Half the squared norm, from units of 1/256 squared.
-        centroids[((cluster / 4u) * (d + 1u) + d) * 4u + cluster % 4u] = to_f32(norms[0]) * (1.0 / 131072.0);
-        note(shifts[0], weight);
+        // In units of 256 squares of 256 grid units.
+        let half_norm = to_f32(norms[0]) * (1.0 / 512.0);
+        centroids_exact[loop_params.n_clusters * d + cluster] = bitcast<i32>(half_norm);
     }
     // The sums are overwritten in the next turn.
     workgroupBarrier();
+}
+
+// The bits that f16 has for a whole number up to 2^10 times 2^(exponent - 15).
+fn half(number: i32, exponent: u32) -> u32 {
+    let magnitude = u32(abs(number));
+    if magnitude == 0u {
+        return 0u;
+    }
+    let first = firstLeadingBit(magnitude);
+    return select(0u, 0x8000u, number < 0) | ((first + exponent) << 10u) | ((magnitude << (10u - first)) & 0x3ffu);
 }
 
 // What a cluster means for the run.

@@ -1,15 +1,16 @@
 // Labels rows of many features and adds each to its cluster's totals.
 //
-// A workgroup takes a block of 4 ROW_QUADS rows at a time and keeps it in workgroup memory, where it fits: one read of
-// each value. Threads stand in columns of ROW_QUADS: those of a column hold the block's quads of rows. Each column scores
-// its own quads of centroids; where clusters are few, SLICES columns share a quad of centroids, each for a share of the
-// features, and add up. Per feature, 1 + COLUMN_QUADS vectors read give 16 COLUMN_QUADS multiply-adds. Centroids pass
-// through workgroup memory in tiles of all columns and chunks of features. Rows too long for workgroup memory pass
-// in the same chunks, once per tile of centroids, and once more for the sums.
+// A workgroup keeps a block of rows (shared/blocks.wgsl) in workgroup memory, where it fits: one read of each value. Each
+// column of threads scores its own quads of centroids; where clusters are few, SLICES columns share a quad of centroids,
+// each for a share of the features, and add up. Per feature, 1 + COLUMN_QUADS vectors read give 16 COLUMN_QUADS
+// multiply-adds. Centroids pass through workgroup memory in tiles of all columns and chunks of features. Rows too long for
+// workgroup memory pass in the same chunks, once per tile of centroids, and once more for the sums.
 //
 // A template (src/backend/gpu/template.rs): `//@ for` repeats lines.
 //
 // Bindings: shared/pass.wgsl. Rust twin: src/backend/scalar.rs; proof: src/backend/certificate.rs.
+
+alias Centroid = vec4<f32>;
 
 const ROW_QUADS: u32 = 16u; // quads of rows in a block, a power of two up to 16
 const COLUMN_QUADS: u32 = 1u; // quads of centroids that a column scores at a time: 1 or 2
@@ -35,53 +36,14 @@ const TILE_WORDS: u32 = 512u;
 var<workgroup> block: array<vec4<f32>, block_words>;
 // Features of a chunk x quads of a tile; or four vectors each of half the threads, for the other half.
 var<workgroup> tile: array<vec4<f32>, TILE_WORDS>;
-// The cluster of each row, or NO_CLUSTER where it is not to be added.
-var<workgroup> assigned: array<u32, ROWS>;
-// The cluster that it is to be taken from; only if `moves`.
-var<workgroup> left: array<u32, ROWS>;
-// Quads of a block that have to be looked at; only if `moves`.
-var<workgroup> n_unsettled: u32;
 
 @compute @workgroup_size(threads)
 fn assign(@builtin(local_invocation_index) lane: u32) {
-    let n_rounds = (params.n_rows + ROWS - 1u) / ROWS;
-    var round = take_rounds(lane);
-    if round >= n_rounds {
-        return;
-    }
-    begin();
-    clear_sums(lane);
-    var moved = 0u;
-    var unflushed = 0u;
-    for (var takes = 1u; round < n_rounds; takes++) {
-        let end = min(round + params.rounds, n_rounds);
-        for (; round < end; round++) {
-            if unflushed == rounds_per_flush {
-                flush(lane);
-                unflushed = 0u;
-            }
-            moved += assign_block(params.first_row + round * ROWS, lane);
-            unflushed++;
-        }
-        if takes == params.max_takes {
-            break;
-        }
-        round = take_rounds(lane);
-    }
-    flush(lane);
-    flush_moved(moved, lane);
+    assign_blocks(lane);
 }
 
-// Decides and adds the rows of a block; how many changed their label, as far as this thread saw to them.
-fn assign_block(row: u32, lane: u32) -> u32 {
-    if moves && is_block_settled(row, lane) {
-        if lane < ROW_QUADS {
-            pass_over(row + 4u * lane);
-        }
-        return 0u;
-    }
-    sq_norm = vec4<f32>();
-    rank_nothing();
+// Loads and ranks the rows of a block.
+fn rank_block(row: u32, lane: u32) {
     if whole_row {
         load_block(row, 0u, params.n_features, lane);
         workgroupBarrier();
@@ -93,27 +55,14 @@ fn assign_block(row: u32, lane: u32) -> u32 {
     }
     rank_group();
     merge_columns(lane);
-    var moved = 0u;
-    if lane < ROW_QUADS {
-        moved = settle(row + 4u * lane, lane);
-    }
-    workgroupBarrier();
-    if !ranked {
-        accumulate(row, lane);
-    }
-    workgroupBarrier();
-    return moved;
 }
 
-// `is_settled` for all quads of a block.
-fn is_block_settled(row: u32, lane: u32) -> bool {
-    if lane == 0u {
-        n_unsettled = 0u;
-        for (var quad = 0u; quad < ROW_QUADS; quad++) {
-            n_unsettled += select(1u, 0u, is_settled(row + 4u * quad));
-        }
-    }
-    return workgroupUniformLoad(&n_unsettled) == 0u;
+fn lend(at: u32, part: u32, words: vec4<f32>) {
+    tile[at + part * TILE_WORDS / 4u] = words;
+}
+
+fn lent(at: u32, part: u32) -> vec4<f32> {
+    return tile[at + part * TILE_WORDS / 4u];
 }
 
 // Features `first .. first + n` of the block that starts with `row`: columns take four at a time, and one of them the rest.
@@ -247,97 +196,6 @@ fn load_tile(first: u32, chunk: u32, n: u32, lane: u32) {
         let j = i % CHUNK;
         if j < n {
             tile[j * TILE_QUADS + quad] = centroids[(first + quad) * (params.n_features + 1u) + chunk + j];
-        }
-    }
-}
-
-// Brings the rankings of all columns together in the first one, and their shares of |x|^2.
-fn merge_columns(lane: u32) {
-    let column = lane / ROW_QUADS;
-    for (var half = COLUMNS / 2u; half > 0u; half /= 2u) {
-        let at = lane % (half * ROW_QUADS);
-        let gives = column >= half && column < 2u * half;
-        workgroupBarrier();
-        if gives {
-            tile[at] = best;
-            tile[at + TILE_WORDS / 4u] = second;
-            tile[at + TILE_WORDS / 2u] = sq_norm;
-            tile[at + 3u * TILE_WORDS / 4u] = bitcast<vec4<f32>>(nearest);
-        }
-        workgroupBarrier();
-        let other_best = tile[at];
-        let other_second = tile[at + TILE_WORDS / 4u];
-        let other_nearest = bitcast<vec4<u32>>(tile[at + 3u * TILE_WORDS / 4u]);
-        if column < half {
-            sq_norm += tile[at + TILE_WORDS / 2u];
-        }
-        if !ranked {
-            if column < half {
-                rank(other_best, other_nearest);
-                second = min(second, other_second);
-            }
-            continue;
-        }
-        workgroupBarrier();
-        if gives {
-            tile[at] = third;
-            tile[at + TILE_WORDS / 4u] = bitcast<vec4<f32>>(runner_up);
-        }
-        workgroupBarrier();
-        if column < half {
-            rank(or_nothing(other_best), other_nearest);
-            rank(or_nothing(other_second), bitcast<vec4<u32>>(tile[at + TILE_WORDS / 4u]));
-            third = min(third, tile[at]);
-        }
-    }
-}
-
-// A score that says that there is no cluster stays the last of all.
-fn or_nothing(score: vec4<f32>) -> vec4<f32> {
-    return select(vec4<f32>(FARTHER), score, score < vec4<f32>(FAR));
-}
-
-// Decides a quad of the block; how many rows changed their label.
-fn settle(row: u32, quad: u32) -> u32 {
-    let decided = decide(row);
-    settle_until(row);
-    let moved = relabel(row, decided);
-    var added = decided;
-    if moves {
-        added = moved;
-    }
-    let cluster = select(vec4<u32>(NO_CLUSTER), nearest, added);
-    for (var i = 0u; i < 4u; i++) {
-        assigned[4u * quad + i] = cluster[i];
-        if moves {
-            left[4u * quad + i] = label_before[i] - 1u;
-        }
-    }
-    return count(moved);
-}
-
-// Adds the rows of the block: threads side by side take rows side by side.
-fn accumulate(row: u32, lane: u32) {
-    let offset = lane % ROWS;
-    let cluster = assigned[offset];
-    if cluster == NO_CLUSTER {
-        return;
-    }
-    let slot = lane & (replicas - 1u);
-    let first = cluster * width();
-    let first_before = left[offset] * width();
-    let weight = weight_of(row + offset);
-    for (var j = lane / ROWS; j < params.n_features; j += threads / ROWS) {
-        let amount = times(number_of(row + offset, j), weight);
-        add(first + j, amount, slot);
-        if moves {
-            take(first_before + j, amount, slot);
-        }
-    }
-    if lane < ROWS {
-        add_row(first, weight, slot);
-        if moves {
-            take_row(first_before, weight, slot);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use common::{Case, Values, cases, check_backend, check_that_faults_are_found, skip_without_gpu};
 use kohort::backend::fallback::FallbackBackend;
-use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection, adapters};
+use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection, MatrixUnits, adapters};
 use kohort::backend::lloyd::{LloydEnd, LloydRule, LloydRun};
 use kohort::backend::scalar::ScalarBackend;
 use kohort::backend::self_test::{compare, self_test};
@@ -23,6 +23,7 @@ const DEFAULT: GpuOptions = GpuOptions {
     threads: 2,
     checked: false,
     timed: false,
+    matrix_units: MatrixUnits::IfFaster,
     unproven: false,
 };
 
@@ -407,7 +408,7 @@ fn runs_over_streamed_data_are_the_same() {
         threads: 2,
         checked: true,
         timed: true,
-        unproven: false,
+        ..DEFAULT
     }) else {
         return;
     };
@@ -421,6 +422,128 @@ fn runs_over_streamed_data_are_the_same() {
         count_moved: true,
     };
     assert!(run(&gpu, &data, &start, &ask) == run(&ScalarBackend, &data, &start, &ask));
+}
+
+/// A GPU that takes matrix units wherever it can; `None`, said aloud, where there are none, unless they are demanded.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn with_matrix_units(checked: bool) -> Option<GpuBackend> {
+    let gpu = open(GpuOptions {
+        matrix_units: MatrixUnits::Always,
+        checked,
+        ..DEFAULT
+    })?;
+    if gpu.has_matrix_units() {
+        return Some(gpu);
+    }
+    let demanded = std::env::var("KOHORT_REQUIRE_MATRIX_UNITS").is_ok_and(|value| value == "1");
+    let none = format!("{} has no matrix units that kernels could use", gpu.description());
+    assert!(!demanded, "KOHORT_REQUIRE_MATRIX_UNITS=1, but {none}");
+    eprintln!("SKIPPED: {none}");
+    None
+}
+
+/// Shapes for matrix units: one matrix and several, blocks of each height, one tile of centroids and several, either of
+/// them filled and not. Few, as Mesa's adapter takes seconds to compile each.
+fn matrix_cases() -> Vec<Case> {
+    vec![
+        Case::new(4097, 3, 16, Values::Bell),
+        Case::new(2000, 16, 64, Values::Bell).chunks_of(5),
+        Case::new(1500, 33, 70, Values::HeavyTail).weighted(),
+        Case::new(700, 96, 130, Values::Bell),
+        // Values at the edges, and so far from the origin that high bits prove nothing.
+        Case::new(700, 16, 64, Values::Edges),
+        Case::new(1000, 16, 64, Values::Offset),
+        // More features than are suited: the other kernels have them.
+        Case::new(200, 700, 20, Values::Bell),
+    ]
+}
+
+#[test]
+fn matrix_units_give_the_same_runs() {
+    let Some(gpu) = with_matrix_units(false) else { return };
+    let ask = Ask {
+        max_iter: 9,
+        limit: -1.0,
+        stop_after: usize::MAX,
+        count_moved: true,
+    };
+    for case in matrix_cases() {
+        let data = case.data();
+        let start = case.centroids(&data);
+        let (want, got) = (run(&ScalarBackend, &data, &start, &ask), run(&gpu, &data, &start, &ask));
+        assert!(want == got, "{case:?}: {} iterations, {:?}", got.0.len(), got.1.end);
+    }
+}
+
+#[test]
+fn matrix_units_prove_nearly_all_labels_and_not_those_that_lanes_do() {
+    let (Some(gpu), Some(lanes)) = (with_matrix_units(false), shared()) else {
+        return;
+    };
+    let n_unsettled = |gpu: &GpuBackend, case: &Case| -> Vec<u64> {
+        let data = case.data();
+        let mut centroids = case.centroids(&data);
+        let mut session = gpu.open(&data, case.n_clusters).unwrap();
+        let unsettled = (0..4).map(|_| {
+            let pass = session.assign(&centroids).unwrap();
+            centroids = pass.partial.centroids(&centroids);
+            pass.n_unsettled
+        });
+        unsettled.collect()
+    };
+    for (n_features, n_clusters) in [(3, 16), (16, 64)] {
+        let case = Case::new(4097, n_features, n_clusters, Values::Bell);
+        let [on_units, on_lanes] = [&gpu, lanes].map(|gpu| n_unsettled(gpu, &case));
+        let sums: Vec<u64> = [&on_units, &on_lanes].map(|n| n.iter().sum()).into();
+        assert!(sums[1] > 0 && sums[0] < 4097 / 32 * 3, "{case:?}: {on_units:?}");
+        // They see centroids less sharply: were these the same rows, they would have come from the same kernel.
+        assert_ne!(on_units, on_lanes, "{case:?}");
+    }
+}
+
+#[test]
+fn matrix_units_give_the_same_pass_by_pass_and_with_checks() {
+    let Some(gpu) = with_matrix_units(true) else { return };
+    let case = Case::new(1000, 16, 64, Values::Bell).weighted().chunks_of(3);
+    check_backend(&gpu, &case);
+    let data = case.data();
+    let (mut want, mut got) = (ScalarBackend.open(&data, 64).unwrap(), gpu.open(&data, 64).unwrap());
+    let mut centroids = case.centroids(&data);
+    for i in 0..6 {
+        let (want_pass, got_pass) = (want.assign(&centroids).unwrap(), got.assign(&centroids).unwrap());
+        assert_eq!(want_pass.partial, got_pass.partial, "pass {i}");
+        assert_eq!(want_pass.n_moved, got_pass.n_moved, "pass {i}");
+        assert!(want.labels().unwrap() == got.labels().unwrap(), "pass {i}");
+        centroids = want_pass.partial.centroids(&centroids);
+    }
+}
+
+#[test]
+fn matrix_units_never_certify_near_ties_wrongly() {
+    // Rows half-way between two of many centroids that stand off the grid of high bits.
+    let Some(gpu) = with_matrix_units(false) else { return };
+    let mut rng = Rng::new(3, 5);
+    for round in 0..12usize {
+        let (d, k) = (16, 64);
+        let spread = 1u128 << (8 + round);
+        let far: Vec<i64> = (0..k * d).map(|_| rng.below(1 << 22) as i64 - (1 << 21)).collect();
+        let mut centroids: Vec<i32> = far.iter().map(|&c| (256 * c) as i32 + rng.below(256) as i32).collect();
+        for c in &mut centroids[..2 * d] {
+            *c = 256 * rng.below(spread) as i32 + rng.below(256) as i32;
+        }
+        let rows: Vec<f32> = (0..600)
+            .flat_map(|_| 0..d)
+            .map(|j| ((i64::from(centroids[j]) + i64::from(centroids[d + j])) / 512 + rng.below(5) as i64 - 2) as f32)
+            .collect();
+        let data = TileSet::from_rows(&rows, d, None, usize::MAX);
+        let centroids = Centroids::new(d, centroids);
+        let (mut want, mut got) = (ScalarBackend.open(&data, k).unwrap(), gpu.open(&data, k).unwrap());
+        for _ in 0..2 {
+            want.assign(&centroids).unwrap();
+            got.assign(&centroids).unwrap();
+            assert!(want.labels().unwrap() == got.labels().unwrap(), "round {round}");
+        }
+    }
 }
 
 #[test]

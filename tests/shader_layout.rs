@@ -5,9 +5,10 @@
 use std::collections::{HashMap, HashSet};
 
 use kohort::backend::gpu::layout::{
-    BINDINGS, BindingKind, CEILING_BINDINGS, CeilingParams, LOOP_BINDINGS, LoopParams, Params, StructTable,
+    BINDINGS, BindingKind, CEILING_BINDINGS, CeilingParams, LOOP_BINDINGS, LoopParams, PROBE_BINDINGS, Params,
+    StructTable,
 };
-use kohort::backend::gpu::shaders::{Group, Mode, Shader, Variant, between_passes, judging, memory_kernel};
+use kohort::backend::gpu::shaders::{Group, Mode, Shader, Variant, between_passes, judging, memory_kernel, probe};
 use naga::back;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
@@ -54,6 +55,21 @@ fn variants() -> HashMap<Variant, usize> {
     variants
 }
 
+/// Instances for matrix units of both sizes, few features to many, and blocks of each height.
+fn matrix_variants() -> Vec<(Variant, usize)> {
+    let mut variants = Vec::new();
+    for (side, workgroup_bytes) in [(8, 16 << 10), (8, 32 << 10), (16, 48 << 10)] {
+        for n_features in [1, 3, 16, 32, 33, 64, 128, 200] {
+            for (n_clusters, weighted, packed) in [(64, false, true), (300, true, false)] {
+                let mode = Mode::Moves { packed, coarse: true };
+                let variant = Variant::on_matrix_units(n_features, n_clusters, weighted, mode, workgroup_bytes, side);
+                variants.extend(variant.map(|variant| (variant, workgroup_bytes)));
+            }
+        }
+    }
+    variants
+}
+
 /// All kernels, each text with each set of constants once, with the workgroup memory they may take.
 fn shaders() -> Vec<(Shader, usize)> {
     let mut shaders: Vec<(Shader, usize)> = Vec::new();
@@ -76,10 +92,19 @@ fn shaders() -> Vec<(Shader, usize)> {
 fn parse(source: &str) -> (Module, ModuleInfo) {
     let module =
         naga::front::wgsl::parse_str(source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), capabilities(source))
         .validate(&module)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
     (module, info)
+}
+
+/// What a text asks for beyond WebGPU's core.
+fn capabilities(source: &str) -> Capabilities {
+    if source.starts_with("enable ") {
+        Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
+    } else {
+        Capabilities::empty()
+    }
 }
 
 /// Where the structs of a module's bindings differ from the host's.
@@ -148,6 +173,7 @@ fn host_bindings(group: Group) -> Vec<(u32, u32, String, BindingKind)> {
         Group::Pass => &BINDINGS[..],
         Group::Iteration => &LOOP_BINDINGS[..],
         Group::Ceiling => &CEILING_BINDINGS[..],
+        Group::Probe => &PROBE_BINDINGS[..],
     };
     bindings
         .iter()
@@ -187,11 +213,14 @@ fn structs_and_bindings_are_the_same_on_both_sides() {
     for (shader, _) in assign.iter().step_by(7).chain(others) {
         let (module, _) = parse(&shader.source);
         let table = match shader.group {
-            Group::Pass => Params::table(),
-            Group::Iteration => LoopParams::table(),
-            Group::Ceiling => CeilingParams::table(),
+            Group::Pass => Some(Params::table()),
+            Group::Iteration => Some(LoopParams::table()),
+            Group::Ceiling => Some(CeilingParams::table()),
+            Group::Probe => None,
         };
-        assert_eq!(struct_difference(&module, &table), None);
+        if let Some(table) = table {
+            assert_eq!(struct_difference(&module, &table), None);
+        }
         assert_eq!(bindings(&module), host_bindings(shader.group), "{}", shader.entry_point);
         let overrides: HashSet<_> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
         let set: HashSet<_> = shader.constants.iter().map(|&(name, _)| name).collect();
@@ -264,12 +293,49 @@ fn every_variant_passes_the_writers_of_all_graphics_interfaces() {
 }
 
 #[test]
+fn kernels_for_matrix_units_pass_the_writers_of_interfaces_that_have_them() {
+    let variants = matrix_variants();
+    let heights: HashSet<_> = variants
+        .iter()
+        .map(|(variant, _)| variant.kernel.round_rows())
+        .collect();
+    assert_eq!(heights, HashSet::from([32, 64, 128]));
+    let probes = [(8, 127), (16, 63)].map(|(side, turns)| (probe(side, turns), 16 << 10));
+    let kernels = variants.into_iter().map(|(variant, most)| (variant.assign(), most));
+    for (shader, most) in kernels.chain(probes) {
+        let (module, info) = specialised(&shader);
+        assert!(workgroup_bytes(&module) <= most, "{:?}", shader.constants);
+        assert_eq!(bindings(&module), host_bindings(shader.group));
+        if shader.group == Group::Pass {
+            assert_eq!(struct_difference(&module, &Params::table()), None);
+        }
+        let overrides: HashSet<_> = parse(&shader.source)
+            .0
+            .overrides
+            .iter()
+            .filter_map(|(_, o)| o.name.clone())
+            .collect();
+        let set: HashSet<_> = shader.constants.iter().map(|&(name, _)| name.to_owned()).collect();
+        assert_eq!(overrides, set, "{}", shader.entry_point);
+        back::spv::write_vec(&module, &info, &back::spv::Options::default(), None).unwrap();
+        let options = back::msl::Options {
+            lang_version: (2, 4),
+            ..Default::default()
+        };
+        back::msl::write_string(&module, &info, &options, &back::msl::PipelineOptions::default()).unwrap();
+    }
+}
+
+#[test]
 fn each_shader_file_says_what_it_is() {
     for file in [
         "shared/pass.wgsl",
         "shared/rows.wgsl",
+        "shared/blocks.wgsl",
         "narrow.wgsl",
         "wide.wgsl",
+        "matrix.wgsl",
+        "probe.wgsl",
         "resolve.wgsl",
         "update.wgsl",
         "ceilings.wgsl",

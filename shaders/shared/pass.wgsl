@@ -1,6 +1,6 @@
 // What every kernel of a pass shares: what a dispatch is told, the bindings, the exact totals.
 //
-// This text stands before each kernel's own.
+// This text stands before each kernel's own, which says what a `Centroid` is.
 // Rust twin: src/backend/gpu/layout.rs (`Params`, `BINDINGS`, `TotalsLayout`).
 
 // One dispatch: the rows `first_row .. first_row + n_rows` of the part that is bound.
@@ -16,7 +16,8 @@ struct Params {
     first_total: u32, // word of `totals` where the sums start
     row_words: u32, // words of a row in `tiles`
     factor: f32, // of the certificate
-    reach: f32, // twice the length of what coarse values may lack, and a little more
+    reach: f32, // twice as much as coarse values may change a distance, and a little more
+    digits: u32, // where the digits of centroids start; only for matrix.wgsl
 }
 
 // Cluster number of a row that has none; labels are stored plus one, so that it is 0 in memory.
@@ -48,9 +49,11 @@ override packed: bool = false;
 @group(0) @binding(1) var<storage, read> tiles: array<vec4<u32>>;
 // IN   weights: rows of the part; one unused word without weights
 @group(0) @binding(2) var<storage, read> weights: array<u32>;
-// IN   centroids: padded quads of clusters x (n_features, then half the squared norms), grid units
-@group(0) @binding(3) var<storage, read> centroids: array<vec4<f32>>;
-// IN   centroids_exact: n_clusters x n_features, in 1/256 of grid units
+// IN   centroids: padded quads of clusters x (n_features, then half the squared norms), grid units: vectors of f32.
+//      From the half-word `params.digits` on, padded clusters' digits: see matrix.wgsl, which reads this as an array of f16
+@group(0) @binding(3) var<storage, read> centroids: array<Centroid>;
+// IN   centroids_exact: n_clusters x n_features, in 1/256 of grid units. Then half the squared norms of the centroids as
+//      matrix.wgsl sees them, as floats
 @group(0) @binding(4) var<storage, read> centroids_exact: array<i32>;
 // IN, OUT  labels: of the rows of the part, plus one, so that 0 is none
 @group(0) @binding(5) var<storage, read_write> labels: array<atomic<u32>>;

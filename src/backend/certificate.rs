@@ -35,6 +35,27 @@
 //! real one, `x = y + v` with `0 <= v_j <= 255`, `r = 255 sqrt(d)`. No distance to a centroid differs by more than that,
 //! so that the nearest centroid is proven where, for `y`, the others are more than `2 r` farther.
 //!
+//! *Coarse centroids.* It may see centroids by their high bits as well: `c = e + w` with `0 <= w_j < 256`. Half-way, by 128
+//! in each feature, both real ones lie at most `128 sqrt(d)` from what is seen, and the same shift of both changes no
+//! distance: one between a row and a centroid differs by at most `r = 256 sqrt(d)`, which stands for either case.
+//!
+//! *Matrix units* ([`MATRIX_MARGIN`]) multiply such rows and centroids by digits. In units of 256, from the middle of the
+//! digits on, `y_j / 16 = H_j + L_j` and `e_j / 16 = H'_j + L'_j`, with `H_j` a multiple of 16 up to 2048 and `|L_j| <= 8` a
+//! multiple of 1/16: `f16` holds them, and `f32` their products. The sum of all `H_j H'_j` is exact in any order, as its
+//! parts are multiples of 256, up to `2^22 d`, and `d <= 2^10`. The other three products go to a sum of their own, rounded
+//! or cut off no more than twice for each of them, by `u` of the sum of all magnitudes: units add up stretches of two
+//! products or more, each cut off at a last bit of the largest, and the result too; or one after the other, rounded once.
+//! (The device is tried: `gpu::matrix_units`.) Back in units of 256, with `p = 128 sqrt(d)`, these magnitudes are at most
+//! `T = p (|y| + |e|) + 3 p^2`. Both sums are put together and subtracted from `|e|^2 / 2`, which has its own rounding, so
+//! that with `D = sqrt(2 t)`, `|e| <= |y| + D`, and `2 a b <= a^2 + b^2`,
+//!
+//! `|ŝ - s| <= u (6 d T + 4 (|e|^2 / 2 + |y| |e| + 2 T))`,
+//! `6 T <= 6 p (2 |y| + D) + 18 p^2 <= 3 t + 2.5 |y|^2 + 40 p^2`, `|e|^2 / 2 + |y| |e| <= 3 t + 2.5 |y|^2`.
+//!
+//! That is at most `u (d + 8) (3 t + 2.5 |y|^2 + 40 p^2)`. So the test for other kernels holds with `|y|^2 + 10 p^2` in the
+//! place of `|y|^2`, which it multiplies by 8 for two centroids. Of the room, which is divided by a root of the same, that
+//! makes no more than there is.
+//!
 //! *Drift.* What is left of the margin, `D_2 - D_1 - 2 r`, is the room that centroids have: while they have moved less
 //! than that, two of them together, no other one has become the nearest, and the row need not be looked at. (Elkan: Using
 //! the triangle inequality to accelerate k-means, ICML 2003; Hamerly: Making k-means even faster, SDM 2010.)
@@ -52,10 +73,13 @@ pub fn nearest_even_factor(n_features: usize) -> f32 {
     factor(n_features) / 2.0
 }
 
-/// Twice the farthest that a row can be from its coarse values, and what rounding in the test may hide.
+/// What a row is taken to be longer by where matrix units multiply it, per feature: squared, in units of 256 grid units.
+pub const MATRIX_MARGIN: u32 = 10 * 128 * 128;
+
+/// Twice as much as coarse values, of a row and of a centroid, may change a distance, and what rounding in the test may hide.
 #[must_use]
 pub fn coarse_reach(n_features: usize) -> f32 {
-    (2.0 * 255.0 * (n_features as f64).sqrt() * (1.0 + 1.0 / 64.0)) as f32
+    (2.0 * 256.0 * (n_features as f64).sqrt() * (1.0 + 1.0 / 64.0)) as f32
 }
 
 /// By how much the computed scores of two centroids may differ from their real difference.
@@ -210,6 +234,109 @@ mod tests {
         assert_eq!(wrong, 0);
         assert!(proven > 1_000, "only {proven} proven: the test proves little");
         assert!(coarse_near_ties(0.4).1 > 0, "a reach too small is not found out");
+    }
+
+    /// A score as matrix units give it, in units of 256 squares of 256 grid units, and `|x|^2`: digits of coarse values, with
+    /// products added up one after the other.
+    fn matrix_score(x: &[i32], centroid: &[i32]) -> (f32, f32) {
+        let digits = |high_bits: i32| {
+            let low = (high_bits & 0xff) - 128;
+            ((high_bits - 128 - low) as f32 / 16.0, low as f32 / 16.0)
+        };
+        let (mut high, mut low) = (0.0f32, 0.0f32);
+        let (mut sq_norm, mut half_norm) = (0.0f32, 0.0f64);
+        for (&x, &c) in x.iter().zip(centroid) {
+            let ((x_high, x_low), (c_high, c_low)) = (digits(x >> 8), digits(c >> 16));
+            high = c_high.mul_add(x_high, high);
+            low = c_low.mul_add(x_low, low);
+            low = c_low.mul_add(x_high, low);
+            low = c_high.mul_add(x_low, low);
+            sq_norm = (x_high + x_low).mul_add(x_high + x_low, sq_norm);
+            half_norm += f64::from(c_high + c_low).powi(2) / 2.0;
+        }
+        let margin = MATRIX_MARGIN as f32 / 256.0 * x.len() as f32;
+        (half_norm as f32 - (high + low), sq_norm + margin)
+    }
+
+    /// Rows about half-way between two centroids, whose low bits all lean to one of them, as those of the centroids do to the
+    /// row's disadvantage; seen by digits. How many were proven, and how many of these wrongly.
+    fn matrix_near_ties(slack: f32) -> (usize, usize) {
+        let mut rng = Rng::new(6, 1);
+        let unit = 16_777_216.0;
+        let (mut proven, mut wrong) = (0, 0);
+        for case in 0..40_000 {
+            let d = 1 + case % 40;
+            let spread = 1u128 << (11 + case % 12);
+            let mut number = |width: u128| rng.below(width) as i64 - width as i64 / 2;
+            // High bits, 256 apart, so that leaning changes none.
+            let mut coarse = || -> Vec<i64> { (0..d).map(|_| number(spread).div_euclid(256) * 256).collect() };
+            let (a, b) = (coarse(), coarse());
+            let ahead = number(4096) as f64;
+            let length = a
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| ((a - b) as f64).powi(2))
+                .sum::<f64>()
+                .sqrt();
+            let half_way = a.iter().zip(&b).map(|(a, b)| {
+                let x = (a + b) as f64 / 2.0 + ahead * (a - b) as f64 / length.max(1.0);
+                (x as i64).div_euclid(256) * 256
+            });
+            let leans = |at: usize, most: i64| if b[at] > a[at] { most } else { 0 };
+            let x: Vec<i32> = half_way
+                .enumerate()
+                .map(|(at, x)| (x + leans(at, 255)) as i32)
+                .collect();
+            // `a` leans away from `b`, and `b` towards `a`.
+            let away = |c: &[i64]| -> Vec<i32> {
+                let leant = c.iter().enumerate();
+                leant
+                    .map(|(at, &c)| (256 * c + 65_535 - leans(at, 65_535)) as i32)
+                    .collect()
+            };
+            let values: Vec<i32> = away(&a).into_iter().chain(away(&b)).collect();
+            let [(first, sq_norm), (second, _)] = [0, 1].map(|k| matrix_score(&x, &values[k * d..(k + 1) * d]));
+            let best = usize::from(second < first);
+            let (lower, upper) = (unit * first.min(second), unit * first.max(second));
+            if room(lower, upper, unit * sq_norm, factor(d), slack * coarse_reach(d)) > 0.0 {
+                proven += 1;
+                let centroids = Centroids::new(d, values);
+                wrong += usize::from(scalar::two_nearest(&x, &centroids).0 as usize != best);
+            }
+        }
+        (proven, wrong)
+    }
+
+    #[test]
+    fn what_matrix_units_prove_is_true_of_the_rows() {
+        let (proven, wrong) = matrix_near_ties(1.0);
+        assert_eq!(wrong, 0);
+        assert!(proven > 1_000, "only {proven} proven: the test proves little");
+        assert!(matrix_near_ties(0.4).1 > 0, "a reach too small is not found out");
+    }
+
+    /// By how much scores from digits differ from the real ones, at most, in parts of what the bound allows for both.
+    #[test]
+    fn scores_from_digits_are_as_far_off_as_is_allowed_at_most() {
+        let mut rng = Rng::new(6, 2);
+        let mut largest = 0.0f64;
+        for case in 0..4_000 {
+            let d = [1, 7, 64, 1024][case % 4];
+            let spread = 1u128 << (9 + case % 16);
+            let mut number = || (rng.below(spread) as i64 - (spread / 2) as i64) as i32;
+            let x: Vec<i32> = (0..d).map(|_| number().clamp(-(1 << 23), (1 << 23) - 1)).collect();
+            let c: Vec<i32> = (0..d).map(|_| 128 * (x[case % d] / 2 + number() / 4)).collect();
+            let (score, sq_norm) = matrix_score(&x, &c);
+            let seen = |high_bits: i32| i128::from(high_bits - 128);
+            let terms = x.iter().zip(&c).map(|(&x, &c)| (seen(x >> 8), seen(c >> 16)));
+            let twice = terms.fold(0, |sum, (x, c)| sum + c * c - 2 * x * c);
+            let off = (f64::from(score) - twice as f64 / 512.0).abs();
+            // Of one score: half of what is allowed for two that are alike.
+            let allowed = error(score, score, sq_norm, factor(d)) / 2.0;
+            assert!(off <= f64::from(allowed), "{off} of {allowed}, {d} features");
+            largest = largest.max(off / f64::from(allowed));
+        }
+        assert!(largest > 0.0005, "{largest}: nothing was rounded");
     }
 
     #[test]

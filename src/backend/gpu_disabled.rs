@@ -1,6 +1,8 @@
 //! Stands in for the GPU backend in builds without the feature `gpu`: there are no adapters, and none can be opened.
 
-pub use super::gpu_types::{AdapterReport, DeviceCeilings, GpuOptions, GpuSelection};
+pub use super::gpu_types::{
+    AdapterReport, DeviceCeilings, GpuOptions, GpuSelection, MATRIX_UNITS_VARIABLE, MatrixUnits,
+};
 use super::{Backend, Session};
 use crate::error::{Error, Result};
 use crate::tiles::TileSet;
@@ -56,6 +58,12 @@ impl GpuBackend {
     /// Whether the adapter's own clock is in use.
     #[must_use]
     pub fn has_timestamps(&self) -> bool {
+        match self.never {}
+    }
+
+    /// Whether the adapter has matrix units that kernels may use.
+    #[must_use]
+    pub fn has_matrix_units(&self) -> bool {
         match self.never {}
     }
 

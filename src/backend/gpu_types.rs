@@ -1,5 +1,7 @@
 //! What a GPU is asked for and what is said of one: plain data, the same with and without GPU support.
 
+use crate::error::{Error, Result};
+
 /// Which adapter to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GpuSelection {
@@ -20,6 +22,45 @@ impl std::fmt::Display for GpuSelection {
     }
 }
 
+/// Whether matrix units multiply, where the device has such.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MatrixUnits {
+    /// Where they turn out to be faster, in passes of the job itself; never on an adapter that is software on a CPU.
+    #[default]
+    IfFaster,
+    /// Wherever they can. For tests and benches.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// Environment variable that says what matrix units are used for: `if-faster`, `always` or `never`.
+pub const MATRIX_UNITS_VARIABLE: &str = "KOHORT_MATRIX_UNITS";
+
+impl MatrixUnits {
+    /// What [`MATRIX_UNITS_VARIABLE`] says, or else the default.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParam`] where it says anything else.
+    pub fn from_environment() -> Result<Self> {
+        std::env::var_os(MATRIX_UNITS_VARIABLE)
+            .map_or(Ok(Self::default()), |asked| Self::named(&asked.to_string_lossy()))
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        match name {
+            "if-faster" => Ok(Self::IfFaster),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err(Error::InvalidParam {
+                param: MATRIX_UNITS_VARIABLE,
+                value: name.to_owned(),
+                reason: "is none of if-faster, always, never".into(),
+            }),
+        }
+    }
+}
+
 /// How a GPU is used. No option but `unproven` changes a result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GpuOptions {
@@ -34,6 +75,8 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Whether iterations are timed by the device's own clock, where it has one. For benches.
     pub timed: bool,
+    /// Whether matrix units multiply.
+    pub matrix_units: MatrixUnits,
     /// Whether labels are taken as floating point finds them, right or not. For benches, which measure what proof costs.
     pub unproven: bool,
 }
@@ -99,4 +142,23 @@ pub struct AdapterReport {
     pub subgroup_threads: (u32, u32),
     /// What it has of the features that kernels can make use of.
     pub features: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matrix_units_are_asked_for_by_name() {
+        let [faster, always, never] = ["if-faster", "always", "never"].map(|name| MatrixUnits::named(name).unwrap());
+        assert_eq!(
+            [faster, always, never],
+            [MatrixUnits::IfFaster, MatrixUnits::Always, MatrixUnits::Never]
+        );
+        let error = MatrixUnits::named("sometimes").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "KOHORT_MATRIX_UNITS = sometimes: is none of if-faster, always, never"
+        );
+    }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use kohort::backend::choice::{DeviceRequest, choose};
 use kohort::backend::cpu::CpuBackend;
-use kohort::backend::gpu::{self, DeviceCeilings, GpuBackend, GpuOptions};
+use kohort::backend::gpu::{self, DeviceCeilings, GpuBackend, GpuOptions, MatrixUnits};
 use kohort::bench::{
     BY_DEVICE, Bench, BenchOptions, Case, CaseReport, Ceilings, Comparison, Device, DeviceReport, Generated, Origin,
     Report, Settings, Stage, Start, UNPROVEN,
@@ -195,6 +195,7 @@ impl Bencher<'_> {
 
     /// Opens the devices asked for; `work` is that of the largest pass.
     fn open_devices(&mut self, work: u64) -> Result<()> {
+        let matrix_units = MatrixUnits::from_environment()?;
         for request in self.args.device.iter().flat_map(|requests| &requests.0) {
             // The GPU itself, without the CPU to fall back on: that would be timed as if it was the GPU.
             let choice = choose(request, work, gpu::all, |selection, n_gpus| {
@@ -203,6 +204,7 @@ impl Bencher<'_> {
                         timed: true,
                         unproven,
                         threads: self.host.threads() / n_gpus,
+                        matrix_units,
                         ..GpuOptions::default()
                     };
                     GpuBackend::new(&selection, options)

@@ -13,7 +13,7 @@ use kohort::backend::Backend;
 use kohort::backend::choice::{DeviceRequest, choose};
 use kohort::backend::cpu::CpuBackend;
 use kohort::backend::fallback::FallbackBackend;
-use kohort::backend::gpu::{self, GpuBackend, GpuOptions, GpuSelection};
+use kohort::backend::gpu::{self, GpuBackend, GpuOptions, GpuSelection, MatrixUnits};
 use kohort::backend::joint::{JointBackend, WORTHWHILE_SHARE};
 use kohort::cells::MinCell;
 use kohort::data::BatchSource;
@@ -49,12 +49,14 @@ pub(crate) struct Device {
 
 /// Takes a device for passes of `work` multiply-adds, and says which and why.
 pub(crate) fn device(compute: &ComputeArgs, work: u64, output: Output) -> Result<Device> {
+    let matrix_units = MatrixUnits::from_environment()?;
     let choice = choose(&compute.device, work, gpu::all, |selection, n_gpus| {
         GpuBackend::new(
             &selection,
             GpuOptions {
                 max_chunk_bytes: compute.chunk_bytes.map(|n| n as u64),
                 threads: threads(compute) / n_gpus,
+                matrix_units,
                 ..GpuOptions::default()
             },
         )

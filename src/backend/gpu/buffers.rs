@@ -3,7 +3,7 @@
 use wgpu::{BufferUsages as Usage, WriteOnly};
 
 use super::device::{Device, lost};
-use super::layout::{self, Params, TotalsLayout, WORD};
+use super::layout::{self, DigitsLayout, Params, TotalsLayout, WORD};
 use super::plan::{Part, Shape};
 use crate::error::Result;
 use crate::tiles::{BLOCK, Centroids, TileSet, row_bytes};
@@ -49,6 +49,8 @@ pub(crate) struct SharedBuffers {
     pub(crate) params_stride: u64,
     pub(crate) centroids: wgpu::Buffer,
     pub(crate) centroids_exact: wgpu::Buffer,
+    /// Where centroids' digits stand, on a device with matrix units.
+    pub(crate) digits: Option<DigitsLayout>,
     pub(crate) doubtful: wgpu::Buffer,
     pub(crate) totals: wgpu::Buffer,
     /// Stands in for `beside` in a pass that needs nothing there.
@@ -59,11 +61,12 @@ pub(crate) struct SharedBuffers {
 
 impl SharedBuffers {
     /// Buffers for passes over `parts` with up to `shape.n_clusters` clusters, which tiles pad to up to `centroid_quads`
-    /// quads.
+    /// quads, and with room for the digits of matrices of `side` rows and columns.
     pub(crate) fn new(
         device: &Device,
         shape: &Shape,
         centroid_quads: usize,
+        side: Option<usize>,
         weighted: bool,
         parts: &[Part],
     ) -> Result<Self> {
@@ -79,6 +82,13 @@ impl SharedBuffers {
         let params_stride =
             (size_of::<Params>() as u64).next_multiple_of(u64::from(device.limits.min_uniform_buffer_offset_alignment));
         let floats = 4 * centroid_quads * (d + 1);
+        let digits = side.map(|side| DigitsLayout {
+            first_word: floats,
+            side,
+            steps: d.div_ceil(side),
+        });
+        let digit_words = digits.map_or(0, |digits| digits.n_words(k));
+        let half_norms = if digits.is_some() { k } else { 0 };
         // With fewer clusters a dispatch may hold more rows: the list has room for a whole part.
         let part_bytes = |part: &Part| (part.n_blocks * BLOCK) as u64 * WORD;
         let largest_part = parts.iter().map(part_bytes).max().unwrap_or(0);
@@ -90,8 +100,9 @@ impl SharedBuffers {
                 Usage::UNIFORM | Usage::COPY_DST,
             )?,
             params_stride,
-            centroids: device.buffer("the centroids", floats as u64 * WORD, input)?,
-            centroids_exact: device.buffer("the centroids", (k * d) as u64 * WORD, input)?,
+            centroids: device.buffer("the centroids", (floats + digit_words) as u64 * WORD, input)?,
+            centroids_exact: device.buffer("the centroids", (k * d + half_norms) as u64 * WORD, input)?,
+            digits,
             doubtful: device.buffer("the rows in doubt", largest_part, Usage::STORAGE)?,
             totals: device.buffer("the sums of the clusters", totals_bytes, input | Usage::COPY_SRC)?,
             nothing_beside: device.buffer("nothing", WORD, Usage::STORAGE)?,
@@ -117,21 +128,23 @@ impl SharedBuffers {
         .sum()
     }
 
-    /// Sends the centroids and the parameters of a pass, before the submissions that follow.
-    pub(crate) fn write_pass(
-        &self,
-        device: &Device,
-        centroids: &Centroids,
-        tile_quads: usize,
-        params: impl Iterator<Item = Params>,
-    ) {
+    /// Sends the centroids of a pass, before the submissions that follow; `digits` as well, if it reads these.
+    pub(crate) fn write_centroids(&self, device: &Device, centroids: &Centroids, tile_quads: usize, digits: bool) {
+        let queue = &device.queue;
         let floats = layout::centroid_floats(centroids, tile_quads);
-        device
-            .queue
-            .write_buffer(&self.centroids, 0, bytemuck::cast_slice(&floats));
-        device
-            .queue
-            .write_buffer(&self.centroids_exact, 0, bytemuck::cast_slice(centroids.values()));
+        queue.write_buffer(&self.centroids, 0, bytemuck::cast_slice(&floats));
+        queue.write_buffer(&self.centroids_exact, 0, bytemuck::cast_slice(centroids.values()));
+        if let Some(layout) = self.digits.filter(|_| digits) {
+            let (words, half_norms) = layout.digits(centroids);
+            let at = layout.first_word as u64 * WORD;
+            queue.write_buffer(&self.centroids, at, bytemuck::cast_slice(&words));
+            let at = centroids.values().len() as u64 * WORD;
+            queue.write_buffer(&self.centroids_exact, at, bytemuck::cast_slice(&half_norms));
+        }
+    }
+
+    /// Sends the parameters of a pass, before the submissions that follow.
+    pub(crate) fn write_params(&self, device: &Device, params: impl Iterator<Item = Params>) {
         let mut bytes = Vec::new();
         for params in params {
             bytes.extend_from_slice(bytemuck::bytes_of(&params));

@@ -149,7 +149,7 @@ impl<'d> Memory<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::gpu::GpuSelection;
+    use crate::backend::gpu::{GpuOptions, GpuSelection};
 
     /// The sum of what `fill_memory` writes to so many words.
     fn fill_sum(n_words: u64) -> u32 {
@@ -174,7 +174,12 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&GpuSelection::Any) else {
             return; // tests/gpu_parity.rs says so, or fails where a GPU is demanded
         };
-        let device = Device::open(&adapter, true, true).unwrap();
+        let options = GpuOptions {
+            checked: true,
+            timed: true,
+            ..GpuOptions::default()
+        };
+        let device = Device::open(&adapter, &options).unwrap();
         let memory = Memory::new(&device, STEP_BYTES).unwrap();
         let expected = fill_sum(memory.bytes / WORD);
         assert_eq!([checksum(&memory, 1), checksum(&memory, 0)], [0, 0]);
@@ -190,7 +195,11 @@ mod tests {
             return;
         };
         for timed in [false, true] {
-            let device = Device::open(&adapter, false, timed).unwrap();
+            let options = GpuOptions {
+                timed,
+                ..GpuOptions::default()
+            };
+            let device = Device::open(&adapter, &options).unwrap();
             let found = measure(&device, true, 2 * STEP_BYTES).unwrap();
             let has_timestamps = adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY);
             assert_eq!(

@@ -2,14 +2,18 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
-use super::layout::{BINDINGS, BindingKind, CEILING_BINDINGS, CeilingParams, LOOP_BINDINGS, LoopParams, Params};
+use super::layout::{
+    BINDINGS, BindingKind, CEILING_BINDINGS, CeilingParams, LOOP_BINDINGS, LoopParams, PROBE_BINDINGS, Params,
+};
+use super::matrix_units::{self, Trials};
 use super::pipeline_cache;
 use super::session::Held;
 use super::shaders::{Group, Shader};
 use crate::backend::DeviceTime;
+use crate::backend::gpu_types::{GpuOptions, MatrixUnits};
 use crate::error::{Error, Result};
 
 /// Longest wait for one submission on a GPU; each is cut to take a fraction of a second.
@@ -35,6 +39,12 @@ pub(crate) struct Device {
     pass: Layout,
     iteration: Layout,
     ceiling: Layout,
+    probe: Layout,
+    /// Rows and columns of the matrices that it multiplies, where that is asked for.
+    side: Option<usize>,
+    /// Whether it adds up their products as the proof takes it to, once that was tried.
+    adds_up: OnceLock<bool>,
+    pub(super) trials: Trials,
     pipelines: Mutex<Vec<(Shader, wgpu::ComputePipeline)>>,
     checked: bool,
     pub(crate) timeout: Duration,
@@ -53,9 +63,9 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Opens an adapter with all the limits it has, and its clock if `timed`. No kernel needs a feature beyond WebGPU's
-    /// core.
-    pub(crate) fn open(adapter: &wgpu::Adapter, checked: bool, timed: bool) -> Result<Self> {
+    /// Opens an adapter with all the limits it has, and its clock if that is asked for. No kernel needs a feature beyond
+    /// WebGPU's core but those for matrix units.
+    pub(crate) fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self> {
         let limits = adapter.limits();
         let info = adapter.get_info();
         let software = info.device_type == wgpu::DeviceType::Cpu;
@@ -66,13 +76,26 @@ impl Device {
             wgpu::Features::PIPELINE_CACHE,
             features.contains(wgpu::Features::PIPELINE_CACHE) && cache_path.is_some(),
         );
-        if timed {
+        if options.timed {
             features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        }
+        let side = match options.matrix_units {
+            MatrixUnits::IfFaster if !software => matrix_units::side(adapter),
+            MatrixUnits::Always => matrix_units::side(adapter),
+            MatrixUnits::IfFaster | MatrixUnits::Never => None,
+        };
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if side.is_some() {
+            features |= matrix_units::FEATURES;
+            // SAFETY: of the experimental features one is asked for, matrices. Kernels use them in the one shape that the
+            // adapter lists, come to every operation on them with all threads, and stay inside of what they load and store.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("kohort"),
             required_features: features,
             required_limits: limits.clone(),
+            experimental_features,
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).map_err(lost)?;
@@ -89,6 +112,7 @@ impl Device {
         let pass = Layout::new(&device, "pass", &BINDINGS, size_of::<Params>(), true);
         let iteration = Layout::new(&device, "iteration", &LOOP_BINDINGS, size_of::<LoopParams>(), false);
         let ceiling = Layout::new(&device, "ceiling", &CEILING_BINDINGS, size_of::<CeilingParams>(), false);
+        let probe = Layout::new(&device, "probe", &PROBE_BINDINGS, 0, false);
         let cache = cache_path
             .filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE))
             .map(|path| {
@@ -104,8 +128,12 @@ impl Device {
             pass,
             iteration,
             ceiling,
+            probe,
+            side,
+            adds_up: OnceLock::new(),
+            trials: Trials::default(),
             pipelines: Mutex::default(),
-            checked,
+            checked: options.checked,
             timeout: if software { SOFTWARE_TIMEOUT } else { TIMEOUT },
             failure,
             timed: Mutex::default(),
@@ -132,6 +160,18 @@ impl Device {
             note(&self.failure, reason.clone());
         }
         done
+    }
+
+    /// Rows and columns of the matrices that kernels may have it multiply: none where it was not opened for that, or has no
+    /// units that add up as the proof takes them to.
+    pub(super) fn matrix_side(&self) -> Option<usize> {
+        // A kernel that the driver does not take says that it is not up to it, and is no failure.
+        let adds_up = |side| {
+            *self
+                .adds_up
+                .get_or_init(|| matrix_units::adds_up(self, side).unwrap_or(false))
+        };
+        self.side.filter(|&side| adds_up(side))
     }
 
     /// What an earlier session left of a data set. Where none did, what is left of others is let go; else it stays: the runs
@@ -292,6 +332,7 @@ impl Device {
             Group::Pass => &self.pass,
             Group::Iteration => &self.iteration,
             Group::Ceiling => &self.ceiling,
+            Group::Probe => &self.probe,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::shaders::PADDED_CLUSTERS;
 use crate::backend::lloyd::LloydEnd;
 use crate::tiles::Centroids;
 
@@ -65,6 +66,8 @@ wgsl_struct! {
         factor: f32,
         /// Reach of coarse values.
         reach: f32,
+        /// Half-word of `centroids` where digits start.
+        digits: u32,
     }
 }
 
@@ -93,6 +96,12 @@ wgsl_struct! {
         limit_mid: u32,
         /// Its high word.
         limit_high: u32,
+        /// Word of `centroids` where digits start.
+        digits: u32,
+        /// Matrices that the digits of a row fill; 0 where there are none.
+        steps: u32,
+        /// Rows and columns of a matrix.
+        side: u32,
     }
 }
 
@@ -135,6 +144,10 @@ pub const CEILING_BINDINGS: [(&str, BindingKind); 4] = [
     ("target_buffer", BindingKind::ReadWrite),
     ("checksum", BindingKind::ReadWrite),
 ];
+
+/// The bindings of the kernel that tries matrix units.
+pub const PROBE_BINDINGS: [(&str, BindingKind); 2] =
+    [("operands", BindingKind::Read), ("results", BindingKind::ReadWrite)];
 
 /// The bindings of group 0, in order: their names in WGSL and what they are. All kernels of a pass have the same.
 pub const BINDINGS: [(&str, BindingKind); 9] = [
@@ -314,9 +327,114 @@ pub(crate) fn centroid_floats(centroids: &Centroids, tile_quads: usize) -> Vec<f
     floats
 }
 
+/// Where `matrix.wgsl` finds centroids: their digits in `centroids`, behind what other kernels read there, and half their
+/// squared norms in `centroids_exact`, behind the coordinates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DigitsLayout {
+    pub(crate) first_word: usize,
+    /// Rows and columns of a matrix.
+    pub(crate) side: usize,
+    /// Matrices that the features of a row fill.
+    pub(crate) steps: usize,
+}
+
+impl DigitsLayout {
+    /// Words of so many clusters' digits, padded.
+    pub(crate) fn n_words(&self, n_clusters: usize) -> usize {
+        n_clusters.next_multiple_of(PADDED_CLUSTERS) * self.steps * self.side
+    }
+
+    /// The word, behind the first, with the high digits of two features; those of their low digits come a row later.
+    fn word(&self, cluster: usize, pair: usize) -> usize {
+        let matrix = cluster * self.steps + 2 * pair / self.side;
+        matrix * self.side + pair % (self.side / 2)
+    }
+
+    /// The digits of centroids, two to a word, and half their squared norms in the units of scores: `split` of
+    /// `shaders/update.wgsl`.
+    pub(crate) fn digits(&self, centroids: &Centroids) -> (Vec<u32>, Vec<f32>) {
+        let k = centroids.n_clusters();
+        let mut words = vec![0; self.n_words(k)];
+        let mut half_norms = vec![0.0; k];
+        for (cluster, half_norm) in half_norms.iter_mut().enumerate() {
+            let mut sq_norm = 0u64;
+            for (pair, coords) in centroids.row(cluster).chunks(2).enumerate() {
+                let mut digits = [[0.0; 2]; 2];
+                for (at, &c) in coords.iter().enumerate() {
+                    let seen = (c >> 16) - 128;
+                    sq_norm += u64::from(seen.unsigned_abs()).pow(2);
+                    let low = (c >> 16 & 0xff) - 128;
+                    digits[0][at] = ((seen - low) / 16) as f32;
+                    digits[1][at] = low as f32 / 16.0;
+                }
+                let word = self.word(cluster, pair);
+                for (plane, [first, second]) in digits.into_iter().enumerate() {
+                    words[word + plane * self.side / 2] = u32::from(half(second)) << 16 | u32::from(half(first));
+                }
+            }
+            *half_norm = (sq_norm as f64 / 512.0) as f32;
+        }
+        (words, half_norms)
+    }
+}
+
+/// The bits of a number that `f16` holds, and that is not subnormal there.
+pub(super) fn half(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let sign = (bits >> 16) as u16 & 0x8000;
+    if x == 0.0 {
+        return sign;
+    }
+    sign | ((bits >> 13 & 0x3_ffff) - (112 << 10)) as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_of_centroids_are_their_high_bits() {
+        let value = |half: u16| {
+            let magnitude = f64::from(1024 + (half & 0x3ff)) * f64::from(i32::from(half >> 10 & 31) - 25).exp2();
+            match half & 0x7fff {
+                0 => 0.0,
+                _ if half >> 15 == 1 => -magnitude,
+                _ => magnitude,
+            }
+        };
+        for (side, d, k) in [(8, 5, 11), (16, 33, 20)] {
+            let mut rng = crate::rng::Rng::new(4, side as u64);
+            let mut values: Vec<i32> = (0..k * d).map(|_| rng.below(1 << 32) as u32 as i32).collect();
+            values[..3].copy_from_slice(&[i32::MIN, i32::MAX, 128 << 16]);
+            let centroids = Centroids::new(d, values.clone());
+            let layout = DigitsLayout {
+                first_word: 0,
+                side,
+                steps: d.div_ceil(side),
+            };
+            let (words, half_norms) = layout.digits(&centroids);
+            let halves: Vec<u16> = words
+                .iter()
+                .flat_map(|&word| [word as u16, (word >> 16) as u16])
+                .collect();
+            assert_eq!(halves.len(), 128 * 2 * layout.steps * side);
+            let mut n_there = 0;
+            for (cluster, half_norm) in half_norms.into_iter().enumerate() {
+                let mut sq_norm = 0.0;
+                for feature in 0..d {
+                    // As `load_tile` of `matrix.wgsl` finds it.
+                    let at = (cluster * layout.steps + feature / side) * 2 * side + feature % side;
+                    let seen = 16.0 * (value(halves[at]) + value(halves[at + side]));
+                    assert_eq!(seen, f64::from((values[cluster * d + feature] >> 16) - 128));
+                    sq_norm += seen * seen;
+                    n_there += [at, at + side].iter().filter(|&&at| halves[at] & 0x7fff != 0).count();
+                }
+                assert_eq!(half_norm, (sq_norm / 512.0) as f32);
+            }
+            // All others are 0.
+            assert_eq!(halves.iter().filter(|&&half| half & 0x7fff != 0).count(), n_there);
+        }
+    }
 
     #[test]
     fn sums_of_three_words_lose_their_shift() {

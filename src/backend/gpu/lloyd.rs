@@ -5,13 +5,15 @@
 //! the last one again. The first iteration is a submission of its own, as the limit for the centroids' shift follows
 //! from its sums.
 
+use std::time::Instant;
+
 use wgpu::BufferUsages as Usage;
 
 use super::clock::Clock;
 use super::device::{Device, lost};
 use super::layout::{self, CONTROL_WORDS, HistoryLayout, LoopParams, WORD};
 use super::plan::{Dispatch, MAX_DISPATCH_WORK};
-use super::session::{GpuSession, Kernels, PassPlan, Recording, SUBMISSION_DISPATCHES, Standing, coarse_pays, pass};
+use super::session::{GpuSession, PassPlan, Recording, SUBMISSION_DISPATCHES, Standing, coarse_pays, pass};
 use super::shaders::{Group, between_passes};
 use crate::backend::lloyd::{
     EachIteration, LloydEnd, LloydRule, LloydRun, Reached, Verdict, by_passes, judge, largest_shift_within,
@@ -23,6 +25,8 @@ use crate::tiles::Centroids;
 const MAX_BATCH: usize = 32;
 /// Each batch is at most so many times as long as the one before.
 const BATCH_GROWTH: usize = 4;
+/// Most iterations of a batch that tells whether matrix units are faster.
+const TRIAL_BATCH: usize = 2;
 /// Largest buffer for what iterations write down, in bytes, beyond the first.
 const MAX_HISTORY_BYTES: u64 = 16 << 20;
 /// Words of `dispatch_args` per dispatch: three each for `assign` and `resolve`.
@@ -47,7 +51,11 @@ impl GpuSession<'_> {
         let mut iterations = Iterations::new(self, plan, recording)?;
         let (mut n_iter, mut batch) = (0, 1);
         loop {
-            let n = batch.min(iterations.max_batch).min(rule.max_iter - n_iter);
+            let most = match iterations.coarse && self.is_on_trial(start.n_clusters()) {
+                true => TRIAL_BATCH,
+                false => iterations.max_batch,
+            };
+            let n = batch.min(most).min(rule.max_iter - n_iter);
             let Batch {
                 n_done,
                 end,
@@ -116,10 +124,8 @@ struct Batch {
 /// All that iterations on the device need.
 struct Iterations<'d> {
     device: &'d Device,
-    /// The first iteration's pass, which adds up all rows.
+    /// The pass of the next iterations: of the first, which adds up all rows, or of others, which add those that move.
     plan: PassPlan,
-    /// The kernels of all others, which add those that move.
-    moves: Kernels,
     /// Whether these read coarse values.
     coarse: bool,
     history_layout: HistoryLayout,
@@ -194,7 +200,6 @@ impl<'d> Iterations<'d> {
             between,
             update: device.pipeline(between_passes("update"))?,
             decide: device.pipeline(between_passes("decide"))?,
-            moves: session.kernels(plan.totals.n_clusters, session.move_mode(true))?,
             coarse: true,
             plan,
             params,
@@ -208,18 +213,18 @@ impl<'d> Iterations<'d> {
 
     /// Runs up to `n` iterations, and says how far they came.
     fn run(&mut self, session: &GpuSession<'d>, n: usize) -> Result<Batch> {
-        self.write_params();
         let first = self.recording.take();
         let is_first = first.is_some();
+        if !is_first {
+            self.plan = session.plan_moves(self.plan.totals.n_clusters, self.coarse)?;
+            session.send_params(&self.plan);
+        }
+        self.write_params(session);
+        let start = Instant::now();
         let mut recording = first.unwrap_or_else(|| Recording::new(self.device));
         recording.encoder.clear_buffer(&self.control, 0, None);
         for slot in 0..n {
-            let kernels = if is_first && slot == 0 {
-                &self.plan.kernels
-            } else {
-                &self.moves
-            };
-            self.record(session, &mut recording, kernels, slot);
+            self.record(session, &mut recording, slot);
         }
         let slot_words = self.history_layout.n_words();
         let history_bytes = (n * slot_words) as u64 * WORD;
@@ -239,16 +244,20 @@ impl<'d> Iterations<'d> {
         if n_done > n {
             return Err(lost("it did more iterations than it was asked for"));
         }
+        let coarse = self.coarse && !is_first;
+        if coarse && n_done == n {
+            let passed_over = (0..n).map(|slot| self.plan.totals.n_passed_over(self.totals(&words, slot)));
+            let n_rows = (n * session.data.n_rows()) as u64;
+            let n_read = n_rows - passed_over.sum::<u64>();
+            let (k, on_matrix_units) = (self.plan.totals.n_clusters, self.plan.on_matrix_units);
+            session.note_time(k, on_matrix_units, n_read, n_rows, start);
+        }
         if let Some(clock) = &self.clock {
             self.device.add_time(&clock.read(self.device, n)?[..n_done]);
         }
-        let coarse = self.coarse && !is_first;
         if coarse && n_done > 0 {
             let n_left = self.plan.totals.n_left(self.totals(&words, n_done - 1));
-            if !coarse_pays(n_left, session.data.n_rows()) {
-                self.coarse = false;
-                self.moves = session.kernels(self.plan.totals.n_clusters, session.move_mode(false))?;
-            }
+            self.coarse = coarse_pays(n_left, session.data.n_rows());
         }
         Ok(Batch {
             n_done,
@@ -258,12 +267,13 @@ impl<'d> Iterations<'d> {
         })
     }
 
-    fn write_params(&self) {
+    fn write_params(&self, session: &GpuSession<'d>) {
         let totals = &self.plan.totals;
         let limit = self.limit.unwrap_or(0);
         let args: Vec<u32> = dispatches(&self.plan)
             .flat_map(|dispatch| [dispatch.groups, 1, 1, dispatch.params.resolve_groups, 1, 1])
             .collect();
+        let digits = session.shared.digits;
         let params = LoopParams {
             n_features: totals.n_features as u32,
             n_clusters: totals.n_clusters as u32,
@@ -276,6 +286,9 @@ impl<'d> Iterations<'d> {
             limit_low: limit as u32,
             limit_mid: (limit >> 32) as u32,
             limit_high: (limit >> 64) as u32,
+            digits: digits.map_or(0, |digits| digits.first_word as u32),
+            steps: digits.map_or(0, |digits| digits.steps as u32),
+            side: digits.map_or(0, |digits| digits.side as u32),
         };
         let queue = &self.device.queue;
         queue.write_buffer(&self.params, 0, bytemuck::bytes_of(&params));
@@ -288,7 +301,8 @@ impl<'d> Iterations<'d> {
     }
 
     /// Records one iteration, the one that writes to `slot`.
-    fn record(&self, session: &GpuSession<'d>, recording: &mut Recording<'d>, kernels: &Kernels, slot: usize) {
+    fn record(&self, session: &GpuSession<'d>, recording: &mut Recording<'d>, slot: usize) {
+        let kernels = &self.plan.kernels;
         for (bindings, dispatches) in self.parts.iter().zip(&self.plan.dispatches) {
             for dispatch in dispatches {
                 let args = (ARG_WORDS * dispatch.number) as u64 * WORD;
@@ -355,7 +369,7 @@ fn dispatches(plan: &PassPlan) -> impl Iterator<Item = &Dispatch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::gpu::{GpuOptions, GpuSelection};
+    use crate::backend::gpu::{GpuOptions, GpuSelection, MatrixUnits};
     use crate::backend::lloyd::centroid_shift;
     use crate::grid::MAX_GRID;
     use crate::partial::ClusterPartial;
@@ -404,7 +418,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&GpuSelection::Any) else {
             return; // tests/gpu_parity.rs says so, or fails where a GPU is demanded
         };
-        let device = Device::open(&adapter, false, false).unwrap();
+        let device = Device::open(&adapter, &GpuOptions::default()).unwrap();
         let (k, d) = (130, 7);
         for weighted in [false, true] {
             let data = TileSet::zeros(1, d, weighted, usize::MAX);
@@ -449,5 +463,55 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn matrix_units_are_tried_by_a_run() {
+        let Ok(adapter) = super::super::adapter::choose(&GpuSelection::Any) else {
+            return;
+        };
+        let options = |matrix_units| GpuOptions {
+            matrix_units,
+            ..GpuOptions::default()
+        };
+        // As on a GPU, and as if the data were large.
+        let mut device = Device::open(&adapter, &options(MatrixUnits::Always)).unwrap();
+        device.trials.least_work = 0;
+        if device.matrix_side().is_none() {
+            return; // as tests/gpu_parity.rs says, or fails where they are demanded
+        }
+        let (n_rows, d, k) = (900, 24, 32);
+        let mut rng = Rng::new(2, 7);
+        let mut value = || (rng.below(1 << 20) as i32 - (1 << 19)) as f32;
+        let values: Vec<f32> = (0..n_rows * d).map(|_| value()).collect();
+        let data = TileSet::from_rows(&values, d, None, usize::MAX);
+        let start: Vec<i32> = values[..k * d].iter().map(|&x| x as i32).collect();
+        let start = Centroids::on_rows(d, &start);
+        let run = |matrix_units| {
+            let mut session = GpuSession::open(&device, &data, k, 1 << 30, &options(matrix_units)).unwrap();
+            let mut on_matrix_units = Vec::new();
+            let mut each = |_: &Centroids, _: &crate::backend::Pass| Ok(std::ops::ControlFlow::Continue(()));
+            for max_iter in [1, 2, 3, 4, 5, 9] {
+                let rule = LloydRule {
+                    max_iter,
+                    shift_limit: &|_| -1.0,
+                    count_moved: true,
+                };
+                let run = session.run_lloyd(&start, &rule, &mut each).unwrap();
+                on_matrix_units.push((session.plan_moves(k, true).unwrap().on_matrix_units, run.centroids));
+            }
+            let labels = crate::backend::Session::labels(&mut session).unwrap();
+            (
+                on_matrix_units.into_iter().unzip::<bool, Centroids, Vec<_>, Vec<_>>(),
+                labels,
+            )
+        };
+        let ((tried, centroids), labels) = run(MatrixUnits::IfFaster);
+        // One iteration on the lanes comes first, then two on matrix units; after that the faster ones have them.
+        assert_eq!(tried[..2], [false, true]);
+        assert!(!device.trials.is_open([d, k], n_rows));
+        let ((never, expected), expected_labels) = run(MatrixUnits::Never);
+        assert_eq!(never, [false; 6]);
+        assert!(centroids == expected && labels == expected_labels);
     }
 }

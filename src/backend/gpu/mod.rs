@@ -1,4 +1,5 @@
-//! The GPU backend: WGSL kernels through wgpu, with nothing beyond WebGPU's core, so that any vendor's GPU will do.
+//! The GPU backend: WGSL kernels through wgpu, with nothing beyond WebGPU's core, so that any vendor's GPU will do; and,
+//! beside them, kernels for matrix units, where there are such and they are faster.
 //!
 //! Kernels score in `f32` and prove what they find ([`certificate`](super::certificate)); rows in doubt are decided
 //! by a second kernel in exact integers. Sums are exact natural numbers in words of 32 bits, added with carry by
@@ -16,6 +17,7 @@ mod judge;
 #[doc(hidden)]
 pub mod layout;
 mod lloyd;
+mod matrix_units;
 mod pipeline_cache;
 mod plan;
 mod session;
@@ -25,7 +27,9 @@ pub mod shaders;
 pub mod sums;
 mod template;
 
-pub use super::gpu_types::{AdapterReport, DeviceCeilings, GpuOptions, GpuSelection};
+pub use super::gpu_types::{
+    AdapterReport, DeviceCeilings, GpuOptions, GpuSelection, MATRIX_UNITS_VARIABLE, MatrixUnits,
+};
 use super::silhouette::Judge;
 use super::{Backend, DeviceTime, Session};
 use crate::error::Result;
@@ -97,7 +101,7 @@ impl GpuBackend {
         let software = if report.software { ", software on the CPU" } else { "" };
         Ok(Self {
             selection: *selection,
-            device: Device::open(&adapter, options.checked, options.timed)?,
+            device: Device::open(&adapter, &options)?,
             second: OnceLock::new(),
             description: format!("{} ({}, {}{software})", report.name, report.backend, report.driver),
             name: report.name,
@@ -119,7 +123,7 @@ impl GpuBackend {
         if adapter::report(0, &adapter).name != self.name {
             return Err(device::lost("its adapter is gone"));
         }
-        let second = Device::open(&adapter, self.options.checked, self.options.timed)?;
+        let second = Device::open(&adapter, &self.options)?;
         Ok(self.second.get_or_init(|| second))
     }
 
@@ -133,6 +137,13 @@ impl GpuBackend {
     #[must_use]
     pub fn has_timestamps(&self) -> bool {
         self.device.has_timestamps()
+    }
+
+    /// Whether the adapter has matrix units that kernels may use: [`GpuOptions::matrix_units`], on an adapter that lists the
+    /// matrices they need and multiplies them right.
+    #[must_use]
+    pub fn has_matrix_units(&self) -> bool {
+        self.device.matrix_side().is_some()
     }
 
     /// What the adapter's memory gives at best; takes up to 2 GiB of it for that time.

@@ -89,11 +89,13 @@ pub(crate) struct Shape {
     pub(crate) max_groups: usize,
     /// Most rounds of `assign` and rows in doubt that one workgroup sees to, where that is limited.
     pub(crate) max_per_group: Option<[usize; 2]>,
+    /// Half-word of `centroids` where digits start.
+    pub(crate) digits: u32,
 }
 
 impl Shape {
     /// Rows in one dispatch, a multiple of [`BLOCK`].
-    fn dispatch_rows(&self) -> usize {
+    pub(crate) fn dispatch_rows(&self) -> usize {
         let rows = (self.max_work / (self.n_features * self.n_clusters) as u64) as usize;
         let most = self.max_per_group.map_or(usize::MAX, |[rounds, doubtful]| {
             self.max_groups.saturating_mul(doubtful.min(rounds * self.round_rows))
@@ -136,6 +138,7 @@ impl Shape {
                         row_words: row_words(self.n_features) as u32,
                         factor: certificate::factor(self.n_features),
                         reach: certificate::coarse_reach(self.n_features),
+                        digits: self.digits,
                     },
                     number: first_list + i,
                     groups: all_rounds.min(enough).min(self.max_groups) as u32,
@@ -190,6 +193,7 @@ mod tests {
                 max_work: MAX_DISPATCH_WORK[1],
                 max_groups: 65_535,
                 max_per_group,
+                digits: 0,
             };
             let dispatches = shape.dispatches(&part, 7, 0);
             assert_eq!(dispatches.len(), shape.n_dispatches(&part));

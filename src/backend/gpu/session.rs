@@ -1,13 +1,14 @@
 //! Passes over a data set on the device.
 
 use std::cell::RefCell;
+use std::time::Instant;
 
 use super::buffers::{PartBuffers, SharedBuffers, Staging};
 use super::device::Device;
 use super::layout::{SUM_WORDS, TotalsLayout, WORD};
 use super::plan::{self, Dispatch, MAX_DISPATCH_WORK, Part, SOFTWARE_LOOPS, Shape};
 use super::shaders::{Group, Kernel, Mode, Variant};
-use crate::backend::gpu_types::GpuOptions;
+use crate::backend::gpu_types::{GpuOptions, MatrixUnits};
 use crate::backend::lloyd::{EachIteration, LloydRule, LloydRun, largest_centroid_shift};
 use crate::backend::{NO_CLUSTER, Pass, Session, TwoNearest};
 use crate::error::{Error, Result};
@@ -43,6 +44,8 @@ pub(crate) struct GpuSession<'d> {
     ranked: Option<[wgpu::Buffer; 2]>,
     /// See [`GpuOptions::unproven`].
     unproven: bool,
+    /// See [`GpuOptions::matrix_units`].
+    matrix_units: MatrixUnits,
     /// What passes have run.
     kernels: RefCell<Vec<(Variant, Kernels)>>,
     /// The pass whose sums and labels are on the device, unless other sums are there.
@@ -101,9 +104,10 @@ impl<'d> GpuSession<'d> {
         let packed = max_clusters <= MAX_PACKED_CLUSTERS;
         let mode = Mode::Moves { packed, coarse: true };
         let variant = Variant::new(data.n_features(), max_clusters, data.weighted(), mode, workgroup_bytes);
-        let shape = shape(device, &variant, max_clusters);
+        let shape = shape(device, &variant, max_clusters, 0);
         let centroid_quads = Kernel::most_quads(data.n_features(), max_clusters, workgroup_bytes);
-        let shared = SharedBuffers::new(device, &shape, centroid_quads, data.weighted(), &parts)?;
+        let side = matrix_side(device, data, max_clusters, options);
+        let shared = SharedBuffers::new(device, &shape, centroid_quads, side, data.weighted(), &parts)?;
         let largest = parts.iter().map(|part| part.n_blocks).max().unwrap_or(0);
         let mut staging = Staging::new(device, PartBuffers::bytes(data, largest), options.threads)?;
         let labels = parts
@@ -148,6 +152,7 @@ impl<'d> GpuSession<'d> {
             staging,
             ranked: None,
             unproven: options.unproven,
+            matrix_units: options.matrix_units,
             kernels: RefCell::default(),
             standing: None,
         })
@@ -187,9 +192,16 @@ impl<'d> GpuSession<'d> {
             )));
         }
         let plan = PassPlan::new(self, centroids.n_clusters(), mode)?;
-        let params = plan.dispatches.iter().flatten().map(|dispatch| dispatch.params);
-        self.shared.write_pass(self.device, centroids, plan.tile_quads, params);
+        self.shared
+            .write_centroids(self.device, centroids, plan.tile_quads, plan.on_matrix_units);
+        self.send_params(&plan);
         Ok(plan)
+    }
+
+    /// Sends the parameters of a pass.
+    pub(super) fn send_params(&self, plan: &PassPlan) {
+        let params = plan.dispatches.iter().flatten().map(|dispatch| dispatch.params);
+        self.shared.write_params(self.device, params);
     }
 
     /// The buffers of a part; a part that is not resident is uploaded into one of the two that take turns.
@@ -343,8 +355,12 @@ impl<'d> GpuSession<'d> {
         if !before.settles {
             self.forget_settled(&mut recording);
         }
+        let on_matrix_units = plan.on_matrix_units;
+        let start = Instant::now();
         let (mut pass, n_left) = self.run_begun((plan, recording), &self.settled.clone())?;
         if before.coarse {
+            let n_rows = self.data.n_rows() as u64;
+            self.note_time(centroids.n_clusters(), on_matrix_units, pass.n_read, n_rows, start);
             pass.n_unsettled = n_left;
             next.coarse = coarse_pays(n_left, self.data.n_rows());
         }
@@ -462,7 +478,7 @@ fn label_words(part: &Part, packed: bool) -> usize {
     if packed { part.n_blocks * BLOCK / 4 } else { part.n_rows }
 }
 
-fn shape(device: &Device, variant: &Variant, n_clusters: usize) -> Shape {
+fn shape(device: &Device, variant: &Variant, n_clusters: usize, digits: u32) -> Shape {
     let max_per_group = device.software.then(|| {
         let turns = [
             variant.loops_per_round(n_clusters),
@@ -477,7 +493,25 @@ fn shape(device: &Device, variant: &Variant, n_clusters: usize) -> Shape {
         max_work: MAX_DISPATCH_WORK[usize::from(!device.discrete)],
         max_groups: device.limits.max_compute_workgroups_per_dimension as usize,
         max_per_group,
+        digits,
     }
+}
+
+/// Rows and columns of the matrices that passes may have the device multiply, where they might.
+fn matrix_side(device: &Device, data: &TileSet, n_clusters: usize, options: &GpuOptions) -> Option<usize> {
+    let d = data.n_features();
+    let is_worth_it =
+        options.matrix_units == MatrixUnits::Always || device.trials.may_tell([d, n_clusters], data.n_rows());
+    if !is_worth_it {
+        return None;
+    }
+    let side = device.matrix_side()?;
+    let mode = Mode::Moves {
+        packed: n_clusters <= MAX_PACKED_CLUSTERS,
+        coarse: true,
+    };
+    let workgroup_bytes = device.limits.max_compute_workgroup_storage_size as usize;
+    Variant::on_matrix_units(d, n_clusters, data.weighted(), mode, workgroup_bytes, side).map(|_| side)
 }
 
 /// Clusters as the device stores them, plus one, to clusters; 0 to [`NO_CLUSTER`].
@@ -521,22 +555,69 @@ pub(super) struct PassPlan {
     pub(super) dispatches: Vec<Vec<Dispatch>>,
     pub(super) totals: TotalsLayout,
     tile_quads: usize,
+    pub(super) on_matrix_units: bool,
     pub(super) kernels: Kernels,
 }
 
 impl GpuSession<'_> {
-    fn variant(&self, n_clusters: usize, mode: Mode) -> Variant {
+    /// The variant for a pass, and how its dispatches are made.
+    fn variant(&self, n_clusters: usize, mode: Mode) -> (Variant, Shape) {
         let workgroup_bytes = self.device.limits.max_compute_workgroup_storage_size as usize;
         let (d, weighted) = (self.data.n_features(), self.data.weighted());
-        Variant {
+        let variant = Variant {
             unproven: self.unproven,
             ..Variant::new(d, n_clusters, weighted, mode, workgroup_bytes)
+        };
+        let shape_of = |variant: &Variant, digits| shape(self.device, variant, n_clusters, digits);
+        let on_lanes = shape_of(&variant, 0);
+        let Some(digits) = self.shared.digits.filter(|_| self.prefers_matrix_units(n_clusters)) else {
+            return (variant, on_lanes);
+        };
+        let on_units = Variant::on_matrix_units(d, n_clusters, weighted, mode, workgroup_bytes, digits.side)
+            .map(|variant| Variant {
+                unproven: self.unproven,
+                ..variant
+            })
+            .map(|variant| (variant, shape_of(&variant, 2 * digits.first_word as u32)))
+            // Passes go on from one another, and have to keep to the same dispatches.
+            .filter(|(_, shape)| shape.dispatch_rows() == on_lanes.dispatch_rows());
+        on_units.unwrap_or((variant, on_lanes))
+    }
+
+    /// Whether passes of coarse values are to go to matrix units, where they can.
+    fn prefers_matrix_units(&self, n_clusters: usize) -> bool {
+        match self.matrix_units {
+            MatrixUnits::Always => true,
+            MatrixUnits::Never => false,
+            MatrixUnits::IfFaster => {
+                let shape = [self.data.n_features(), n_clusters];
+                self.device.trials.choose(shape, self.data.n_rows())
+            }
         }
     }
 
-    /// The kernels for so many clusters; their text is made once, as every pass made alone asks for them.
-    pub(super) fn kernels(&self, n_clusters: usize, mode: Mode) -> Result<Kernels> {
-        let variant = self.variant(n_clusters, mode);
+    /// Whether the next passes are to tell if matrix units are faster.
+    pub(super) fn is_on_trial(&self, n_clusters: usize) -> bool {
+        let shape = [self.data.n_features(), n_clusters];
+        self.matrix_units == MatrixUnits::IfFaster
+            && self.shared.digits.is_some()
+            && self.device.trials.is_open(shape, self.data.n_rows())
+    }
+
+    /// Notes what passes of coarse values took that had `n_rows` rows in all, and looked at `n_read`.
+    pub(super) fn note_time(&self, n_clusters: usize, on_matrix_units: bool, n_read: u64, n_rows: u64, start: Instant) {
+        let shape = [self.data.n_features(), n_clusters];
+        let seconds = start.elapsed().as_secs_f64();
+        self.device.trials.note(shape, on_matrix_units, n_read, n_rows, seconds);
+    }
+
+    /// The plan of a pass after one that kept labels, from its sums.
+    pub(super) fn plan_moves(&self, n_clusters: usize, coarse: bool) -> Result<PassPlan> {
+        PassPlan::new(self, n_clusters, self.move_mode(coarse))
+    }
+
+    /// The kernels of a variant; their text is made once, as every pass made alone asks for them.
+    fn kernels(&self, variant: Variant) -> Result<Kernels> {
         let known = self
             .kernels
             .borrow()
@@ -561,8 +642,7 @@ impl GpuSession<'_> {
 impl PassPlan {
     fn new(session: &GpuSession<'_>, n_clusters: usize, mode: Mode) -> Result<Self> {
         let data = session.data;
-        let variant = session.variant(n_clusters, mode);
-        let shape = shape(session.device, &variant, n_clusters);
+        let (variant, shape) = session.variant(n_clusters, mode);
         let totals = TotalsLayout {
             n_lists: session.parts.iter().map(|part| shape.n_dispatches(part)).sum(),
             n_clusters,
@@ -583,7 +663,8 @@ impl PassPlan {
             dispatches,
             totals,
             tile_quads: variant.kernel.tile_quads(),
-            kernels: session.kernels(n_clusters, mode)?,
+            on_matrix_units: matches!(variant.kernel, Kernel::Matrix { .. }),
+            kernels: session.kernels(variant)?,
         })
     }
 }
@@ -712,7 +793,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return; // tests/gpu_parity.rs says so, or fails where a GPU is demanded
         };
-        let device = Device::open(&adapter, false, false).unwrap();
+        let device = Device::open(&adapter, &GpuOptions::default()).unwrap();
         let data = TileSet::zeros(10 * BLOCK, 3, true, usize::MAX);
         let parts = plan::parts(&data, 1);
         let part = PartBuffers::bytes(&data, 1);
@@ -741,7 +822,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let device = Device::open(&adapter, false, false).unwrap();
+        let device = Device::open(&adapter, &GpuOptions::default()).unwrap();
         let values: Vec<f32> = (0..10 * BLOCK).map(|row| (row % 97) as f32).collect();
         let data = TileSet::from_rows(&values, 1, None, usize::MAX);
         let centroids = Centroids::on_rows(1, &[10, 50, 90]);
@@ -771,7 +852,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let device = Device::open(&adapter, false, false).unwrap();
+        let device = Device::open(&adapter, &GpuOptions::default()).unwrap();
         let edge = crate::grid::MAX_GRID;
         // Slots for four replicas down to one, and none; whole rows and parts of them in workgroup memory; wide labels.
         for (n_rows, d, k, weighted) in [
@@ -826,7 +907,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let device = Device::open(&adapter, false, false).unwrap();
+        let device = Device::open(&adapter, &GpuOptions::default()).unwrap();
         let values: Vec<f32> = (0..10 * BLOCK).map(|row| (row % 97) as f32).collect();
         let mut data = TileSet::from_rows(&values, 1, None, usize::MAX);
         let sum = |data: &TileSet, n_clusters: usize, mark: Option<f32>| {
@@ -865,7 +946,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let device = Device::open(&adapter, false, false).unwrap();
+        let device = Device::open(&adapter, &GpuOptions::default()).unwrap();
         let data = TileSet::zeros(100, 3, false, usize::MAX);
         let centroids = Centroids::on_rows(3, &[0; 6]);
         let mut session = GpuSession::open(&device, &data, 2, 1 << 20, &GpuOptions::default()).unwrap();
@@ -885,7 +966,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let mut device = Device::open(&adapter, false, false).unwrap();
+        let mut device = Device::open(&adapter, &GpuOptions::default()).unwrap();
         device.timeout = std::time::Duration::from_millis(1);
         let device = device;
         let data = TileSet::zeros(200_000, 16, false, usize::MAX);
@@ -902,7 +983,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let mut device = Device::open(&adapter, false, false).unwrap();
+        let mut device = Device::open(&adapter, &GpuOptions::default()).unwrap();
         let data = TileSet::zeros(10 * BLOCK, 3, false, usize::MAX);
         let all = PartBuffers::bytes(&data, 10);
         let options = |max_chunk_bytes| GpuOptions {
@@ -929,7 +1010,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let mut device = Device::open(&adapter, false, false).unwrap();
+        let mut device = Device::open(&adapter, &GpuOptions::default()).unwrap();
         let data = TileSet::zeros(16 * BLOCK, 3, false, usize::MAX);
         let part = PartBuffers::bytes(&data, 1);
         let parts = plan::parts(&data, part);
@@ -953,7 +1034,7 @@ mod tests {
         let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
             return;
         };
-        let device = Device::open(&adapter, false, false).unwrap();
+        let device = Device::open(&adapter, &GpuOptions::default()).unwrap();
         let error = device.guarded(|| -> Result<()> { panic!("the  parent device\nis lost") });
         assert_eq!(
             error.unwrap_err().to_string(),

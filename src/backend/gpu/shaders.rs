@@ -2,6 +2,7 @@
 
 use super::sums::Sums;
 use super::template::{List, expand};
+use crate::backend::certificate::MATRIX_MARGIN;
 use crate::tiles::{n_pairs, row_words};
 
 /// Threads of a workgroup of `assign`.
@@ -21,18 +22,33 @@ const MAX_ROW_CHUNK: usize = 64;
 /// Words of workgroup memory that `silhouette.wgsl` takes for a cluster, and for all of them.
 const JUDGED_PIECES: usize = 10;
 const SIMPLIFIED_PIECES: usize = 4;
+/// Quads of rows in a block of `matrix.wgsl`: the more, the fewer threads rank the same row.
+const MATRIX_ROW_QUADS: [usize; 3] = [32, 16, 8];
+/// Matrices of a row of centroids that are in workgroup memory at a time, if they divide those of a row.
+const MATRIX_CHUNKS: [usize; 3] = [4, 2, 1];
+/// Fewest clusters that are given to matrix units.
+const MIN_MATRIX_CLUSTERS: usize = 16;
+/// Most features for which the sums of high digits stay exact: see `certificate`.
+pub(crate) const MAX_MATRIX_FEATURES: usize = 1024;
+/// Clusters up to a multiple of which there are digits: the largest number that has products at a time.
+pub(crate) const PADDED_CLUSTERS: usize = 128;
 /// Bytes of a vector of 4.
 const VECTOR: usize = 16;
 
 const PASS: &str = include_str!("../../../shaders/shared/pass.wgsl");
 const CERTIFICATE: &str = include_str!("../../../shaders/shared/certificate.wgsl");
 const ROWS: &str = include_str!("../../../shaders/shared/rows.wgsl");
+const BLOCKS: &str = include_str!("../../../shaders/shared/blocks.wgsl");
 const NARROW: &str = include_str!("../../../shaders/narrow.wgsl");
 const WIDE: &str = include_str!("../../../shaders/wide.wgsl");
+const MATRIX: &str = include_str!("../../../shaders/matrix.wgsl");
+/// What has to stand before all else in a kernel for matrix units.
+const MATRIX_EXTENSIONS: &str = "enable f16;\nenable wgpu_cooperative_matrix;\n";
 const WORDS: &str = include_str!("../../../shaders/shared/words.wgsl");
 const RESOLVE: &str = include_str!("../../../shaders/resolve.wgsl");
 const UPDATE: &str = include_str!("../../../shaders/update.wgsl");
 const SILHOUETTE: &str = include_str!("../../../shaders/silhouette.wgsl");
+const PROBE: &str = include_str!("../../../shaders/probe.wgsl");
 const CEILINGS: &str = include_str!("../../../shaders/ceilings.wgsl");
 
 /// What a pass is to give.
@@ -77,6 +93,17 @@ pub enum Kernel {
         /// Whether rows are there whole.
         whole_row: bool,
     },
+    /// `matrix.wgsl`: digits of rows in workgroup memory.
+    Matrix {
+        /// Quads of rows in a block.
+        row_quads: usize,
+        /// Rows and columns of a matrix.
+        side: usize,
+        /// Matrices that the features of a row fill.
+        steps: usize,
+        /// Of these, those of centroids that are in workgroup memory at a time.
+        chunk: usize,
+    },
 }
 
 /// All that a kernel's text and constants depend on.
@@ -100,11 +127,41 @@ impl Variant {
     /// The variant for a shape, on a device with so much workgroup memory.
     #[must_use]
     pub fn new(n_features: usize, n_clusters: usize, weighted: bool, mode: Mode, workgroup_bytes: usize) -> Self {
-        let n_entries = n_entries(n_features, n_clusters, weighted);
         let mut kernel = Kernel::new(n_features, n_clusters, workgroup_bytes);
         if mode != Mode::Ranked {
             kernel = kernel.with_room(n_features, n_clusters, weighted, workgroup_bytes);
         }
+        Self::of_kernel(kernel, n_features, n_clusters, weighted, mode, workgroup_bytes)
+    }
+
+    /// The variant for a device that multiplies matrices of `side` rows and columns; `None` for passes that are not of coarse
+    /// values, and shapes that do not suit it.
+    #[must_use]
+    pub fn on_matrix_units(
+        n_features: usize,
+        n_clusters: usize,
+        weighted: bool,
+        mode: Mode,
+        workgroup_bytes: usize,
+        side: usize,
+    ) -> Option<Self> {
+        if !matches!(mode, Mode::Moves { coarse: true, .. }) {
+            return None;
+        }
+        let kernel = Kernel::on_matrix_units(n_features, n_clusters, workgroup_bytes, side)?;
+        let variant = Self::of_kernel(kernel, n_features, n_clusters, weighted, mode, workgroup_bytes);
+        Some(variant)
+    }
+
+    fn of_kernel(
+        kernel: Kernel,
+        n_features: usize,
+        n_clusters: usize,
+        weighted: bool,
+        mode: Mode,
+        workgroup_bytes: usize,
+    ) -> Self {
+        let n_entries = n_entries(n_features, n_clusters, weighted);
         let room = workgroup_bytes - kernel.bytes(n_features);
         let sums = match mode {
             Mode::Ranked => Sums::NONE,
@@ -134,6 +191,7 @@ impl Variant {
             ("rounds_per_flush", self.sums.rounds_per_flush as f64),
             ("unproven", flag(self.unproven)),
         ]);
+        let mut extensions = "";
         let text = match self.kernel {
             Kernel::Narrow { tile_quads, resident } => {
                 constants.push(("resident", flag(resident)));
@@ -159,14 +217,30 @@ impl Variant {
                     ("SLICES", slices),
                     ("CHUNK", chunk),
                 ];
-                expand(WIDE, &numbers, &[])
+                expand(WIDE, &numbers, &[]) + BLOCKS
+            }
+            Kernel::Matrix {
+                row_quads,
+                side,
+                steps,
+                chunk,
+            } => {
+                extensions = MATRIX_EXTENSIONS;
+                constants.push(("margin", f64::from(MATRIX_MARGIN) / 256.0));
+                let numbers = [
+                    ("ROW_QUADS", row_quads),
+                    ("SIDE", side),
+                    ("STEPS", steps),
+                    ("CHUNK", chunk),
+                ];
+                expand(MATRIX, &numbers, &[matrix_shape(side)]) + BLOCKS
             }
         };
         Shader {
             group: Group::Pass,
             entry_point: "assign",
             // Vectors come first in workgroup memory: not every driver would see to it that they can be read whole.
-            source: format!("{PASS}\n{CERTIFICATE}\n{text}\n{ROWS}"),
+            source: format!("{extensions}{PASS}\n{CERTIFICATE}\n{text}\n{ROWS}"),
             constants,
         }
     }
@@ -208,6 +282,24 @@ impl Variant {
                 let of_tile = d.div_ceil(chunk) * of_chunk + if whole_row { 0 } else { loads } + 8;
                 // Rows are loaded, squared and added; before that, one thread looks at all quads.
                 n_tiles * of_tile + loads + 2 * by_features + row_quads + 8
+            }
+            Kernel::Matrix {
+                row_quads,
+                side,
+                steps,
+                chunk,
+            } => {
+                // Loading, adding up norms, rows that move; one thread looks at all quads. Subgroups are at least as many
+                // as units of work where loops are counted.
+                let loads = by_threads(row_quads * steps * side / 2);
+                let tile = Kernel::matrix_tile(row_quads);
+                let of_chunk = chunk + by_threads(tile * chunk * side / 2) + 1;
+                n_clusters.div_ceil(tile) * (steps / chunk * of_chunk + 4)
+                    + 2 * loads
+                    + 40
+                    + by_threads(d * 4 * row_quads)
+                    + row_quads
+                    + 8
             }
         };
         few + scoring + flush.div_ceil(self.sums.rounds_per_flush)
@@ -264,6 +356,31 @@ impl Kernel {
             .into_iter()
             .find(fits)
             .unwrap_or_else(|| Self::rows_by_chunks(n_quads, workgroup_bytes))
+    }
+
+    /// `matrix.wgsl` for a shape, where it suits it.
+    fn on_matrix_units(n_features: usize, n_clusters: usize, workgroup_bytes: usize, side: usize) -> Option<Self> {
+        if n_clusters < MIN_MATRIX_CLUSTERS || n_features > MAX_MATRIX_FEATURES {
+            return None;
+        }
+        let steps = n_features.div_ceil(side);
+        let chunks = MATRIX_CHUNKS.into_iter().filter(|&chunk| steps.is_multiple_of(chunk));
+        let kernels = MATRIX_ROW_QUADS.into_iter().flat_map(|row_quads| {
+            chunks.clone().map(move |chunk| Self::Matrix {
+                row_quads,
+                side,
+                steps,
+                chunk,
+            })
+        });
+        kernels
+            .into_iter()
+            .find(|kernel| kernel.bytes(n_features) + FEW_WORDS <= workgroup_bytes)
+    }
+
+    /// Clusters whose products `matrix.wgsl` has in workgroup memory at a time.
+    fn matrix_tile(row_quads: usize) -> usize {
+        4 * THREADS / row_quads
     }
 
     /// Most quads of centroids that a variant for up to `n_clusters` clusters pads its tiles to.
@@ -339,7 +456,7 @@ impl Kernel {
     pub fn round_rows(&self) -> usize {
         match self {
             Self::Narrow { .. } => 4 * THREADS,
-            Self::Wide { row_quads, .. } => 4 * row_quads,
+            Self::Wide { row_quads, .. } | Self::Matrix { row_quads, .. } => 4 * row_quads,
         }
     }
 
@@ -354,13 +471,15 @@ impl Kernel {
                 slices,
                 ..
             } => THREADS / row_quads / slices * column_quads,
+            // Its digits are padded by themselves.
+            Self::Matrix { .. } => 1,
         }
     }
 
     /// Vectors of `block` in `wide.wgsl`.
     fn block_words(&self, n_features: usize) -> usize {
         match *self {
-            Self::Narrow { .. } => 0,
+            Self::Narrow { .. } | Self::Matrix { .. } => 0,
             Self::Wide {
                 row_quads,
                 whole_row: true,
@@ -376,6 +495,17 @@ impl Kernel {
             Self::Narrow { tile_quads, .. } => tile_quads * (n_features + 1),
             // Block, tile, and the clusters that the block's rows go to and come from.
             Self::Wide { row_quads, .. } => self.block_words(n_features) + TILE_WORDS + 2 * row_quads,
+            // Digits, those of a tile, products, halves of norms, and the same clusters.
+            Self::Matrix {
+                row_quads,
+                side,
+                steps,
+                chunk,
+            } => {
+                let (rows, tile) = (4 * row_quads, Self::matrix_tile(row_quads));
+                let words = rows * (steps * side + 8) + tile * (chunk * side + 4) + tile * (rows + 4) + tile;
+                words / 4 + 2 * row_quads
+            }
         };
         VECTOR * vectors + FEW_WORDS
     }
@@ -449,6 +579,23 @@ pub fn judging_words(n_clusters: usize) -> usize {
     JUDGED_PIECES * n_clusters + SIMPLIFIED_PIECES
 }
 
+/// The kernel that tries matrix units with matrices of `side` rows and columns: text and constants.
+#[must_use]
+pub fn probe(side: usize, turns: usize) -> Shader {
+    let text = expand(PROBE, &[("SIDE", side), ("TURNS", turns)], &[matrix_shape(side)]);
+    Shader {
+        group: Group::Probe,
+        entry_point: "probe",
+        source: format!("{MATRIX_EXTENSIONS}{text}"),
+        constants: vec![("threads", THREADS as f64)],
+    }
+}
+
+/// The list `SHAPE` of kernels for matrix units.
+fn matrix_shape(side: usize) -> List {
+    ("SHAPE", vec![vec![side, side]])
+}
+
 /// The bindings that a kernel has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
@@ -458,6 +605,8 @@ pub enum Group {
     Iteration,
     /// Those of kernels that measure memory.
     Ceiling,
+    /// Those of the kernel that tries matrix units.
+    Probe,
 }
 
 /// A kernel ready to be compiled.

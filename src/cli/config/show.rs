@@ -17,7 +17,11 @@ use super::layers::{Below, Origin, Setting, in_section, known_variables};
 use super::{FILE_VARIABLE, Lines, Refusal, read, write};
 
 /// Variables that are no options.
-const OTHER_VARIABLES: [&str; 2] = [FILE_VARIABLE, kohort::backend::cpu::SIMD_VARIABLE];
+const OTHER_VARIABLES: [&str; 3] = [
+    FILE_VARIABLE,
+    kohort::backend::cpu::SIMD_VARIABLE,
+    kohort::backend::gpu::MATRIX_UNITS_VARIABLE,
+];
 /// Comments begin here at the latest, so that one long value does not push away all others.
 const MAX_INDENT: usize = 44;
 

@@ -303,7 +303,7 @@ fn no_two_settings_share_a_name() {
     assert!(
         names
             .iter()
-            .all(|(name, _)| !["KOHORT_CONFIG", "KOHORT_SIMD"].contains(&name.as_str()))
+            .all(|(name, _)| !["KOHORT_CONFIG", "KOHORT_SIMD", "KOHORT_MATRIX_UNITS"].contains(&name.as_str()))
     );
 }
 
