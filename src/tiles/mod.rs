@@ -11,6 +11,7 @@ mod fold;
 mod keys;
 mod shared;
 mod subset;
+mod width;
 mod words;
 
 pub use centroids::Centroids;
@@ -19,8 +20,8 @@ pub use fold::Fold;
 #[cfg(test)]
 pub(crate) use fold::tests::deceiving;
 pub use keys::RowKeys;
+pub(crate) use width::{n_pairs, row_words};
 pub use words::Block;
-pub(crate) use words::{n_pairs, row_words};
 
 use std::collections::TryReserveError;
 use std::ops::Range;

@@ -63,6 +63,17 @@ impl Driver {
             let mut tells =
                 vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default().pipeline_executable_info(true);
             let mut checks = vk::PhysicalDeviceRobustness2FeaturesEXT::default().robust_buffer_access2(true);
+            let matrices = has(khr::cooperative_matrix::NAME);
+            if matrices {
+                names.push(khr::cooperative_matrix::NAME.as_ptr());
+            }
+            let mut matrix = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
+            // What these come with; there is no driver that has matrices and not all of this.
+            let mut memory_model = vk::PhysicalDeviceVulkan12Features::default()
+                .vulkan_memory_model(true)
+                .vulkan_memory_model_device_scope(true)
+                .shader_float16(true);
+            let mut halves = vk::PhysicalDeviceVulkan11Features::default().storage_buffer16_bit_access(true);
             let mut create = vk::DeviceCreateInfo::default()
                 .queue_create_infos(&queue)
                 .enabled_extension_names(&names)
@@ -70,6 +81,12 @@ impl Driver {
                 .push_next(&mut tells);
             if robust2 {
                 create = create.push_next(&mut checks);
+            }
+            if matrices {
+                create = create
+                    .push_next(&mut matrix)
+                    .push_next(&mut memory_model)
+                    .push_next(&mut halves);
             }
             let device = instance.create_device(physical, &create, None)?;
             let (name, api) = describe(&instance, physical);

@@ -73,10 +73,14 @@ fn innermost(number: usize, loops: &[Loop]) -> Option<&Loop> {
     around.min_by_key(|candidate| candidate.blocks.len())
 }
 
-/// The loop with the most multiply-adds of its own: where rows are scored.
+/// The loop with the most multiply-adds of its own, of matrices or else of numbers: where rows are scored.
 pub fn scoring<'a>(blocks: &[Block], loops: &'a [Loop]) -> Option<&'a Loop> {
-    let busiest = loops.iter().max_by_key(|candidate| candidate.own(blocks, loops).fma)?;
-    (busiest.own(blocks, loops).fma > 0).then_some(busiest)
+    let work = |candidate: &Loop| {
+        let own = candidate.own(blocks, loops);
+        (own.matrix, own.fma)
+    };
+    let busiest = loops.iter().max_by_key(|candidate| work(candidate))?;
+    (work(busiest) > (0, 0)).then_some(busiest)
 }
 
 /// The loop right around another one.

@@ -24,6 +24,8 @@ pub struct Instance {
 pub struct Choice {
     /// Features and clusters.
     pub shapes: Vec<(usize, usize)>,
+    /// Rows and columns of the matrices that matrix units multiply, if these are looked at.
+    pub matrices: Option<usize>,
     /// Whether rows have weights.
     pub weighted: bool,
     /// What a pass is to give.
@@ -35,12 +37,18 @@ pub struct Choice {
 impl Choice {
     /// `assign` for each shape, then the other kernels of an iteration.
     pub fn instances(&self) -> Vec<Instance> {
-        let variant = |&(d, k): &(usize, usize)| Variant::new(d, k, self.weighted, self.mode, self.workgroup_bytes);
+        let variant = |&(d, k): &(usize, usize)| {
+            let on_units = self
+                .matrices
+                .and_then(|side| Variant::on_matrix_units(d, k, self.weighted, self.mode, self.workgroup_bytes, side));
+            on_units.unwrap_or_else(|| Variant::new(d, k, self.weighted, self.mode, self.workgroup_bytes))
+        };
         let assign = self.shapes.iter().map(|shape| {
             let variant = variant(shape);
             let (file, round_depth) = match variant.kernel {
                 Kernel::Narrow { resident, .. } => ("narrow", Some(if resident { 1 } else { 2 })),
                 Kernel::Wide { .. } => ("wide", None),
+                Kernel::Matrix { .. } => ("matrix", None),
             };
             Instance {
                 name: format!("{file} {}x{}", shape.0, shape.1),
@@ -80,7 +88,7 @@ impl Compiled {
         let fail = |error: String| -> ! { panic!("{}: {error}", shader.entry_point) };
         let module = naga::front::wgsl::parse_str(&shader.source)
             .unwrap_or_else(|error| fail(error.emit_to_string(&shader.source)));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        let info = Validator::new(ValidationFlags::all(), capabilities(&shader.source))
             .validate(&module)
             .unwrap_or_else(|error| fail(error.emit_to_string(&shader.source)));
         let bindings = bindings(&module, shader.group);
@@ -97,14 +105,28 @@ impl Compiled {
             entry_point: shader.entry_point.into(),
             shader_stage: stage,
         };
-        let spirv = spv::write_vec(&module, &info, &options(&bindings, minor), Some(&pipeline))
-            .unwrap_or_else(|error| fail(error.to_string()));
+        let options = options(&bindings, minor, has_matrices(&shader.source));
+        let spirv =
+            spv::write_vec(&module, &info, &options, Some(&pipeline)).unwrap_or_else(|error| fail(error.to_string()));
         Self {
             entry_point: shader.entry_point,
             bindings,
             workgroup_bytes: workgroup_bytes(&module),
             spirv,
         }
+    }
+}
+
+/// Whether a kernel asks for matrix units, and what they come with.
+fn has_matrices(source: &str) -> bool {
+    source.starts_with("enable ")
+}
+
+fn capabilities(source: &str) -> Capabilities {
+    if has_matrices(source) {
+        Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP
+    } else {
+        Capabilities::empty()
     }
 }
 
@@ -128,8 +150,22 @@ fn bindings(module: &naga::Module, group: Group) -> Vec<(u32, vk::DescriptorType
     bound.map(|(binding, space)| (binding, kind(space))).collect()
 }
 
-fn options(bindings: &[(u32, vk::DescriptorType)], minor: u32) -> spv::Options<'static> {
+fn options(bindings: &[(u32, vk::DescriptorType)], minor: u32, matrices: bool) -> spv::Options<'static> {
+    use spv::Capability;
     let unchecked = BoundsCheckPolicy::Unchecked;
+    let mut capabilities = vec![Capability::Shader, Capability::Matrix];
+    if matrices {
+        let more = [
+            Capability::CooperativeMatrixKHR,
+            Capability::VulkanMemoryModel,
+            Capability::Float16,
+            Capability::StorageBuffer16BitAccess,
+            Capability::UniformAndStorageBuffer16BitAccess,
+            Capability::StorageInputOutput16,
+            Capability::GroupNonUniform,
+        ];
+        capabilities.extend(more);
+    }
     spv::Options {
         lang_version: match minor {
             0 => (1, 0),
@@ -140,8 +176,8 @@ fn options(bindings: &[(u32, vk::DescriptorType)], minor: u32) -> spv::Options<'
         flags: spv::WriterFlags::LABEL_VARYINGS | spv::WriterFlags::FORCE_POINT_SIZE,
         fake_missing_bindings: false,
         binding_map: bindings.iter().map(|&(binding, _)| place(binding)).collect(),
-        // Devices are asked for no optional feature that a shader could use.
-        capabilities: Some([spv::Capability::Shader, spv::Capability::Matrix].into_iter().collect()),
+        // Devices are asked for no other feature that a shader could use.
+        capabilities: Some(capabilities.into_iter().collect()),
         bounds_check_policies: BoundsCheckPolicies {
             index: unchecked,
             buffer: unchecked,

@@ -5,6 +5,18 @@ mod driver;
 mod kernels;
 mod report;
 
+/// What the choice of kernels takes from elsewhere.
+#[path = "../../../../src/tiles"]
+mod tiles {
+    mod width;
+    pub(crate) use width::{n_pairs, row_words};
+}
+#[path = "../../../../src/backend"]
+#[expect(dead_code, reason = "nothing is proven here")]
+mod backend {
+    pub mod certificate;
+}
+
 /// The backend's own choice of kernels, and their text.
 #[path = "../../../../src/backend/gpu"]
 #[expect(dead_code, reason = "not all that the backend needs is looked at")]
@@ -49,6 +61,9 @@ struct Args {
     /// What a pass gives
     #[arg(long, value_enum, default_value_t = Pass::Moves)]
     mode: Pass,
+    /// On matrix units, with matrices of so many rows and columns: passes of coarse values, of shapes that suit them
+    #[arg(long, value_name = "8|16", value_parser = clap::builder::PossibleValuesParser::new(["8", "16"]))]
+    matrices: Option<String>,
     /// Rows have weights
     #[arg(long)]
     weighted: bool,
@@ -95,6 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         } else {
             args.shapes
         },
+        matrices: args.matrices.and_then(|side| side.parse().ok()),
         weighted: args.weighted,
         mode: match args.mode {
             Pass::Labels => Mode::Labels { packed: true },

@@ -150,9 +150,10 @@ pub fn print(summaries: &[Summary]) {
     }
 }
 
-const HEAD: [&str; 17] = [
+const HEAD: [&str; 18] = [
     "kernel",
     "fma",
+    "matrix",
     "float",
     "min/max",
     "compare",
@@ -173,6 +174,7 @@ const HEAD: [&str; 17] = [
 fn row(kernel: &str, counts: &Counts, per: f64, decimals: usize) -> Vec<String> {
     let counts = [
         counts.fma,
+        counts.matrix,
         counts.float,
         counts.min_max,
         counts.compare,

@@ -12,6 +12,8 @@ use serde::Serialize;
 pub struct Counts {
     /// Multiply-adds of `f32`.
     pub fma: usize,
+    /// Multiply-adds of matrices, a subgroup's.
+    pub matrix: usize,
     /// Additions and products of `f32`.
     pub float: usize,
     /// The smaller or larger of two.
@@ -53,7 +55,7 @@ pub struct Counts {
 impl Counts {
     /// All of them.
     pub fn total(&self) -> usize {
-        let arithmetic = self.fma + self.float + self.min_max + self.compare + self.select + self.convert;
+        let arithmetic = self.fma + self.matrix + self.float + self.min_max + self.compare + self.select + self.convert;
         let shared = self.shared_reads + self.shared_writes + self.shared_atomics;
         let memory = self.loads + self.stores + self.atomics + self.scratch;
         arithmetic + self.integer + self.moves + self.uniform + shared + memory + self.control
@@ -63,6 +65,7 @@ impl Counts {
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.fma += other.fma;
+        self.matrix += other.matrix;
         self.float += other.float;
         self.min_max += other.min_max;
         self.compare += other.compare;
@@ -156,6 +159,7 @@ fn nak_instruction(line: &str, counts: &mut Counts) {
         | "depbar" => counts.control += 1,
         _ if first.starts_with("ur") || first.starts_with("up") => counts.uniform += 1,
         "ffma" => counts.fma += 1,
+        "hmma" => counts.matrix += 1,
         "fadd" | "fmul" => counts.float += 1,
         "fmnmx" | "imnmx" => counts.min_max += 1,
         "fsetp" | "isetp" | "fset" | "iset" => counts.compare += 1,
@@ -248,6 +252,8 @@ fn amd_instruction(op: &str, counts: &mut Counts) {
         } else {
             counts.control += 1; // caches
         }
+    } else if has(&["_wmma", "_mfma"]) {
+        counts.matrix += 1;
     } else if has(&["_fma", "_mac_f32", "_mad_f32"]) {
         counts.fma += 1;
     } else if has(&["_cndmask"]) {
