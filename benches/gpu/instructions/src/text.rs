@@ -293,6 +293,7 @@ block 1 L5 [0] -> {
       r4 p2     = iadd3 r3 c[0x2][0x0] rZ                           // delay=1
                   st.local.b32 [r4] r3                              // delay=1
       r83       = ffma.ftz -r62 r88 r84                             // delay=1
+      r76..80   = hmma.m16n8k16.f32 r80..84 r64..66 r76..80         // delay=1 wt=000001 wr:0
 } -> [0]
 block 2 L8 [0] -> {
                   atom.add.u32.shared.strong.cta [r71] r72          // delay=1
@@ -316,10 +317,11 @@ block 2 L8 [0] -> {
             integer: 1,
             scratch: 1,
             fma: 1,
+            matrix: 1,
             ..Counts::default()
         };
         assert_eq!(blocks[1].counts, second);
-        assert_eq!(second.total(), 6);
+        assert_eq!(second.total(), 7);
         assert_eq!(blocks[2].counts.shared_atomics, 1);
     }
 
@@ -333,6 +335,7 @@ BB0:
 BB1:
 \tds_load_b128 v[0:3], v4 offset:16 ; dbfc0010
 \tv_cmp_gt_f32_e32 vcc, v0, v1 ; 7c080300
+\tv_wmma_f32_16x16x16_f16 v[0:7], v[8:15], v[16:23], v[0:7] ; cc404000
 \tds_add_u32 v0, v1 ; d8000000
 \ts_branch BB0 ; bfa0fff0
 BB2:
@@ -349,6 +352,7 @@ BB2:
             shared_reads: 1,
             shared_vectors: 1,
             compare: 1,
+            matrix: 1,
             shared_atomics: 1,
             control: 1,
             ..Counts::default()
