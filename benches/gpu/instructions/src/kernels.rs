@@ -6,7 +6,7 @@ use naga::back::spv;
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-use crate::gpu::shaders::{Group, Kernel, Mode, Shader, Variant, between_passes};
+use crate::gpu::shaders::{Group, Kernel, Mode, Shader, Variant, between_passes, judging};
 
 /// A kernel, ready for a driver.
 pub struct Instance {
@@ -35,7 +35,7 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// `assign` for each shape, then the other kernels of an iteration.
+    /// `assign` for each shape, then the other kernels of an iteration, and those that judge clusters.
     pub fn instances(&self) -> Vec<Instance> {
         let variant = |&(d, k): &(usize, usize)| {
             let on_units = self
@@ -58,7 +58,11 @@ impl Choice {
             }
         });
         let resolve = self.shapes.first().map(|shape| variant(shape).resolve());
-        let others = resolve.into_iter().chain(["update", "decide"].map(between_passes));
+        let judging = ["norms", "silhouettes"].map(|entry_point| judging(entry_point, 8, self.weighted, true));
+        let others = resolve
+            .into_iter()
+            .chain(["update", "decide"].map(between_passes))
+            .chain(judging);
         let others = others.map(|shader| Instance {
             name: shader.entry_point.into(),
             shape: None,
