@@ -223,7 +223,7 @@ impl Swept {
 /// [`kmeans::fit`] does, judges the fits, and decides.
 ///
 /// `inertia_unit` turns exact inertias into what is told, `row_weight` is the integer weight of one row, see
-/// [`quality`]. The sweep ends early where the data has no more distinct rows.
+/// [`quality_on`]. The sweep ends early where the data has no more distinct rows.
 ///
 /// # Errors
 /// Parameters out of range, first centroids given (which fit one k only), and those of [`kmeans::fit`].
