@@ -62,6 +62,11 @@ impl GpuSession<'_> {
                 coarse,
                 words,
             } = iterations.run(self, n)?;
+            let is_new = iterations.plan.on_matrix_units && self.is_unconfirmed(start.n_clusters());
+            let unconfirmed = (is_new && n_done > 0).then(|| iterations.iteration(self, &words, n_done - 1));
+            if let Some((centroids, pass)) = &unconfirmed {
+                self.confirm(centroids, &pass.partial)?;
+            }
             for slot in 0..n_done {
                 let (centroids, mut pass) = iterations.iteration(self, &words, slot);
                 if coarse {
@@ -103,6 +108,16 @@ impl GpuSession<'_> {
             }
             if end.is_some() || n_done < n {
                 return Err(lost("it ended a run without a reason"));
+            }
+            if let Some((centroids, pass)) = unconfirmed {
+                // The device has the centroids of another pass now, and begins where these iterations have led.
+                self.standing = None;
+                let (plan, recording) = self.begin(&pass.partial.centroids(&centroids), self.label_mode())?;
+                let limit = iterations.limit;
+                iterations = Iterations::new(self, plan, recording)?;
+                iterations.limit = limit;
+                batch = 1;
+                continue;
             }
             batch = (batch * BATCH_GROWTH).min(MAX_BATCH);
         }

@@ -164,12 +164,15 @@ const TELLING_WORK: u64 = 1 << 32;
 /// (benches/gpu/NOTES.md).
 const PROMISING: [usize; 2] = [24, 32];
 
-/// Which kernel was faster, for each shape, features and clusters, that a device has seen. Both give the same labels and
-/// sums, so that passes of real jobs tell: none is made for this alone.
+/// Which kernel was faster, for each shape, features and clusters, that a device has seen, and whether it was right. Both give
+/// the same labels and sums, so that passes of real jobs tell the time; a single one, after the first on matrix units, is made
+/// to see that they do.
 pub(super) struct Trials {
     /// Multiply-adds of a pass that tells.
     pub(super) least_work: u64,
     seen: Mutex<Vec<([usize; 2], Trial)>>,
+    /// Shapes for which a pass on matrix units gave the labels and sums of the lanes.
+    confirmed: Mutex<Vec<[usize; 2]>>,
 }
 
 impl Default for Trials {
@@ -177,6 +180,7 @@ impl Default for Trials {
         Self {
             least_work: TELLING_WORK,
             seen: Mutex::default(),
+            confirmed: Mutex::default(),
         }
     }
 }
@@ -217,6 +221,20 @@ impl Trials {
             trials.len() - 1
         });
         trials[at].1.0[usize::from(on_matrix_units)].get_or_insert(seconds / n_read as f64);
+    }
+
+    /// Whether labels and sums for a shape were seen to be right.
+    pub(super) fn is_confirmed(&self, shape: [usize; 2]) -> bool {
+        let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        confirmed.contains(&shape)
+    }
+
+    /// Notes that they were.
+    pub(super) fn confirm(&self, shape: [usize; 2]) {
+        self.confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(shape);
     }
 
     fn of(&self, shape: [usize; 2]) -> Trial {

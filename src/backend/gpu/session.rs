@@ -8,7 +8,7 @@ use super::device::Device;
 use super::layout::{SUM_WORDS, TotalsLayout, WORD};
 use super::plan::{self, Dispatch, MAX_DISPATCH_WORK, Part, SOFTWARE_LOOPS, Shape};
 use super::shaders::{Group, Kernel, Mode, Variant};
-use crate::backend::gpu_types::{GpuOptions, MatrixUnits};
+use crate::backend::gpu_types::{GpuOptions, MATRIX_UNITS_VARIABLE, MatrixUnits};
 use crate::backend::lloyd::{EachIteration, LloydRule, LloydRun, largest_centroid_shift};
 use crate::backend::{NO_CLUSTER, Pass, Session, TwoNearest};
 use crate::error::{Error, Result};
@@ -364,8 +364,35 @@ impl<'d> GpuSession<'d> {
             pass.n_unsettled = n_left;
             next.coarse = coarse_pays(n_left, self.data.n_rows());
         }
+        if on_matrix_units && self.is_unconfirmed(centroids.n_clusters()) {
+            self.confirm(centroids, &pass.partial)?;
+        }
         self.standing = Some(next);
         Ok(pass)
+    }
+
+    /// Whether no pass on matrix units for so many clusters was held against the lanes yet.
+    pub(super) fn is_unconfirmed(&self, n_clusters: usize) -> bool {
+        !self.device.trials.is_confirmed([self.data.n_features(), n_clusters])
+    }
+
+    /// Holds the labels that are on the device, of all rows, and these sums against those of a pass on the lanes, and leaves
+    /// that pass there.
+    pub(super) fn confirm(&mut self, centroids: &Centroids, partial: &ClusterPartial) -> Result<()> {
+        let on_lanes = self.run_pass(centroids)?;
+        if on_lanes.n_moved > 0 || on_lanes.partial != *partial {
+            let what = match on_lanes.n_moved {
+                0 => "sums are others".to_owned(),
+                n => format!("{n} rows have another cluster"),
+            };
+            return Err(Error::DeviceWrong {
+                what: format!("{what} by its matrix units ({MATRIX_UNITS_VARIABLE}=never does without)"),
+            });
+        }
+        self.device
+            .trials
+            .confirm([self.data.n_features(), centroids.n_clusters()]);
+        Ok(())
     }
 
     /// Nothing is known of any quad before it was looked at: 0 is no drift, which it has to be above.
@@ -900,6 +927,39 @@ mod tests {
                 assert_eq!(session.run_labels().unwrap(), other.run_labels().unwrap());
             }
         }
+    }
+
+    #[test]
+    fn labels_of_matrix_units_are_held_against_the_lanes() {
+        let Ok(adapter) = super::super::adapter::choose(&crate::backend::gpu::GpuSelection::Any) else {
+            return;
+        };
+        let device = Device::open(&adapter, &GpuOptions::default()).unwrap();
+        let values: Vec<f32> = (0..10 * BLOCK).map(|row| (row % 97) as f32).collect();
+        let data = TileSet::from_rows(&values, 1, None, usize::MAX);
+        let mut session = GpuSession::open(&device, &data, 3, 1 << 20, &GpuOptions::default()).unwrap();
+        let centroids = Centroids::on_rows(1, &[10, 50, 90]);
+        let partial = session.run_pass(&centroids).unwrap().partial;
+        assert!(session.is_unconfirmed(3));
+        // Damage that neither sums nor labels alone show: two rows in each other's clusters, and a sum.
+        let mut labels = session.run_labels().unwrap();
+        labels.swap(10, 90);
+        session.send_labels(&labels).unwrap();
+        let error = session.confirm(&centroids, &partial).unwrap_err();
+        assert!(matches!(error, Error::DeviceWrong { .. }), "{error}");
+        assert!(error.to_string().contains(": 2 rows have another cluster"), "{error}");
+        let mut wrong = partial.clone();
+        wrong.sums[1] += 1;
+        let error = session.confirm(&centroids, &wrong).unwrap_err();
+        assert!(
+            error.to_string().contains(": sums are others") && session.is_unconfirmed(3),
+            "{error}"
+        );
+        // What the lanes gave is there now.
+        session.confirm(&centroids, &partial).unwrap();
+        assert!(!session.is_unconfirmed(3) && session.is_unconfirmed(2));
+        labels.swap(10, 90);
+        assert_eq!(session.run_labels().unwrap(), labels);
     }
 
     #[test]
