@@ -279,6 +279,23 @@ fn times_share(n: vec3<u32>, share: vec2<u32>) -> vec3<u32> {
     return plus3(times_word(n, share.x).yzw, times_word(n, share.y).xyz);
 }
 
+// The product of two numbers of one word.
+fn product(a: u32, b: u32) -> vec2<u32> {
+    let low = (a & 0xffffu) * (b & 0xffffu);
+    let mid = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
+    let cross = (a & 0xffffu) * (b >> 16u) + (mid & 0xffffu);
+    return vec2<u32>((cross << 16u) | (low & 0xffffu), (a >> 16u) * (b >> 16u) + (mid >> 16u) + (cross >> 16u));
+}
+
+fn times_word(n: vec3<u32>, word: u32) -> vec4<u32> {
+    let low = product(n.x, word);
+    let mid = product(n.y, word);
+    let high = product(n.z, word);
+    let second = plus2(vec2<u32>(low.y, 0u), mid);
+    let third = plus2(vec2<u32>(second.y, 0u), high);
+    return vec4<u32>(low.x, second.x, third.x, third.y);
+}
+
 // Adds to four slots.
 fn add_number(slot: u32, n: vec2<u32>) {
     atomicAdd(&slots[slot], n.x & 0xffffu);

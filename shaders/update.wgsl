@@ -308,11 +308,11 @@ fn end() -> u32 {
     if atomicLoad(&control[CHANGED]) == 0u {
         return CONVERGED;
     }
-    let low = atomicLoad(&control[SHIFT_WORDS]);
-    let mid = atomicLoad(&control[SHIFT_WORDS + 1u]);
-    let high = atomicLoad(&control[SHIFT_WORDS + 2u]);
+    let shift = vec3<u32>(
+        atomicLoad(&control[SHIFT_WORDS]),
+        atomicLoad(&control[SHIFT_WORDS + 1u]),
+        atomicLoad(&control[SHIFT_WORDS + 2u]),
+    );
     let limit = vec3<u32>(loop_params.limit_low, loop_params.limit_mid, loop_params.limit_high);
-    let within = high < limit.z
-        || (high == limit.z && (mid < limit.y || (mid == limit.y && low <= limit.x)));
-    return select(0u, RESTS, loop_params.limited != 0u && within);
+    return select(0u, RESTS, loop_params.limited != 0u && !is_less(limit, shift));
 }

@@ -10,7 +10,7 @@ use kohort::backend::fallback::FallbackBackend;
 use kohort::backend::gpu::{GpuBackend, GpuOptions, GpuSelection};
 use kohort::backend::joint::JointBackend;
 use kohort::backend::scalar::ScalarBackend;
-use kohort::backend::silhouette::{Judge, Scatter, SilhouetteSums};
+use kohort::backend::silhouette::{Judge, Labelled, Scatter, SilhouetteSums};
 use kohort::backend::{Backend, Session};
 use kohort::error::Result;
 use kohort::metrics::{quality, quality_on};
@@ -56,10 +56,18 @@ impl Case {
         }
     }
 
+    fn labelled(&self) -> Labelled<'_> {
+        Labelled {
+            data: &self.data,
+            labels: &self.labels,
+            n_clusters: self.n_clusters,
+        }
+    }
+
     /// What a judge adds up, of all rows and of a stretch; `None` where the backend judges nothing.
     fn sums(&self, backend: &dyn Backend, stretch: Range<usize>) -> Option<[(Vec<u128>, SilhouetteSums); 2]> {
         let partial = ClusterPartial::of_labels(&self.data, &self.labels, self.n_clusters);
-        let mut judge = backend.judge(&self.data, &self.labels, self.n_clusters).unwrap()?;
+        let mut judge = backend.judge(self.labelled()).unwrap()?;
         let all = 0..self.data.n_rows();
         let sq_norms = judge.sq_norms(all.clone()).unwrap();
         let scatter = Scatter::new(&partial, &sq_norms, self.row_weight);
@@ -182,9 +190,9 @@ impl Backend for WrongDevice {
         ScalarBackend.open(data, max_clusters)
     }
 
-    fn judge<'d>(&'d self, data: &'d TileSet, labels: &'d [u32], k: usize) -> Result<Option<Box<dyn Judge + 'd>>> {
+    fn judge<'d>(&'d self, rows: Labelled<'d>) -> Result<Option<Box<dyn Judge + 'd>>> {
         static SCALAR: ScalarBackend = ScalarBackend;
-        let judge = SCALAR.judge(data, labels, k)?;
+        let judge = SCALAR.judge(rows)?;
         Ok(judge.map(|judge| Box::new(Wrong(judge, self.0)) as Box<dyn Judge + 'd>))
     }
 }
@@ -200,10 +208,7 @@ fn wrong_sums_are_found_and_the_host_judges() {
         assert_ne!(judged(&WrongDevice(which)), right);
         let audited = FallbackBackend::new(Box::new(WrongDevice(which)), Box::new(ScalarBackend));
         assert_eq!(judged(&audited), right);
-        let mut judge = audited
-            .judge(&case.data, &case.labels, case.n_clusters)
-            .unwrap()
-            .unwrap();
+        let mut judge = audited.judge(case.labelled()).unwrap().unwrap();
         let sq_norms = judge.sq_norms(0..3000);
         let error = match which {
             false => sq_norms.unwrap_err(),

@@ -184,7 +184,12 @@ fn times(natural: u32, weight: u32) -> vec2<u32> {
     return vec2<u32>(sum, (high >> 16u) + select(0u, 1u, sum < low));
 }
 
-// The same number, taken away instead of added.
+fn plus2(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let low = a.x + b.x;
+    return vec2<u32>(low, a.y + b.y + select(0u, 1u, low < b.x));
+}
+
+// The number that `times` gives, taken away instead of added.
 fn negative(amount: vec2<u32>) -> vec2<u32> {
     return vec2<u32>(0u - amount.x, ~amount.y + select(0u, 1u, amount.x == 0u));
 }

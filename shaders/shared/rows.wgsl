@@ -318,11 +318,11 @@ fn gather(entry: u32, lane: u32) -> vec2<u32> {
         // Threads side by side start at different slots, which lie in different banks of memory.
         let at = entry * replicas + ((i + lane) & (replicas - 1u));
         let low = atomicExchange(&sums[at], 0u);
-        sum = plus(sum, vec2<u32>(low, above(low)));
+        sum = plus2(sum, vec2<u32>(low, above(low)));
         if pieces == 2u {
             let high = atomicExchange(&sums[sum_words / 2u + at], 0u);
             let shifted = vec2<u32>(high << split_bits, (high >> (32u - split_bits)) | (above(high) << split_bits));
-            sum = plus(sum, shifted);
+            sum = plus2(sum, shifted);
         }
     }
     return sum;
@@ -331,11 +331,6 @@ fn gather(entry: u32, lane: u32) -> vec2<u32> {
 // What stands above the word of a slot: zeros or, where slots have a sign, what that says.
 fn above(word: u32) -> u32 {
     return select(0u, 0xffffffffu, moves && (word >> 31u) != 0u);
-}
-
-fn plus(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
-    let low = a.x + b.x;
-    return vec2<u32>(low, a.y + b.y + select(0u, 1u, low < b.x));
 }
 
 // Adds this workgroup's rows moved, and passed over, to the totals.

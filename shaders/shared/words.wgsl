@@ -26,11 +26,6 @@ fn plus3(a: vec3<u32>, b: vec3<u32>) -> vec3<u32> {
     return vec3<u32>(low, mid_carried, a.z + b.z + carries);
 }
 
-fn plus2(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
-    let low = a.x + b.x;
-    return vec2<u32>(low, a.y + b.y + select(0u, 1u, low < b.x));
-}
-
 // `a - b`, for `b` up to `a`.
 fn minus3(a: vec3<u32>, b: vec3<u32>) -> vec3<u32> {
     let borrow = select(0u, 1u, a.x < b.x);
@@ -70,21 +65,4 @@ fn shifted(n: vec3<u32>, bits: u32) -> vec3<u32> {
     }
     let over = moved >> vec3<u32>(32u - by);
     return (moved << vec3<u32>(by)) | vec3<u32>(0u, over.x, over.y);
-}
-
-// The product of two numbers of one word.
-fn product(a: u32, b: u32) -> vec2<u32> {
-    let low = (a & 0xffffu) * (b & 0xffffu);
-    let mid = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
-    let cross = (a & 0xffffu) * (b >> 16u) + (mid & 0xffffu);
-    return vec2<u32>((cross << 16u) | (low & 0xffffu), (a >> 16u) * (b >> 16u) + (mid >> 16u) + (cross >> 16u));
-}
-
-fn times_word(n: vec3<u32>, word: u32) -> vec4<u32> {
-    let low = product(n.x, word);
-    let mid = product(n.y, word);
-    let high = product(n.z, word);
-    let second = plus2(vec2<u32>(low.y, 0u), mid);
-    let third = plus2(vec2<u32>(second.y, 0u), high);
-    return vec4<u32>(low.x, second.x, third.x, third.y);
 }

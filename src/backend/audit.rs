@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::lloyd::{EachIteration, LloydRule, LloydRun};
 use super::scalar::two_nearest;
-use super::silhouette::{Judge, ScalarJudge, Scatter, SilhouetteSums};
+use super::silhouette::{Judge, Labelled, ScalarJudge, Scatter, SilhouetteSums};
 use super::{NO_CLUSTER, Pass, Session, TwoNearest};
 use crate::error::{Error, Result};
 use crate::partial::ClusterPartial;
@@ -134,9 +134,12 @@ pub(super) struct AuditedJudge<'d> {
 }
 
 impl<'d> AuditedJudge<'d> {
-    /// `judge`, which has the same rows and clusters, held against the host.
-    pub(super) fn new(judge: Box<dyn Judge + 'd>, by_hand: ScalarJudge<'d>) -> Self {
-        Self { judge, by_hand }
+    /// `judge`, which has these rows and clusters, held against the host.
+    pub(super) fn new(judge: Box<dyn Judge + 'd>, rows: Labelled<'d>) -> Self {
+        Self {
+            judge,
+            by_hand: ScalarJudge(rows),
+        }
     }
 
     /// A stretch of `rows` that the host goes through as well.

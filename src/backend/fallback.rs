@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::audit::{AuditedJudge, AuditedSession};
 use super::lloyd::{self, EachIteration, LloydRule, LloydRun, Reached};
-use super::silhouette::{Judge, ScalarJudge};
+use super::silhouette::{Judge, Labelled};
 use super::{Backend, Pass, Session, TwoNearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tiles::{Centroids, TileSet};
@@ -60,22 +60,12 @@ impl Backend for FallbackBackend {
     }
 
     /// The primary's, held against the host, unless it is not trusted.
-    fn judge<'d>(
-        &'d self,
-        data: &'d TileSet,
-        labels: &'d [u32],
-        n_clusters: usize,
-    ) -> Result<Option<Box<dyn Judge + 'd>>> {
+    fn judge<'d>(&'d self, rows: Labelled<'d>) -> Result<Option<Box<dyn Judge + 'd>>> {
         if matches!(*self.trust(), Trust::Distrusted(_)) {
             return Ok(None);
         }
-        let by_hand = ScalarJudge {
-            data,
-            labels,
-            n_clusters,
-        };
-        let judge = self.primary.judge(data, labels, n_clusters)?;
-        Ok(judge.map(|judge| Box::new(AuditedJudge::new(judge, by_hand)) as Box<dyn Judge + 'd>))
+        let judge = self.primary.judge(rows)?;
+        Ok(judge.map(|judge| Box::new(AuditedJudge::new(judge, rows)) as Box<dyn Judge + 'd>))
     }
 
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {

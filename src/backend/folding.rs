@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::lloyd::{self, EachIteration, LloydRule, LloydRun};
-use super::silhouette::Judge;
+use super::silhouette::{Judge, Labelled};
 use super::{Backend, DeviceTime, Pass, Session, Sessions, TwoNearest};
 use crate::error::Result;
 use crate::partial::ClusterPartial;
@@ -101,13 +101,8 @@ impl Backend for FoldingBackend<'_> {
         self.inner.memory_budget()
     }
 
-    fn judge<'d>(
-        &'d self,
-        data: &'d TileSet,
-        labels: &'d [u32],
-        n_clusters: usize,
-    ) -> Result<Option<Box<dyn Judge + 'd>>> {
-        self.inner.judge(data, labels, n_clusters)
+    fn judge<'d>(&'d self, rows: Labelled<'d>) -> Result<Option<Box<dyn Judge + 'd>>> {
+        self.inner.judge(rows)
     }
 
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
 use super::lloyd::{self, EachIteration, LloydRule, LloydRun};
-use super::silhouette::{Judge, Scatter, SilhouetteSums};
+use super::silhouette::{Judge, Labelled, Scatter, SilhouetteSums};
 use super::{Backend, Pass, Session, TwoNearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tiles::{BLOCK, Centroids, TileSet, row_bytes};
@@ -130,26 +130,28 @@ impl Backend for JointBackend {
     }
 
     /// Each device has the rows that it has in a session. Where one fails, the host does it.
-    fn judge<'d>(
-        &'d self,
-        data: &'d TileSet,
-        labels: &'d [u32],
-        n_clusters: usize,
-    ) -> Result<Option<Box<dyn Judge + 'd>>> {
+    fn judge<'d>(&'d self, rows: Labelled<'d>) -> Result<Option<Box<dyn Judge + 'd>>> {
+        let Labelled {
+            data,
+            labels,
+            n_clusters,
+        } = rows;
         let devices = self.usable();
         let mut first = 0;
         let mut judges = Vec::new();
         for (device, stretch) in devices.iter().zip(data.cut(&self.cut(data, &devices, n_clusters))) {
-            let rows = first..first + stretch.n_rows();
-            first = rows.end;
-            if rows.is_empty() {
+            let own = first..first + stretch.n_rows();
+            first = own.end;
+            if own.is_empty() {
                 continue;
             }
-            let judge = self.devices[*device]
-                .backend
-                .judge(stretch, &labels[rows.clone()], n_clusters)?;
+            let judge = self.devices[*device].backend.judge(Labelled {
+                data: stretch,
+                labels: &labels[own.clone()],
+                n_clusters,
+            })?;
             let Some(judge) = judge else { return Ok(None) };
-            judges.push((rows, judge));
+            judges.push((own, judge));
         }
         Ok(Some(Box::new(JointJudge { judges, n_clusters })))
     }

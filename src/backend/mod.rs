@@ -5,7 +5,7 @@
 //! index, and everything that is added up is an integer.
 
 use lloyd::{EachIteration, LloydRule, LloydRun};
-use silhouette::Judge;
+use silhouette::{Judge, Labelled};
 
 use crate::error::Result;
 use crate::partial::ClusterPartial;
@@ -66,17 +66,12 @@ pub trait Backend: Send + Sync {
         None
     }
 
-    /// Takes hold of a data set and the clusters of its rows, to judge them; `None` where the device gains nothing by that,
+    /// Takes hold of rows and their clusters, to judge them; `None` where the device gains nothing by that,
     /// so that the host had better do it.
     ///
     /// # Errors
     /// Where the device fails.
-    fn judge<'d>(
-        &'d self,
-        _data: &'d TileSet,
-        _labels: &'d [u32],
-        _n_clusters: usize,
-    ) -> Result<Option<Box<dyn Judge + 'd>>> {
+    fn judge<'d>(&'d self, _rows: Labelled<'d>) -> Result<Option<Box<dyn Judge + 'd>>> {
         Ok(None)
     }
 

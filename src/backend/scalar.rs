@@ -1,6 +1,6 @@
 //! The oracle: every distance in exact integers, one row at a time. Short and obvious, never tuned.
 
-use super::silhouette::{Judge, ScalarJudge};
+use super::silhouette::{Judge, Labelled, ScalarJudge};
 use super::{Backend, NO_CLUSTER, Pass, Session, TwoNearest};
 use crate::error::Result;
 use crate::partial::ClusterPartial;
@@ -19,17 +19,8 @@ impl Backend for ScalarBackend {
         "scalar reference, 1 thread".into()
     }
 
-    fn judge<'d>(
-        &'d self,
-        data: &'d TileSet,
-        labels: &'d [u32],
-        n_clusters: usize,
-    ) -> Result<Option<Box<dyn Judge + 'd>>> {
-        Ok(Some(Box::new(ScalarJudge {
-            data,
-            labels,
-            n_clusters,
-        })))
+    fn judge<'d>(&'d self, rows: Labelled<'d>) -> Result<Option<Box<dyn Judge + 'd>>> {
+        Ok(Some(Box::new(ScalarJudge(rows))))
     }
 
     fn open<'d>(&'d self, data: &'d TileSet, _max_clusters: usize) -> Result<Box<dyn Session + 'd>> {

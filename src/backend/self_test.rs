@@ -1,7 +1,7 @@
 //! Holds a backend against the scalar reference on this machine: drivers and compilers differ, results must not.
 
 use super::scalar::ScalarBackend;
-use super::silhouette::{Scatter, SilhouetteSums};
+use super::silhouette::{Labelled, Scatter, SilhouetteSums};
 use super::{Backend, Pass, TwoNearest};
 use crate::error::Result;
 use crate::partial::ClusterPartial;
@@ -108,10 +108,12 @@ fn compare_judges(
 ) -> Result<Option<String>> {
     let (n_clusters, rows) = (centroids.n_clusters(), 0..data.n_rows());
     let labels = expected.open(data, n_clusters)?.two_nearest(centroids)?.labels;
-    let (Some(mut expected), Some(mut found)) = (
-        expected.judge(data, &labels, n_clusters)?,
-        found.judge(data, &labels, n_clusters)?,
-    ) else {
+    let labelled = Labelled {
+        data,
+        labels: &labels,
+        n_clusters,
+    };
+    let (Some(mut expected), Some(mut found)) = (expected.judge(labelled)?, found.judge(labelled)?) else {
         return Ok(None);
     };
     let (want, got) = (expected.sq_norms(rows.clone())?, found.sq_norms(rows.clone())?);

@@ -31,6 +31,17 @@ const ONE: i64 = 1 << SILHOUETTE_BITS;
 /// [`ClusterScatter::without_itself`] at most: a cluster that barely weighs more than one row counts as if it weighed more.
 const MOST_WITHOUT_ITSELF: f64 = (1u64 << 38) as f64;
 
+/// Rows and their clusters.
+#[derive(Debug, Clone, Copy)]
+pub struct Labelled<'d> {
+    /// The rows.
+    pub data: &'d TileSet,
+    /// The cluster of each.
+    pub labels: &'d [u32],
+    /// How many clusters there are.
+    pub n_clusters: usize,
+}
+
 /// Rows and their clusters in the hands of a device, to be judged.
 pub trait Judge: Send {
     /// Sum over those of `rows` that each cluster has of weight times squared norm, in grid units squared.
@@ -267,34 +278,27 @@ impl SilhouetteSums {
 
 /// The oracle: row by row.
 #[derive(Debug)]
-pub struct ScalarJudge<'d> {
-    /// The rows.
-    pub data: &'d TileSet,
-    /// Their clusters.
-    pub labels: &'d [u32],
-    /// How many there are.
-    pub n_clusters: usize,
-}
+pub struct ScalarJudge<'d>(pub Labelled<'d>);
 
 impl Judge for ScalarJudge<'_> {
     fn sq_norms(&mut self, rows: Range<usize>) -> Result<Vec<u128>> {
-        let mut sq_norms = vec![0; self.n_clusters];
-        let mut x = vec![0; self.data.n_features()];
+        let mut sq_norms = vec![0; self.0.n_clusters];
+        let mut x = vec![0; self.0.data.n_features()];
         for row in rows {
-            self.data.read_row(row, &mut x);
+            self.0.data.read_row(row, &mut x);
             let sq_norm: u128 = x.iter().map(|&x| u128::from(x.unsigned_abs()).pow(2)).sum();
-            sq_norms[self.labels[row] as usize] += u128::from(self.data.weight(row)) * sq_norm;
+            sq_norms[self.0.labels[row] as usize] += u128::from(self.0.data.weight(row)) * sq_norm;
         }
         Ok(sq_norms)
     }
 
     fn silhouettes(&mut self, scatter: &Scatter, rows: Range<usize>) -> Result<SilhouetteSums> {
-        let mut sums = SilhouetteSums::zero(self.n_clusters);
-        let mut x = vec![0; self.data.n_features()];
+        let mut sums = SilhouetteSums::zero(self.0.n_clusters);
+        let mut x = vec![0; self.0.data.n_features()];
         for row in rows {
-            self.data.read_row(row, &mut x);
-            let label = self.labels[row] as usize;
-            sums.add(label, scatter.of_row(&x, label), self.data.weight(row));
+            self.0.data.read_row(row, &mut x);
+            let label = self.0.labels[row] as usize;
+            sums.add(label, scatter.of_row(&x, label), self.0.data.weight(row));
         }
         Ok(sums)
     }
@@ -309,11 +313,11 @@ mod tests {
         let data = TileSet::from_rows(&[0., 2., 10., 14.], 1, None, usize::MAX);
         let labels = [0, 0, 1, 1];
         let partial = ClusterPartial::of_labels(&data, &labels, 2);
-        let mut judge = ScalarJudge {
+        let mut judge = ScalarJudge(Labelled {
             data: &data,
             labels: &labels,
             n_clusters: 2,
-        };
+        });
         let sq_norms = judge.sq_norms(0..data.n_rows()).unwrap();
         assert_eq!(sq_norms, [4, 296]);
         let scatter = Scatter::new(&partial, &sq_norms, 1.0);
@@ -334,11 +338,11 @@ mod tests {
         // A scatter of 2, and some room, has 26 bits, so that 62 of 88 are left; roots are 2^12 and 2^31 times as large.
         assert_eq!(scatter.clusters[0].shift, 62);
         assert_eq!(row.distance, 1 << (12 + 31));
-        let mut judge = ScalarJudge {
+        let mut judge = ScalarJudge(Labelled {
             data: &data,
             labels: &labels,
             n_clusters: 2,
-        };
+        });
         let whole = judge.silhouettes(&scatter, 0..4).unwrap();
         assert_eq!(whole.distances[0], 2 << 43);
         let halves = [0..1, 1..4].map(|rows| judge.silhouettes(&scatter, rows).unwrap());
@@ -405,11 +409,11 @@ mod tests {
         let rows: Vec<f32> = [far, -far].iter().flat_map(|&x| vec![x as f32; d]).collect();
         let data = TileSet::from_rows(&rows, d, Some(&[crate::tiles::MAX_WEIGHT, 1]), usize::MAX);
         let labels = [0, 0];
-        let mut judge = ScalarJudge {
+        let mut judge = ScalarJudge(Labelled {
             data: &data,
             labels: &labels,
             n_clusters: 1,
-        };
+        });
         let partial = ClusterPartial::of_labels(&data, &labels, 1);
         let row_weight = f64::from(crate::tiles::MAX_WEIGHT);
         let scatter = Scatter::new(&partial, &judge.sq_norms(0..2).unwrap(), row_weight);

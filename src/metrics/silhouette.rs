@@ -21,7 +21,9 @@ use rayon::prelude::*;
 
 use super::dispersion::{COPIES, Dispersion, TASK_BLOCKS};
 use crate::backend::Backend;
-use crate::backend::silhouette::{DISTANCE_BITS, FINE_BITS, RowFigures, SILHOUETTE_BITS, Scatter, SilhouetteSums};
+use crate::backend::silhouette::{
+    DISTANCE_BITS, FINE_BITS, Labelled, RowFigures, SILHOUETTE_BITS, Scatter, SilhouetteSums,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::grid::CENTROID_SCALE;
 use crate::num::widest::{Kernel, widest};
@@ -86,8 +88,13 @@ pub fn quality_on(
     row_weight: f64,
 ) -> Result<Quality> {
     assert_eq!(labels.len(), data.n_rows(), "one label per row");
+    let rows = Labelled {
+        data,
+        labels,
+        n_clusters: partial.n_clusters(),
+    };
     let judged = || -> Result<Option<Quality>> {
-        let Some(mut judge) = backend.judge(data, labels, partial.n_clusters())? else {
+        let Some(mut judge) = backend.judge(rows)? else {
             return Ok(None);
         };
         let sq_norms = judge.sq_norms(0..data.n_rows())?;
@@ -615,11 +622,11 @@ mod tests {
     /// What the oracle says of the sums over all rows, and what the host makes of them; how many rows were not proven.
     fn both(data: &TileSet, labels: &[u32], k: usize, row_weight: f64) -> (SilhouetteSums, SilhouetteSums, usize) {
         let partial = ClusterPartial::of_labels(data, labels, k);
-        let mut oracle = ScalarJudge {
+        let mut oracle = ScalarJudge(Labelled {
             data,
             labels,
             n_clusters: k,
-        };
+        });
         let sq_norms = oracle.sq_norms(0..data.n_rows()).unwrap();
         assert_eq!(sq_norms, Dispersion::new(data, labels, partial.clone()).sq_norms);
         let scatter = Scatter::new(&partial, &sq_norms, row_weight);

@@ -11,9 +11,9 @@ use super::plan::{MAX_DISPATCH_WORK, SOFTWARE_LOOPS};
 use super::session::{GpuSession, Recording};
 use super::shaders::{Group, THREADS, judging, judging_words};
 use crate::backend::gpu_types::GpuOptions;
-use crate::backend::silhouette::{ClusterScatter, Judge, SILHOUETTE_BITS, Scatter, SilhouetteSums};
+use crate::backend::silhouette::{ClusterScatter, Judge, Labelled, SILHOUETTE_BITS, Scatter, SilhouetteSums};
 use crate::error::Result;
-use crate::tiles::{MAX_WEIGHT, TileSet, row_words};
+use crate::tiles::{MAX_WEIGHT, row_words};
 
 /// Words of a cluster in the table that the kernels read.
 const ENTRY_WORDS: usize = 8;
@@ -49,12 +49,15 @@ impl<'d> GpuJudge<'d> {
     /// would end loops.
     pub(super) fn open(
         device: &'d Device,
-        data: &'d TileSet,
-        labels: &[u32],
-        n_clusters: usize,
+        rows: Labelled<'d>,
         budget: u64,
         options: &GpuOptions,
     ) -> Result<Option<Self>> {
+        let Labelled {
+            data,
+            labels,
+            n_clusters,
+        } = rows;
         let (n, d) = (data.n_rows(), data.n_features());
         let weight = if data.weighted() { u64::from(MAX_WEIGHT) } else { 1 };
         let largest_norm = (d as u128) << 46;
@@ -71,7 +74,7 @@ impl<'d> GpuJudge<'d> {
             MAX_ROUNDS
         };
         let rounds = n.div_ceil(MANY_THREADS).clamp(1, most.clamp(1, MAX_ROUNDS));
-        let work = MAX_DISPATCH_WORK[usize::from(!device.discrete)] as usize / (VALUE_WORK * n_clusters * d + ROW_WORK);
+        let work = MAX_DISPATCH_WORK[usize::from(!device.discrete)] as usize / row_work(n_clusters, d);
         let groups = (work / (rounds * THREADS)).clamp(1, device.limits.max_compute_workgroups_per_dimension as usize);
         let mut session = GpuSession::open(device, data, n_clusters, budget, options)?;
         session.send_labels(labels)?;
@@ -137,8 +140,8 @@ impl<'d> GpuJudge<'d> {
                     let groups = (params.n_rows as usize).div_ceil(self.rounds * THREADS);
                     pass.dispatch_workgroups(groups as u32, 1, 1);
                 }
-                let work = VALUE_WORK * self.n_clusters * data.n_features() + ROW_WORK;
-                recording.done(work as u64 * u64::from(params.n_rows));
+                let work = row_work(self.n_clusters, data.n_features()) as u64;
+                recording.done(work * u64::from(params.n_rows));
             }
         }
         recording
@@ -191,6 +194,11 @@ impl Judge for GpuJudge<'_> {
             distances: clusters.map(|of| of[1]).collect(),
         })
     }
+}
+
+/// What a row takes, in multiply-adds.
+fn row_work(n_clusters: usize, n_features: usize) -> usize {
+    VALUE_WORK * n_clusters * n_features + ROW_WORK
 }
 
 /// Sums of all clusters, and the one of all rows.

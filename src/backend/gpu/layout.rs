@@ -1,6 +1,7 @@
 //! The host's side of the shaders' structs, bindings and buffers. `tests/shader_layout.rs` holds both sides together.
 
 use bytemuck::{Pod, Zeroable};
+use half::f16;
 
 use super::shaders::PADDED_CLUSTERS;
 use crate::backend::lloyd::LloydEnd;
@@ -369,7 +370,7 @@ impl DigitsLayout {
                 }
                 let word = self.word(cluster, pair);
                 for (plane, [first, second]) in digits.into_iter().enumerate() {
-                    words[word + plane * self.side / 2] = u32::from(half(second)) << 16 | u32::from(half(first));
+                    words[word + plane * self.side / 2] = halves(first, second);
                 }
             }
             *half_norm = (sq_norm as f64 / 512.0) as f32;
@@ -378,14 +379,10 @@ impl DigitsLayout {
     }
 }
 
-/// The bits of a number that `f16` holds, and that is not subnormal there.
-pub(super) fn half(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let sign = (bits >> 16) as u16 & 0x8000;
-    if x == 0.0 {
-        return sign;
-    }
-    sign | ((bits >> 13 & 0x3_ffff) - (112 << 10)) as u16
+/// Two numbers that `f16` holds, as a word.
+pub(super) fn halves(first: f32, second: f32) -> u32 {
+    let [first, second] = [first, second].map(|x| u32::from(f16::from_f32(x).to_bits()));
+    second << 16 | first
 }
 
 #[cfg(test)]

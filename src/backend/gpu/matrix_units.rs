@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use wgpu::BufferUsages as Usage;
 
 use super::device::Device;
-use super::layout::{WORD, half};
+use super::layout::{WORD, halves};
 use super::shaders::{Group, MAX_MATRIX_FEATURES, probe};
 use crate::error::Result;
 use crate::rng::Rng;
@@ -130,7 +130,7 @@ pub(super) fn adds_up(device: &Device, side: usize) -> Result<bool> {
         .iter()
         .flat_map(|case| &case.operands)
         .flat_map(|matrix| matrix.chunks_exact(2))
-        .map(|pair| u32::from(half(pair[1] as f32 / 16.0)) << 16 | u32::from(half(pair[0] as f32 / 16.0)))
+        .map(|pair| halves(pair[0] as f32 / 16.0, pair[1] as f32 / 16.0))
         .collect();
     let n_results = cases.len() * side * side;
     let bytes = n_results as u64 * WORD;

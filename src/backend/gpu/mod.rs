@@ -30,7 +30,7 @@ mod template;
 pub use super::gpu_types::{
     AdapterReport, DeviceCeilings, GpuOptions, GpuSelection, MATRIX_UNITS_VARIABLE, MatrixUnits,
 };
-use super::silhouette::Judge;
+use super::silhouette::{Judge, Labelled};
 use super::{Backend, DeviceTime, Session};
 use crate::error::Result;
 use crate::tiles::TileSet;
@@ -179,15 +179,10 @@ impl Backend for GpuBackend {
         Some(self.device.take_time()).filter(|time| time.n_iter > 0)
     }
 
-    fn judge<'d>(
-        &'d self,
-        data: &'d TileSet,
-        labels: &'d [u32],
-        n_clusters: usize,
-    ) -> Result<Option<Box<dyn Judge + 'd>>> {
+    fn judge<'d>(&'d self, rows: Labelled<'d>) -> Result<Option<Box<dyn Judge + 'd>>> {
         let device = self.device()?;
         device.guarded(|| {
-            let judge = GpuJudge::open(device, data, labels, n_clusters, self.budget, &self.options)?;
+            let judge = GpuJudge::open(device, rows, self.budget, &self.options)?;
             Ok(judge.map(|judge| Box::new(judge) as Box<dyn Judge + 'd>))
         })
     }
