@@ -371,9 +371,10 @@ impl<'d> GpuSession<'d> {
         Ok(pass)
     }
 
-    /// Whether no pass on matrix units for so many clusters was held against the lanes yet.
+    /// Whether no pass on matrix units for so many clusters was held against the lanes yet, and one can be: without proof
+    /// both give what rounding leaves of the labels.
     pub(super) fn is_unconfirmed(&self, n_clusters: usize) -> bool {
-        !self.device.trials.is_confirmed([self.data.n_features(), n_clusters])
+        !self.unproven && !self.device.trials.is_confirmed([self.data.n_features(), n_clusters])
     }
 
     /// Holds the labels that are on the device, of all rows, and these sums against those of a pass on the lanes, and leaves
@@ -941,6 +942,12 @@ mod tests {
         let centroids = Centroids::on_rows(1, &[10, 50, 90]);
         let partial = session.run_pass(&centroids).unwrap().partial;
         assert!(session.is_unconfirmed(3));
+        let unproven = GpuOptions {
+            unproven: true,
+            ..GpuOptions::default()
+        };
+        let without_proof = GpuSession::open(&device, &data, 3, 1 << 20, &unproven).unwrap();
+        assert!(!without_proof.is_unconfirmed(3));
         // Damage that neither sums nor labels alone show: two rows in each other's clusters, and a sum.
         let mut labels = session.run_labels().unwrap();
         labels.swap(10, 90);
