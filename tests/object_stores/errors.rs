@@ -84,11 +84,10 @@ fn an_endpoint_that_is_not_encrypted_has_to_be_allowed() {
 
 #[test]
 fn nobody_at_the_address_is_told_within_seconds() {
-    let port = {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.local_addr().unwrap().port()
-    };
-    let nobody = format!("http://127.0.0.1:{port}");
+    // The near end of a connection: its port is taken, so that no other server gets it, and nobody listens there.
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let taken = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let nobody = format!("http://{}", taken.local_addr().unwrap());
     let started = Instant::now();
     let program = Program::new(&s3_variables(&nobody));
     let line = "error: cannot read s3://kohort/a.parquet: no connection can be made";
