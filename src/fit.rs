@@ -24,7 +24,9 @@ use crate::features::{
     ColumnReport, FeatureOptions, Kept, Learned, Preparation, Prepared, Role, ValueKind, carried_columns, column_cache,
     learn_and_keep, outcome_columns, prepare_kept,
 };
-use crate::kmeans::{self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason, Trim};
+use crate::kmeans::{
+    self, Event, Init, KMeansFit, KMeansParams, Observer, Seeding, StopReason, Trim, again_where_wrong,
+};
 use crate::model::Model;
 use crate::nested::{Grower, Grown, Node, Paths, SplitRule, Tried, check_rules, describe};
 use crate::partial::ClusterPartial;
@@ -283,14 +285,16 @@ pub fn fit(
 ) -> Result<Fit> {
     let host = CpuBackend::new(options.threads)?;
     host.install(|| {
-        Job {
-            source: &Observed { source, observer },
-            backend,
-            host: &host,
-            options,
-            observer,
-        }
-        .run()
+        again_where_wrong(observer, |observer| {
+            Job {
+                source: &Observed { source, observer },
+                backend,
+                host: &host,
+                options,
+                observer,
+            }
+            .run()
+        })
     })
 }
 

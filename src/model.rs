@@ -9,6 +9,7 @@ use crate::cells::Count;
 use crate::data::{BatchSource, read_keys};
 use crate::error::{Error, Result};
 use crate::features::{self, Preparation};
+use crate::kmeans::again_where_wrong;
 use crate::nested::{Paths, Split, descend};
 use crate::partial::ClusterPartial;
 use crate::segments::{Assignment, Confidence, SegmentName, labels_hash};
@@ -80,6 +81,10 @@ impl Model {
             return Err(Error::NoRows);
         }
         self.check_columns(source)?;
+        again_where_wrong(&(), |_| self.score_rows(source, backend, chunk_bytes))
+    }
+
+    fn score_rows(&self, source: &dyn BatchSource, backend: &dyn Backend, chunk_bytes: usize) -> Result<Scored> {
         let id_columns = self.id_columns_in(source)?;
         let keys = if id_columns.is_empty() {
             RowKeys::RowNumber

@@ -12,10 +12,13 @@ use kohort::backend::joint::JointBackend;
 use kohort::backend::scalar::ScalarBackend;
 use kohort::backend::silhouette::{Judge, Labelled, Scatter, SilhouetteSums};
 use kohort::backend::{Backend, Session};
+use kohort::data::MemorySource;
 use kohort::error::Result;
+use kohort::fit::{FitOptions, fit_auto};
 use kohort::metrics::{quality, quality_on};
 use kohort::partial::ClusterPartial;
 use kohort::rng::Rng;
+use kohort::select::SweepOptions;
 use kohort::tiles::{MAX_WEIGHT, TileSet};
 
 /// Labelled rows.
@@ -87,7 +90,8 @@ impl Case {
         assert!(found == expected, "{} {}", self.data.n_rows(), self.n_clusters);
         let partial = ClusterPartial::of_labels(&self.data, &self.labels, self.n_clusters);
         let by_device = quality_on(backend, &self.data, &self.labels, &partial, self.row_weight).unwrap();
-        assert_eq!(by_device, quality(&self.data, &self.labels, &partial, self.row_weight));
+        let by_host = quality(&self.data, &self.labels, &partial, self.row_weight);
+        assert_eq!(by_device, (by_host, None));
     }
 }
 
@@ -198,28 +202,54 @@ impl Backend for WrongDevice {
 }
 
 #[test]
-fn wrong_sums_are_found_and_the_host_judges() {
+fn wrong_sums_are_found_and_put_the_device_out_of_use() {
     let case = Case::new(3000, 3, 4, false);
     let partial = ClusterPartial::of_labels(&case.data, &case.labels, case.n_clusters);
     let right = quality(&case.data, &case.labels, &partial, 1.0);
     for which in [false, true] {
-        let judged = |backend: &dyn Backend| quality_on(backend, &case.data, &case.labels, &partial, 1.0).unwrap();
+        let judged = |backend: &dyn Backend| quality_on(backend, &case.data, &case.labels, &partial, 1.0);
         // Nobody looks at it here.
-        assert_ne!(judged(&WrongDevice(which)), right);
+        assert_ne!(judged(&WrongDevice(which)).unwrap().0, right);
         let audited = FallbackBackend::new(Box::new(WrongDevice(which)), Box::new(ScalarBackend));
-        assert_eq!(judged(&audited), right);
-        let mut judge = audited.judge(case.labelled()).unwrap().unwrap();
-        let sq_norms = judge.sq_norms(0..3000);
-        let error = match which {
-            false => sq_norms.unwrap_err(),
-            true => {
-                let scatter = Scatter::new(&partial, &sq_norms.unwrap(), 1.0);
-                judge.silhouettes(&scatter, 0..3000).unwrap_err()
-            }
-        };
+        let error = judged(&audited).unwrap_err();
         assert!(
             error.to_string().starts_with("the device computes wrongly: "),
             "{error}"
         );
+        assert_eq!(judged(&audited).unwrap(), (right.clone(), None));
+        let notices = audited.open(&case.data, 3).unwrap().notices();
+        assert!(
+            matches!(&notices[..], [notice] if notice.contains("done again")),
+            "{notices:?}"
+        );
     }
+}
+
+#[test]
+fn a_fit_is_made_again_where_the_judge_of_its_sweep_is_wrong() {
+    let case = Case::new(3000, 3, 4, false);
+    let mut table = ndarray::Array2::zeros((3000, 3));
+    let mut x = [0; 3];
+    for (number, mut row) in table.rows_mut().into_iter().enumerate() {
+        case.data.read_row(number, &mut x);
+        row.iter_mut().zip(x).for_each(|(to, x)| *to = f64::from(x));
+    }
+    let source = MemorySource::from_array(table.view(), &["a", "b", "c"]).unwrap();
+    let options = FitOptions::new(2);
+    let select = SweepOptions {
+        k: 2..=4,
+        ..SweepOptions::default()
+    };
+    let fit = |backend: &dyn Backend| fit_auto(&source, backend, &options, &select, &()).unwrap();
+    let (expected, expected_sweep) = fit(&ScalarBackend);
+    let wrong = FallbackBackend::new(Box::new(WrongDevice(true)), Box::new(ScalarBackend));
+    let (found, sweep) = fit(&wrong);
+    assert_eq!(sweep, expected_sweep);
+    assert_eq!(found.assignment, expected.assignment);
+    let told: Vec<&String> = found
+        .warnings
+        .iter()
+        .filter(|warning| warning.contains("computes wrongly"))
+        .collect();
+    assert_eq!(told.len(), 1, "{:?}", found.warnings);
 }

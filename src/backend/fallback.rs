@@ -1,11 +1,14 @@
 //! A backend that opens its device again when that fails, then goes on with another backend, from the same centroids and
-//! with the same results; where the device computes wrongly, from the start.
+//! with the same results; where the device computes wrongly, the job is to be done again.
 
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 
 use super::audit::{AuditedJudge, AuditedSession};
 use super::lloyd::{self, EachIteration, LloydRule, LloydRun, Reached};
-use super::silhouette::{Judge, Labelled};
+use super::silhouette::{Judge, Labelled, Scatter, SilhouetteSums};
 use super::{Backend, Pass, Session, TwoNearest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tiles::{Centroids, TileSet};
@@ -14,13 +17,15 @@ use crate::tiles::{Centroids, TileSet};
 /// and says so in [`Session::notices`].
 ///
 /// Only failures of the kind [`ErrorKind::Device`] are taken over; other errors pass through. What `primary` gives is
-/// held against the host ([`super::audit`]). Once it has computed wrongly it is not used any more, in no session. The
-/// session goes on with `fallback` where it has given no pass away yet; else it fails with [`Error::DeviceWrong`], since
-/// nothing that came of its passes can be trusted, and whoever opened it is to begin again in a new one.
+/// held against the host ([`super::audit`]). Once it has computed wrongly it is not used any more, in no session. Where
+/// nothing of it was given away before, in any session, `fallback` does what failed; else that fails with
+/// [`Error::DeviceWrong`], since nothing that came of the device can be trusted, and the whole job is to be done again.
 pub struct FallbackBackend {
     primary: Box<dyn Backend>,
     fallback: Box<dyn Backend>,
     trust: Mutex<Trust>,
+    /// Whether someone has what the primary gave.
+    has_given: AtomicBool,
 }
 
 /// Whether the primary backend is to be used.
@@ -38,6 +43,7 @@ impl FallbackBackend {
             primary,
             fallback,
             trust: Mutex::new(Trust::Trusted),
+            has_given: AtomicBool::new(false),
         }
     }
 }
@@ -59,13 +65,19 @@ impl Backend for FallbackBackend {
         self.primary.memory_budget()
     }
 
-    /// The primary's, held against the host, unless it is not trusted.
+    /// The primary's, held against the host, unless it is not trusted. The fallback has none: where the device is lost
+    /// its error passes through.
     fn judge<'d>(&'d self, rows: Labelled<'d>) -> Result<Option<Box<dyn Judge + 'd>>> {
         if matches!(*self.trust(), Trust::Distrusted(_)) {
             return Ok(None);
         }
         let judge = self.primary.judge(rows)?;
-        Ok(judge.map(|judge| Box::new(AuditedJudge::new(judge, rows)) as Box<dyn Judge + 'd>))
+        Ok(judge.map(|judge| {
+            Box::new(FallbackJudge {
+                judge: AuditedJudge::new(judge, rows),
+                backend: self,
+            }) as Box<dyn Judge + 'd>
+        }))
     }
 
     fn open<'d>(&'d self, data: &'d TileSet, max_clusters: usize) -> Result<Box<dyn Session + 'd>> {
@@ -94,7 +106,6 @@ impl Backend for FallbackBackend {
             data,
             max_clusters,
             last: None,
-            has_given: false,
             notices,
         }))
     }
@@ -148,8 +159,6 @@ struct FallbackSession<'d> {
     max_clusters: usize,
     /// Centroids of the last pass that was done.
     last: Option<Centroids>,
-    /// Whether someone has what a pass of the primary's gave.
-    has_given: bool,
     notices: Vec<String>,
 }
 
@@ -159,8 +168,18 @@ impl FallbackSession<'_> {
         loop {
             match call(self.session.as_mut()) {
                 Err(error) => self.take_over(error)?,
-                done => return done,
+                done => {
+                    self.give();
+                    return done;
+                }
             }
+        }
+    }
+
+    /// Notes that someone gets what the primary gave, if it did.
+    fn give(&self) {
+        if let Some(backend) = self.fallback {
+            backend.has_given.store(true, Relaxed);
         }
     }
 
@@ -182,7 +201,7 @@ impl FallbackSession<'_> {
         };
         if is_wrong {
             backend.distrust(&error);
-            if self.has_given {
+            if backend.has_given.load(Relaxed) {
                 return Err(error);
             }
         }
@@ -222,7 +241,6 @@ impl Session for FallbackSession<'_> {
     fn assign(&mut self, centroids: &Centroids) -> Result<Pass> {
         let pass = self.run(|session| session.assign(centroids))?;
         self.last = Some(centroids.clone());
-        self.has_given = true;
         Ok(pass)
     }
 
@@ -237,7 +255,6 @@ impl Session for FallbackSession<'_> {
     fn assign_two_nearest(&mut self, centroids: &Centroids) -> Result<(Pass, TwoNearest)> {
         let given = self.run(|session| session.assign_two_nearest(centroids))?;
         self.last = None;
-        self.has_given = true;
         Ok(given)
     }
 
@@ -257,14 +274,14 @@ impl Session for FallbackSession<'_> {
                 Err(error) => {
                     if let Some(reached) = &reached {
                         self.last = Some(reached.centroids.clone());
-                        self.has_given = true;
+                        self.give();
                     }
                     self.take_over(error)?;
                 }
             }
         };
         self.last = Some(run.centroids.clone());
-        self.has_given = true;
+        self.give();
         Ok(run)
     }
 
@@ -272,6 +289,34 @@ impl Session for FallbackSession<'_> {
         let mut notices = std::mem::take(&mut self.notices);
         notices.append(&mut self.session.notices());
         notices
+    }
+}
+
+/// The primary's judge: it puts the device out of use where that computes wrongly.
+struct FallbackJudge<'d> {
+    judge: AuditedJudge<'d>,
+    backend: &'d FallbackBackend,
+}
+
+impl FallbackJudge<'_> {
+    fn run<T>(&mut self, call: impl FnOnce(&mut AuditedJudge<'_>) -> Result<T>) -> Result<T> {
+        let done = call(&mut self.judge);
+        match &done {
+            Ok(_) => self.backend.has_given.store(true, Relaxed),
+            Err(error @ Error::DeviceWrong { .. }) => self.backend.distrust(error),
+            Err(_) => {}
+        }
+        done
+    }
+}
+
+impl Judge for FallbackJudge<'_> {
+    fn sq_norms(&mut self, rows: Range<usize>) -> Result<Vec<u128>> {
+        self.run(|judge| judge.sq_norms(rows))
+    }
+
+    fn silhouettes(&mut self, scatter: &Scatter, rows: Range<usize>) -> Result<SilhouetteSums> {
+        self.run(|judge| judge.silhouettes(scatter, rows))
     }
 }
 
@@ -377,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_on_a_device_that_computes_wrongly_is_made_again_from_its_start() {
+    fn a_run_after_one_that_a_device_computed_wrongly_is_right() {
         use crate::kmeans::{self, KMeansParams};
 
         let rows: Vec<f32> = (0..4000).map(|i| (i * i % 3989) as f32).collect();
@@ -389,15 +434,24 @@ mod tests {
                 init: kmeans::Init::Centroids(start),
                 ..KMeansParams::new(5)
             };
-            kmeans::fit(backend, &ScalarBackend, &data, &keys, &params, 1.0, &()).unwrap()
+            kmeans::fit(backend, &ScalarBackend, &data, &keys, &params, 1.0, &())
         };
-        let expected = fit(&ScalarBackend);
+        let expected = fit(&ScalarBackend).unwrap();
         assert!(expected.n_iter > 3 && expected.nearest.n_audited == 0);
         let right = FallbackBackend::new(Failing::boxed(At::Pass(999)), Box::new(ScalarBackend));
-        assert_eq!(fit(&right).nearest.n_audited, super::super::audit::AUDITED_ROWS as u64);
+        assert_eq!(
+            fit(&right).unwrap().nearest.n_audited,
+            super::super::audit::AUDITED_ROWS as u64
+        );
         for at in [At::WrongPass(0), At::WrongPass(3), At::WrongNearest] {
             let backend = FallbackBackend::new(Failing::boxed(at), Box::new(ScalarBackend));
-            let found = fit(&backend);
+            let found = match at {
+                At::WrongPass(0) => fit(&backend).unwrap(),
+                _ => {
+                    assert!(matches!(fit(&backend), Err(Error::DeviceWrong { .. })), "{at:?}");
+                    fit(&backend).unwrap()
+                }
+            };
             assert_eq!(
                 (
                     &found.centroids,
@@ -420,7 +474,7 @@ mod tests {
                 "{at:?}: {:?}",
                 found.notices
             );
-            assert!(fit(&backend).notices.is_empty());
+            assert!(fit(&backend).unwrap().notices.is_empty());
         }
     }
 

@@ -6,7 +6,7 @@ use crate::backend::cpu::CpuBackend;
 use crate::data::BatchSource;
 use crate::error::Result;
 use crate::features::{ColumnReport, Preparation, Prepared};
-use crate::kmeans::Observer;
+use crate::kmeans::{Observer, again_where_wrong};
 use crate::select::{self, Sweep, SweepOptions, Swept};
 
 /// A sweep over a table.
@@ -41,7 +41,7 @@ pub fn sweep(
     observer: &dyn Observer,
 ) -> Result<SweptTable> {
     with_job(source, backend, options, select, observer, |job| {
-        let mut clock = Clock::new(observer);
+        let mut clock = Clock::new(job.observer);
         let mut ready = job.ready(&mut clock)?;
         let swept = job.sweep(&mut ready, select, &mut clock)?;
         Ok(SweptTable {
@@ -71,7 +71,7 @@ pub fn fit_auto(
     observer: &dyn Observer,
 ) -> Result<(Fit, Sweep)> {
     with_job(source, backend, options, select, observer, |job| {
-        let mut clock = Clock::new(observer);
+        let mut clock = Clock::new(job.observer);
         let mut ready = job.ready(&mut clock)?;
         let mut swept = job.sweep(&mut ready, select, &mut clock)?;
         let chosen = FitOptions {
@@ -99,7 +99,7 @@ fn with_job<R: Send>(
     options: &FitOptions,
     select: &SweepOptions,
     observer: &dyn Observer,
-    work: impl FnOnce(&Job<'_>) -> Result<R> + Send,
+    work: impl Fn(&Job<'_>) -> Result<R> + Sync,
 ) -> Result<R> {
     select.check()?;
     let options = FitOptions {
@@ -109,12 +109,14 @@ fn with_job<R: Send>(
     options.check(source.n_rows())?;
     let host = CpuBackend::new(options.threads)?;
     host.install(|| {
-        work(&Job {
-            source: &Observed { source, observer },
-            backend,
-            host: &host,
-            options: &options,
-            observer,
+        again_where_wrong(observer, |observer| {
+            work(&Job {
+                source: &Observed { source, observer },
+                backend,
+                host: &host,
+                options: &options,
+                observer,
+            })
         })
     })
 }
@@ -135,6 +137,7 @@ impl Job<'_> {
             weight_step.map_or(1.0, |step| 1.0 / step),
             self.observer,
         )?;
+        ready.learned.warnings.extend(swept.notices.iter().cloned());
         clock.replace_last(&swept.stages);
         if swept.n_untried > 0 {
             let (least, most) = (select.k.end() + 1 - swept.n_untried, select.k.end());

@@ -10,7 +10,7 @@ use super::seeding::{Sample, Seeding, sample_rows};
 use super::{Init, KMeansParams, Observer};
 use crate::backend::Backend;
 use crate::backend::folding::FoldingBackend;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tiles::{Centroids, RowKeys, TileSet};
 
 /// Each sample is so many times as large as the one before; all rows are likewise.
@@ -99,12 +99,7 @@ impl Growing<'_> {
             let sample = samples.draw(self.data, self.keys, self.params.seed, parts);
             // Weights of 0 can leave it smaller than expected.
             if sample.tiles.n_rows() > 2 * seeding.n_sample {
-                let mut iterate = || self.iterate(sample, centroids.clone(), &mut notices, observer);
-                let refined = match iterate() {
-                    // The backend has put the device out of use: what goes on is another one.
-                    Err(Error::DeviceWrong { .. }) => iterate()?,
-                    done => done?,
-                };
+                let refined = self.iterate(sample, centroids.clone(), &mut notices, observer)?;
                 *centroids = refined.centroids;
                 seeding.n_refined = Some(sample.tiles.n_rows());
                 if refined.n_iter <= FEW_ITER {

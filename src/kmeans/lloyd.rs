@@ -127,33 +127,23 @@ pub fn fit_many(
         tol: params.tol,
         target: None,
     };
-    let grow = |begun: &mut Begun<'_>, params: &KMeansParams, samples: &mut Samples| {
-        begun.grow(
-            &Growing {
+    while let Some(group) = groups.next() {
+        let mut begin = |params: &KMeansParams| Begun::new(job(params), host, params, &mut drawn, observer);
+        let (mut begun, mut opened) = match group {
+            [params] => {
+                let (begun, session) = begin_while_it_opens(backend, data, params, &mut begin)?;
+                (vec![begun], session)
+            }
+            _ => (group.iter().map(begin).collect::<Result<Vec<_>>>()?, None),
+        };
+        for (begun, params) in begun.iter_mut().zip(group) {
+            let growing = Growing {
                 backend,
                 data,
                 keys,
                 params,
-            },
-            samples,
-            observer,
-        )
-    };
-    while let Some(group) = groups.next() {
-        let mut begin = |params: &KMeansParams, at| Begun::new(job(params), host, params, &mut drawn, observer, at);
-        let (mut begun, mut opened) = match group {
-            [params] => {
-                let mut begin = |params: &KMeansParams| begin(params, Beginning::Standing);
-                let (begun, session) = begin_while_it_opens(backend, data, params, &mut begin)?;
-                (vec![begun], session)
-            }
-            _ => {
-                let begun = group.iter().map(|params| begin(params, Beginning::Standing));
-                (begun.collect::<Result<Vec<_>>>()?, None)
-            }
-        };
-        for (begun, params) in begun.iter_mut().zip(group) {
-            grow(begun, params, &mut samples)?;
+            };
+            begun.grow(&growing, &mut samples, observer)?;
         }
         if groups.len() == 0 {
             drawn = None;
@@ -196,19 +186,8 @@ pub fn fit_many(
             begun.run.iterate(&mut *session, &report, observer)?;
             begun.finish(&mut *session, backend.n_pass_rows(), started.elapsed(), observer)
         };
-        for (begun, params) in begun.into_iter().zip(group) {
-            let fit = match alone(begun) {
-                // The backend has put the device out of use. Where the run stands came of it.
-                Err(Error::DeviceWrong { .. }) => {
-                    let at = Beginning::Start;
-                    let mut begun = Begun::new(job(params), host, params, &mut drawn, observer, at)?;
-                    grow(&mut begun, params, &mut samples)?;
-                    samples.clear();
-                    alone(begun)?
-                }
-                done => done?,
-            };
-            if take(fit)?.is_break() {
+        for begun in begun {
+            if take(alone(begun)?)?.is_break() {
                 return Ok(());
             }
         }
@@ -289,15 +268,6 @@ fn check(data: &TileSet, params: &[KMeansParams]) -> Result<()> {
     Ok(())
 }
 
-/// Where a run begins.
-#[derive(Clone, Copy, PartialEq)]
-enum Beginning {
-    /// Where it stood, if it did.
-    Standing,
-    /// At its first centroids.
-    Start,
-}
-
 /// A run that has its first centroids.
 struct Begun<'l> {
     run: Run<'l>,
@@ -317,7 +287,6 @@ impl<'l> Begun<'l> {
         params: &KMeansParams,
         drawn: &mut Option<SeedRows>,
         observer: &'l dyn Observer,
-        at: Beginning,
     ) -> Result<Self> {
         let started = Instant::now();
         let run = RunKey {
@@ -328,11 +297,8 @@ impl<'l> Begun<'l> {
             max_iter: params.max_iter,
         };
         let standings = observer.standings();
-        let stood = standings
-            .filter(|_| at == Beginning::Standing)
-            .map(|standings| standings.standing(&run))
-            .transpose()?
-            .flatten();
+        let stood = standings.map(|standings| standings.standing(&run)).transpose()?;
+        let stood = stood.flatten();
         let book = |seeding: &Option<Seeding>| {
             standings.map(|standings| Book {
                 standings,

@@ -16,6 +16,7 @@ pub use lloyd::{KMeansFit, StopReason, fit, fit_many};
 pub use params::{Init, KMeansParams, MAX_CLUSTERS};
 pub(crate) use seeding::sample_rows;
 pub use seeding::{SAMPLE_ROWS, Seeding};
+pub(crate) use standing::again_where_wrong;
 pub use standing::{RunKey, Standing, Standings};
 pub use trim::{Trim, fit_trimmed};
 

@@ -1,7 +1,7 @@
 //! Where a run of iterations stands, so that another process can go on from there and end with the same bits.
 
-use super::Seeding;
-use crate::error::Result;
+use super::{Event, Observer, Seeding};
+use crate::error::{Error, Result};
 use crate::tiles::Centroids;
 
 /// What tells a run from the others of one job: of a sweep, or of rounds that trim other rows.
@@ -45,6 +45,62 @@ pub trait Standings: Sync {
     /// # Errors
     /// Those of writing it down.
     fn keep(&self, run: &RunKey, standing: &dyn Fn() -> Standing) -> Result<()>;
+}
+
+/// Does `job`, and does all of it again where a device computed wrongly: the backend has put that out of use by then. Where
+/// runs stood came of it, so that they go on from nowhere.
+///
+/// # Errors
+/// Those of `job`.
+pub(crate) fn again_where_wrong<T>(observer: &dyn Observer, job: impl Fn(&dyn Observer) -> Result<T>) -> Result<T> {
+    match job(observer) {
+        Err(Error::DeviceWrong { .. }) => job(&FromTheStart {
+            observer,
+            standings: observer.standings().map(Unread),
+        }),
+        done => done,
+    }
+}
+
+/// Passes everything on but where runs stood.
+struct FromTheStart<'o> {
+    observer: &'o dyn Observer,
+    standings: Option<Unread<'o>>,
+}
+
+impl Observer for FromTheStart<'_> {
+    fn event(&self, event: Event) {
+        self.observer.event(event);
+    }
+
+    fn counts_moved(&self) -> bool {
+        self.observer.counts_moved()
+    }
+
+    fn interrupted(&self) -> bool {
+        self.observer.interrupted()
+    }
+
+    fn time_is_up(&self) -> bool {
+        self.observer.time_is_up()
+    }
+
+    fn standings(&self) -> Option<&dyn Standings> {
+        self.standings.as_ref().map(|standings| standings as &dyn Standings)
+    }
+}
+
+/// Keeps where runs stand, and does not read it.
+struct Unread<'s>(&'s dyn Standings);
+
+impl Standings for Unread<'_> {
+    fn standing(&self, _run: &RunKey) -> Result<Option<Standing>> {
+        Ok(None)
+    }
+
+    fn keep(&self, run: &RunKey, standing: &dyn Fn() -> Standing) -> Result<()> {
+        self.0.keep(run, standing)
+    }
 }
 
 /// What a run keeps its standing with.

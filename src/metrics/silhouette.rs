@@ -19,17 +19,22 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::dispersion::{COPIES, Dispersion, TASK_BLOCKS};
+use super::dispersion::Dispersion;
 use crate::backend::Backend;
 use crate::backend::silhouette::{
     DISTANCE_BITS, FINE_BITS, Labelled, RowFigures, SILHOUETTE_BITS, Scatter, SilhouetteSums,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::grid::CENTROID_SCALE;
 use crate::num::widest::{Kernel, widest};
 use crate::partial::ClusterPartial;
 use crate::tiles::{BLOCK, Block, Chunk, TileSet};
 
+/// Blocks of one task.
+const TASK_BLOCKS: usize = 64;
+/// Copies of the sums of a task, by row: rows of one cluster often stand side by side, and a sum waits for its last
+/// addition.
+const COPIES: usize = 4;
 /// Features that are added up at a time; tables are padded to a multiple of it.
 const STEP: usize = 4;
 /// A silhouette of 1.
@@ -72,11 +77,12 @@ pub fn quality(data: &TileSet, labels: &[u32], partial: &ClusterPartial, row_wei
     Quality::new(&dispersion, &scatter, &on_host(data, labels, &scatter), row_weight)
 }
 
-/// The same, where a device helps with what needs a look at every row. What it gives is held against the host's figures of
-/// some rows, and the host does it all where the device fails, or gives others.
+/// The same, where a device helps with what needs a look at every row. Where that fails the host does it all, and there is
+/// something to say of it.
 ///
 /// # Errors
-/// Those of the backend that are no failure of its device.
+/// Those of the backend that are no failure of its device; [`Error::DeviceWrong`](crate::Error::DeviceWrong) where that
+/// computes wrongly, so that what it gave before cannot be trusted.
 ///
 /// # Panics
 /// As for [`quality`].
@@ -86,7 +92,7 @@ pub fn quality_on(
     labels: &[u32],
     partial: &ClusterPartial,
     row_weight: f64,
-) -> Result<Quality> {
+) -> Result<(Quality, Option<String>)> {
     assert_eq!(labels.len(), data.n_rows(), "one label per row");
     let rows = Labelled {
         data,
@@ -106,14 +112,15 @@ pub fn quality_on(
         };
         Ok(Some(Quality::new(&dispersion, &scatter, &sums, row_weight)))
     };
-    match judged() {
-        Ok(Some(quality)) => Ok(quality),
-        Ok(None) => Ok(quality(data, labels, partial, row_weight)),
-        Err(error) if error.kind() == ErrorKind::Device || matches!(error, Error::DeviceWrong { .. }) => {
-            Ok(quality(data, labels, partial, row_weight))
-        }
-        Err(error) => Err(error),
-    }
+    let notice = match judged() {
+        Ok(Some(quality)) => return Ok((quality, None)),
+        Ok(None) => None,
+        Err(error) if error.kind() == ErrorKind::Device => Some(format!(
+            "{error}; silhouettes were found on the CPU, which gives the same results"
+        )),
+        Err(error) => return Err(error),
+    };
+    Ok((quality(data, labels, partial, row_weight), notice))
 }
 
 impl Quality {

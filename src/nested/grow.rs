@@ -264,8 +264,10 @@ impl Grower<'_> {
             }));
         }
         let reasons = swept.sweep.decision.reasons.clone();
+        let mut fit = swept.take_chosen(self.backend, &part.data)?;
+        fit.notices.append(&mut swept.notices);
         Ok(Ok(Found {
-            fit: swept.take_chosen(self.backend, &part.data)?,
+            fit,
             strength: Some(strength),
             reasons,
         }))

@@ -193,6 +193,8 @@ pub struct Swept {
     pub stages: Vec<(&'static str, f64)>,
     /// Numbers of clusters that were not tried, since time was up.
     pub n_untried: usize,
+    /// What devices did that the user should know.
+    pub notices: Vec<String>,
 }
 
 /// The stages of a sweep: three of each fit, the figures over all rows, and those on the sample.
@@ -210,9 +212,9 @@ impl Swept {
         let mut fit = self.fits.swap_remove(place);
         let started = Instant::now();
         let n_doubtful = fit.nearest.n_doubtful;
-        fit.nearest = backend
-            .open(data, fit.centroids.n_clusters())?
-            .two_nearest(&fit.centroids)?;
+        let mut session = backend.open(data, fit.centroids.n_clusters())?;
+        fit.nearest = session.two_nearest(&fit.centroids)?;
+        fit.notices = session.notices();
         fit.nearest.n_doubtful = n_doubtful;
         fit.elapsed_s[2] = started.elapsed().as_secs_f64();
         Ok(fit)
@@ -269,6 +271,7 @@ pub fn sweep(
         fits: Vec::new(),
         before: None,
         n_untried: 0,
+        notices: Vec::new(),
         elapsed_s: [0.0; STAGES.len()],
     };
     let quiet = Notices(observer);
@@ -281,6 +284,7 @@ pub fn sweep(
         flows,
         fits,
         n_untried,
+        notices,
         elapsed_s,
         ..
     } = sweeper;
@@ -295,6 +299,7 @@ pub fn sweep(
         fits,
         stages: STAGES.into_iter().zip(elapsed_s).collect(),
         n_untried,
+        notices,
     })
 }
 
@@ -311,6 +316,7 @@ struct Sweeper<'s> {
     before: Option<TwoNearest>,
     /// Numbers of clusters that are left out, since time was up.
     n_untried: usize,
+    notices: Vec<String>,
     elapsed_s: [f64; STAGES.len()],
 }
 
@@ -332,7 +338,12 @@ impl Sweeper<'_> {
             return Ok(ControlFlow::Break(()));
         }
         self.tell(self.candidates.len());
-        let (candidate, judged_s) = self.judge.candidate(&fit, params, self.observer)?;
+        let (candidate, notice, judged_s) = self.judge.candidate(&fit, params, self.observer)?;
+        for notice in fit.notices.drain(..).chain(notice) {
+            if !self.notices.contains(&notice) {
+                self.notices.push(notice);
+            }
+        }
         let spent = fit.elapsed_s.into_iter().chain(judged_s);
         self.elapsed_s
             .iter_mut()
@@ -371,16 +382,16 @@ struct Judge<'j> {
 }
 
 impl Judge<'_> {
-    /// The candidate, and the seconds that its figures took: over all rows, on the sample.
+    /// The candidate, what a device did on the way, and the seconds that its figures took: over all rows, on the sample.
     fn candidate(
         &self,
         fit: &KMeansFit,
         params: &KMeansParams,
         observer: &dyn Observer,
-    ) -> Result<(Candidate, [f64; 2])> {
+    ) -> Result<(Candidate, Option<String>, [f64; 2])> {
         let started = Instant::now();
         let labels = &fit.nearest.labels;
-        let quality = quality_on(self.backend, self.data, labels, &fit.partial, self.row_weight)?;
+        let (quality, notice) = quality_on(self.backend, self.data, labels, &fit.partial, self.row_weight)?;
         let labels_hash = labels_hash(self.keys, labels);
         let judged = Instant::now();
         let sampled = self.resampler.labels(labels);
@@ -403,7 +414,7 @@ impl Judge<'_> {
             valleys: valleys(self.resampler.tiles(), &sampled, &fit.centroids),
         };
         let elapsed_s = [judged - started, judged.elapsed()].map(|time| time.as_secs_f64());
-        Ok((candidate, elapsed_s))
+        Ok((candidate, notice, elapsed_s))
     }
 }
 
