@@ -163,3 +163,43 @@ fn shared_passes_equal_passes_alone() {
         }
     }
 }
+
+/// A session that is told how a pass ended goes on as the one that made it, also where centroids have jumped since.
+#[test]
+fn passes_go_on_from_one_that_another_session_made() {
+    for case in [
+        Case::new(5000, 3, 7, Values::Bell).weighted().chunks_of(9),
+        Case::new(3000, 24, 40, Values::HeavyTail),
+        Case::new(2000, 4, 12, Values::Small),
+    ] {
+        let data = case.data();
+        for pruning in [Pruning::Never, Pruning::Auto, Pruning::Always] {
+            for backend in CpuBackend::for_each_isa(2).unwrap() {
+                let backend = backend.with_pruning(pruning);
+                let mut reference = ScalarBackend.open(&data, case.n_clusters).unwrap();
+                let start = case.centroids(&data);
+                let partial = reference.assign(&start).unwrap().partial;
+                let mut ours = backend.open(&data, case.n_clusters).unwrap();
+                ours.resume(&start, reference.labels().unwrap(), partial.clone())
+                    .unwrap();
+                let mut centroids = start.clone();
+                let jump = start.row(2).to_vec();
+                centroids.row_mut(0).copy_from_slice(&jump);
+                for iteration in 0..6 {
+                    let (pass, expected) = (ours.assign(&centroids).unwrap(), reference.assign(&centroids).unwrap());
+                    let what = format!(
+                        "{case:?}, {pruning:?} on {}, iteration {iteration}",
+                        backend.description()
+                    );
+                    assert_eq!(
+                        (pass.partial, pass.n_moved),
+                        (expected.partial.clone(), expected.n_moved),
+                        "{what}"
+                    );
+                    assert_eq!(ours.labels().unwrap(), reference.labels().unwrap(), "{what}");
+                    centroids = expected.partial.centroids(&centroids);
+                }
+            }
+        }
+    }
+}

@@ -112,6 +112,14 @@ pub trait Session: Send {
     /// Where the device fails; the session is then of no further use.
     fn assign(&mut self, centroids: &Centroids) -> Result<Pass>;
 
+    /// Has passes go on from where one under `centroids` ended that gave these labels and sums. The default makes that pass.
+    ///
+    /// # Errors
+    /// As for [`Session::assign`].
+    fn resume(&mut self, centroids: &Centroids, _labels: Vec<u32>, _partial: ClusterPartial) -> Result<()> {
+        self.assign(centroids).map(drop)
+    }
+
     /// The labels that the last [`Session::assign`] gave, in row order.
     ///
     /// # Errors

@@ -57,6 +57,10 @@ impl Grouped {
         &self.rows[self.starts[cluster]..self.starts[cluster + 1]]
     }
 
+    pub(super) fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
     pub(super) fn label(&self, row: usize) -> usize {
         self.labels[row] as usize
     }

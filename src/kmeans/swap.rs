@@ -18,10 +18,11 @@ use rayon::prelude::*;
 use super::Observer;
 use super::lloyd::{Lloyd, Outcome, run};
 use super::outlook::{Grouped, Outlook, outlook};
-use crate::backend::{Backend, Session};
+use crate::backend::{Backend, Session, TwoNearest};
 use crate::error::{Error, Result};
+use crate::partial::{ClusterPartial, sq_norms_of_labels};
 use crate::rng::Rng;
-use crate::tiles::{Centroids, RowKeys};
+use crate::tiles::{Centroids, RowKeys, TileSet};
 
 /// Trials made before their outcomes are looked at.
 const BATCH: usize = 16;
@@ -78,14 +79,14 @@ struct State<'s> {
     outlooks: Vec<Outlook>,
     /// Gains below this are none.
     least_gain: u128,
+    /// Per cluster, the sum of weight times squared norm of its rows.
+    sq_norms: Vec<u128>,
 }
 
-/// What a move came to: new places for the centroids of the clusters around it.
+/// What a move came to that lowers the inertia: new places for the centroids of the clusters around it.
 struct Trial {
     clusters: Vec<usize>,
     centroids: Centroids,
-    /// Whether the exact inertia of their rows fell.
-    better: bool,
 }
 
 impl<'s> Search<'s> {
@@ -107,14 +108,8 @@ impl<'s> Search<'s> {
             if best.inertia == 0 || k == 1 || trials_left == 0 {
                 break;
             }
-            let grouped = Grouped::new(session.two_nearest(&best.centroids)?, k);
-            let state = State {
-                outlooks: outlook(job.data, &best.centroids, &grouped, self.seed, round),
-                least_gain: best.inertia >> GAIN_BITS,
-                job,
-                best: &best,
-                grouped,
-            };
+            let nearest = session.two_nearest(&best.centroids)?;
+            let state = State::new(job, &best, nearest, self.seed, round);
             let mut next = self.together(&mut *session, &state, &mut trials_left)?;
             if next.is_none()
                 && let Some(moved) = self.one_by_one(&state, round, &mut trials_left)?
@@ -196,14 +191,14 @@ impl<'s> Search<'s> {
         let batch = &batch[..batch.len().min(*trials_left)];
         *trials_left -= batch.len();
         let attempt = |&step: &Move| self.attempt(state, step);
-        let trials: Vec<Trial> = if state.job.data.bytes() > LARGE {
+        let trials: Vec<Option<Trial>> = if state.job.data.bytes() > LARGE {
             batch.iter().map(attempt).collect::<Result<_>>()?
         } else {
             batch.par_iter().map(attempt).collect::<Result<_>>()?
         };
         let mut moved = state.best.centroids.clone();
         let mut touched = BTreeSet::new();
-        for trial in trials.iter().filter(|trial| trial.better) {
+        for trial in trials.iter().flatten() {
             if trial.clusters.iter().all(|cluster| !touched.contains(cluster)) {
                 for (place, &cluster) in trial.clusters.iter().enumerate() {
                     moved.row_mut(cluster).copy_from_slice(trial.centroids.row(place));
@@ -214,8 +209,9 @@ impl<'s> Search<'s> {
         Ok((!touched.is_empty()).then_some(moved))
     }
 
-    /// A short Lloyd on the rows of the clusters around a move.
-    fn attempt(&self, state: &State<'_>, step: Move) -> Result<Trial> {
+    /// A short Lloyd on the rows of the clusters around a move; `None` where their inertia does not fall. It goes on from
+    /// labels and sums that are known, as if a pass had found them.
+    fn attempt(&self, state: &State<'_>, step: Move) -> Result<Option<Trial>> {
         if self.observer.interrupted() {
             return Err(Error::Interrupted);
         }
@@ -224,41 +220,72 @@ impl<'s> Search<'s> {
             std::iter::once(cluster).chain(next)
         });
         let clusters: Vec<usize> = around.collect::<BTreeSet<_>>().into_iter().collect();
-        let members = clusters.iter().flat_map(|&cluster| state.grouped.rows(cluster));
-        let rows: Vec<usize> = members.map(|&row| row as usize).collect();
-        let data = state.job.data.gather(&rows);
-        let keys = RowKeys::Ids(rows.iter().map(|&row| state.job.keys.key(row)).collect());
         let before = state.best.centroids.reordered(&clusters);
-        let mut session = self.host.open(&data, clusters.len())?;
-        let total_sq_norm = data.weighted_sq_norm();
-        let inertia = session.assign(&before)?.partial.inertia(&before, total_sq_norm);
-        let target = inertia.saturating_sub(state.least_gain);
-        let job = Lloyd {
-            data: &data,
-            keys: &keys,
-            total_sq_norm,
-            max_iter: state.job.max_iter.min(TRIAL_ITER),
-            tol: state.job.tol,
-            target: Some(target),
+        let start = state.moved(&before, &clusters, step);
+        let total_sq_norm = clusters.iter().map(|&cluster| state.sq_norms[cluster]).sum();
+        let partial = state.best.partial.reordered(&clusters);
+        let target = partial.inertia(&before, total_sq_norm).saturating_sub(state.least_gain);
+        let go = |data: &TileSet, keys: &RowKeys, labels: Vec<u32>| {
+            let mut session = self.host.open(data, clusters.len())?;
+            session.resume(&before, labels, partial)?;
+            let job = Lloyd {
+                data,
+                keys,
+                total_sq_norm,
+                max_iter: state.job.max_iter.min(TRIAL_ITER),
+                tol: state.job.tol,
+                target: Some(target),
+            };
+            self.run(&mut *session, &job, start)
         };
+        let after = if clusters.len() == state.sq_norms.len() {
+            go(state.job.data, state.job.keys, state.grouped.labels().to_vec())?
+        } else {
+            let members = clusters.iter().flat_map(|&cluster| state.grouped.rows(cluster));
+            let rows: Vec<usize> = members.map(|&row| row as usize).collect();
+            let keys = RowKeys::Ids(rows.iter().map(|&row| state.job.keys.key(row)).collect());
+            let labels = (0..).zip(&clusters);
+            let labels = labels.flat_map(|(place, &cluster)| state.grouped.rows(cluster).iter().map(move |_| place));
+            go(&state.job.data.gather(&rows), &keys, labels.collect())?
+        };
+        Ok((after.inertia < target).then_some(Trial {
+            clusters,
+            centroids: after.centroids,
+        }))
+    }
+}
+
+impl<'s> State<'s> {
+    fn new(job: &'s Lloyd<'s>, best: &'s Outcome, nearest: TwoNearest, seed: u64, round: u64) -> Self {
+        let k = best.centroids.n_clusters();
+        let sq_norms = sq_norms_of_labels(job.data, &nearest.labels, k);
+        // Trials go on from these sums.
+        debug_assert_eq!(best.partial, ClusterPartial::of_labels(job.data, &nearest.labels, k));
+        let grouped = Grouped::new(nearest, k);
+        Self {
+            outlooks: outlook(job.data, &best.centroids, &grouped, seed, round),
+            least_gain: best.inertia >> GAIN_BITS,
+            job,
+            best,
+            grouped,
+            sq_norms,
+        }
+    }
+
+    /// The centroids `before` of `clusters` after a move.
+    fn moved(&self, before: &Centroids, clusters: &[usize], step: Move) -> Centroids {
         let place = |cluster| clusters.binary_search(&cluster).expect("takes part");
         let (split, removed) = (place(step.split), place(step.removed));
-        let mut start = before;
+        let mut moved = before.clone();
         if let Some(row) = step.row {
-            let mut x = vec![0; start.n_features()];
-            state.job.data.read_row(row, &mut x);
-            start
-                .row_mut(removed)
-                .copy_from_slice(Centroids::on_rows(x.len(), &x).row(0));
+            let mut x = vec![0; moved.n_features()];
+            self.job.data.read_row(row, &mut x);
+            let centre = Centroids::on_rows(x.len(), &x);
+            moved.row_mut(removed).copy_from_slice(centre.row(0));
         } else {
-            state.outlooks[step.split].apply(&mut start, split, removed);
+            self.outlooks[step.split].apply(&mut moved, split, removed);
         }
-        let after = self.run(&mut *session, &job, start)?;
-        Ok(Trial {
-            clusters,
-            better: after.inertia < target,
-            centroids: after.centroids,
-        })
+        moved
     }
 }
 

@@ -1,19 +1,10 @@
 //! How rows scatter about the means of their clusters, from exact sums.
 
-use std::ops::Range;
-
 use num_bigint::{BigInt, BigUint};
-use rayon::prelude::*;
 
 use crate::num::round_ratio;
-use crate::partial::ClusterPartial;
-use crate::tiles::{BLOCK, Chunk, TileSet};
-
-/// Blocks of one task.
-pub(super) const TASK_BLOCKS: usize = 64;
-/// Copies of the sums of a task, by row: rows of one cluster often stand side by side, and a sum waits for its last
-/// addition.
-pub(super) const COPIES: usize = 4;
+use crate::partial::{ClusterPartial, sq_norms_of_labels};
+use crate::tiles::TileSet;
 
 /// Exact sums per cluster under given labels, and what follows from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,20 +22,7 @@ impl Dispersion {
     /// If there is not one label per row, or a label is out of range.
     #[must_use]
     pub fn new(data: &TileSet, labels: &[u32], partial: ClusterPartial) -> Self {
-        assert_eq!(labels.len(), data.n_rows(), "one label per row");
-        let zero = || vec![0; partial.n_clusters()];
-        let add = |mut sq_norms: Vec<u128>, (chunk, blocks): (&Chunk, Range<usize>)| {
-            match chunk.weights() {
-                None => add_sq_norms(&mut sq_norms, chunk, blocks, labels),
-                Some(weights) => add_weighted_sq_norms(&mut sq_norms, chunk, weights, blocks, labels),
-            }
-            sq_norms
-        };
-        let merge = |mut a: Vec<u128>, b: Vec<u128>| {
-            a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-            a
-        };
-        let sq_norms = data.tasks(TASK_BLOCKS).fold(zero, add).reduce(zero, merge);
+        let sq_norms = sq_norms_of_labels(data, labels, partial.n_clusters());
         Self { partial, sq_norms }
     }
 
@@ -155,36 +133,6 @@ impl Dispersion {
             (false, _) => None,
             (true, true) => Some(self.between() * (n - k) / (within * (k - 1.0))),
             (true, false) => Some(1.0), // as scikit-learn has it
-        }
-    }
-}
-
-/// Adds the squared norms of the blocks of one task, in halves of 32 bits: the sum of so many fits in 64.
-fn add_sq_norms(sq_norms: &mut [u128], chunk: &Chunk, blocks: Range<usize>, labels: &[u32]) {
-    let mut halves = vec![[[0u64; 2]; COPIES]; sq_norms.len()];
-    for block in blocks {
-        let labels = &labels[chunk.first_row() + block * BLOCK..][..chunk.block_rows(block)];
-        for (row, (&label, norm)) in labels.iter().zip(chunk.sq_norms(block)).enumerate() {
-            let [low, high] = &mut halves[label as usize][row % COPIES];
-            *low += norm & 0xffff_ffff;
-            *high += norm >> 32;
-        }
-    }
-    for (sum, halves) in sq_norms.iter_mut().zip(halves) {
-        *sum += halves
-            .iter()
-            .map(|&[low, high]| (u128::from(high) << 32) + u128::from(low))
-            .sum::<u128>();
-    }
-}
-
-fn add_weighted_sq_norms(sq_norms: &mut [u128], chunk: &Chunk, weights: &[u32], blocks: Range<usize>, labels: &[u32]) {
-    for block in blocks {
-        let first = block * BLOCK;
-        let labels = &labels[chunk.first_row() + first..][..chunk.block_rows(block)];
-        let rows = labels.iter().zip(&weights[first..]).zip(chunk.sq_norms(block));
-        for ((&label, &weight), norm) in rows {
-            sq_norms[label as usize] += u128::from(weight) * u128::from(norm);
         }
     }
 }

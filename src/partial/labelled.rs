@@ -1,5 +1,7 @@
 //! The sums of rows that have their labels already, and of all rows.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::ClusterPartial;
@@ -9,6 +11,62 @@ use crate::tiles::{BLOCK, Chunk, TileSet};
 const TASK_BLOCKS: usize = 64;
 /// Sums that are added up side by side.
 const LANES: usize = 8;
+/// Copies of the sums of a task, by row: rows of one cluster often stand side by side, and a sum waits for its last
+/// addition.
+const COPIES: usize = 4;
+
+/// Per cluster, the sum of weight times squared norm of its rows, in grid units squared: rows of `data` under `labels`,
+/// one per row, each below `n_clusters`.
+///
+/// # Panics
+/// If there is not one label per row, or a label is out of range.
+#[must_use]
+pub fn sq_norms_of_labels(data: &TileSet, labels: &[u32], n_clusters: usize) -> Vec<u128> {
+    assert_eq!(labels.len(), data.n_rows(), "one label per row");
+    let zero = || vec![0; n_clusters];
+    let add = |mut sq_norms: Vec<u128>, (chunk, blocks): (&Chunk, Range<usize>)| {
+        match chunk.weights() {
+            None => add_sq_norms(&mut sq_norms, chunk, blocks, labels),
+            Some(weights) => add_weighted_sq_norms(&mut sq_norms, chunk, weights, blocks, labels),
+        }
+        sq_norms
+    };
+    let merge = |mut a: Vec<u128>, b: Vec<u128>| {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        a
+    };
+    data.tasks(TASK_BLOCKS).fold(zero, add).reduce(zero, merge)
+}
+
+/// Adds the squared norms of the blocks of one task, in halves of 32 bits: the sum of so many fits in 64.
+fn add_sq_norms(sq_norms: &mut [u128], chunk: &Chunk, blocks: Range<usize>, labels: &[u32]) {
+    let mut halves = vec![[[0u64; 2]; COPIES]; sq_norms.len()];
+    for block in blocks {
+        let labels = &labels[chunk.first_row() + block * BLOCK..][..chunk.block_rows(block)];
+        for (row, (&label, norm)) in labels.iter().zip(chunk.sq_norms(block)).enumerate() {
+            let [low, high] = &mut halves[label as usize][row % COPIES];
+            *low += norm & 0xffff_ffff;
+            *high += norm >> 32;
+        }
+    }
+    for (sum, halves) in sq_norms.iter_mut().zip(halves) {
+        *sum += halves
+            .iter()
+            .map(|&[low, high]| (u128::from(high) << 32) + u128::from(low))
+            .sum::<u128>();
+    }
+}
+
+fn add_weighted_sq_norms(sq_norms: &mut [u128], chunk: &Chunk, weights: &[u32], blocks: Range<usize>, labels: &[u32]) {
+    for block in blocks {
+        let first = block * BLOCK;
+        let labels = &labels[chunk.first_row() + first..][..chunk.block_rows(block)];
+        let rows = labels.iter().zip(&weights[first..]).zip(chunk.sq_norms(block));
+        for ((&label, &weight), norm) in rows {
+            sq_norms[label as usize] += u128::from(weight) * u128::from(norm);
+        }
+    }
+}
 
 impl ClusterPartial {
     /// Adds up all rows of `data` under `labels`, one per row, each below `n_clusters`.
@@ -45,7 +103,7 @@ impl ClusterPartial {
             })
     }
 
-    fn add_whole_blocks(&mut self, chunk: &Chunk, blocks: std::ops::Range<usize>) {
+    fn add_whole_blocks(&mut self, chunk: &Chunk, blocks: Range<usize>) {
         let mut sums = vec![[0.0; LANES]; self.n_features];
         for block in blocks {
             let n_rows = chunk.block_rows(block);
@@ -76,7 +134,7 @@ impl ClusterPartial {
         }
     }
 
-    fn add_blocks(&mut self, chunk: &Chunk, blocks: std::ops::Range<usize>, labels: &[u32]) {
+    fn add_blocks(&mut self, chunk: &Chunk, blocks: Range<usize>, labels: &[u32]) {
         let d = self.n_features;
         let mut sums = vec![0.0; self.sums.len()];
         for block in blocks {

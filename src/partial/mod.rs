@@ -2,6 +2,8 @@
 
 mod labelled;
 
+pub use labelled::sq_norms_of_labels;
+
 use crate::grid::CENTROID_SCALE;
 use crate::tiles::Centroids;
 

@@ -235,14 +235,14 @@ pub(super) fn usual_norm(data: &TileSet) -> f64 {
     let blocks = data
         .chunks()
         .iter()
-        .flat_map(|chunk| (0..chunk.n_blocks()).map(move |block| chunk.block(block)));
-    let mut norms: Vec<f64> = blocks
-        .step_by(stride)
-        .flat_map(|block| (0..BLOCK).map(move |row| sq_norm(block.row(row).map(f64::from)).sqrt()))
-        .collect();
-    norms.sort_by(f64::total_cmp);
-    let at = norms.len() as f64 * (1.0 - LARGER);
-    norms.get(at as usize).copied().unwrap_or(0.0)
+        .flat_map(|chunk| (0..chunk.n_blocks()).map(move |block| (chunk, block)));
+    let blocks = blocks.step_by(stride);
+    let mut sq_norms: Vec<u64> = blocks.flat_map(|(chunk, block)| chunk.sq_norms(block)).collect();
+    if sq_norms.is_empty() {
+        return 0.0;
+    }
+    let at = (sq_norms.len() as f64 * (1.0 - LARGER)) as usize;
+    (*sq_norms.select_nth_unstable(at).1 as f64).sqrt()
 }
 
 #[cfg(test)]

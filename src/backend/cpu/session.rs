@@ -185,6 +185,13 @@ impl Session for CpuSession<'_> {
         Ok(self.pass(centroids, &mut []).0)
     }
 
+    fn resume(&mut self, centroids: &Centroids, labels: Vec<u32>, partial: ClusterPartial) -> Result<()> {
+        let mut kept = self.start(centroids);
+        kept.sums = Mutex::new(partial);
+        (self.kept, self.labels) = (Some(kept), labels);
+        Ok(())
+    }
+
     fn labels(&mut self) -> Result<Vec<u32>> {
         Ok(self.labels.clone())
     }
