@@ -181,6 +181,7 @@ impl FitOptions {
             max_iter,
             tol,
             seed,
+            draws_moves: true,
             folding: Folding::Auto,
         }
     }

@@ -233,6 +233,7 @@ impl Bench<'_> {
             max_iter: options.max_iter,
             tol: options.tol,
             seed: options.seed,
+            draws_moves: true,
             // Passes are held against ceilings, which are those of passes over every row.
             folding: Folding::Never,
         })

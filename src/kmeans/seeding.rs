@@ -99,9 +99,9 @@ pub(super) fn seed(
     };
     let search = swap::Search::new(host, params.seed, observer);
     let (best, start) = restarts(host, &rows.scout, params, observer)?;
-    let mut centroids = search.improve(&rows.scout.job(params), start)?;
+    let mut centroids = search.improve(&rows.scout.job(params), start, params.draws_moves)?;
     if let Some(sample) = &rows.sample {
-        centroids = search.improve(&sample.job(params), centroids)?;
+        centroids = search.improve(&sample.job(params), centroids, params.draws_moves)?;
     }
     Ok((
         centroids,

@@ -94,8 +94,8 @@ impl<'s> Search<'s> {
         Self { host, seed, observer }
     }
 
-    /// Lloyd's iteration from `start`, and moves until none is found that helps.
-    pub(super) fn improve(&self, job: &Lloyd<'_>, start: Centroids) -> Result<Centroids> {
+    /// Lloyd's iteration from `start`, and moves until none is found that helps; `draws`: drawn ones as well.
+    pub(super) fn improve(&self, job: &Lloyd<'_>, start: Centroids, draws: bool) -> Result<Centroids> {
         let k = start.n_clusters();
         let mut session = self.host.open(job.data, k)?;
         let short = Lloyd {
@@ -112,7 +112,7 @@ impl<'s> Search<'s> {
             let state = State::new(job, &best, nearest, self.seed, round);
             let mut next = self.together(&mut *session, &state, &mut trials_left)?;
             if next.is_none()
-                && let Some(moved) = self.one_by_one(&state, round, &mut trials_left)?
+                && let Some(moved) = self.one_by_one(&state, round, draws, &mut trials_left)?
             {
                 next = Some(self.run(&mut *session, &short, moved)?);
             }
@@ -162,7 +162,13 @@ impl<'s> Search<'s> {
     }
 
     /// Tries moves, batch by batch, until some help: the centroids after these. `None` where none does.
-    fn one_by_one(&self, state: &State<'_>, round: u64, trials_left: &mut usize) -> Result<Option<Centroids>> {
+    fn one_by_one(
+        &self,
+        state: &State<'_>,
+        round: u64,
+        draws: bool,
+        trials_left: &mut usize,
+    ) -> Result<Option<Centroids>> {
         let mut tried = BTreeSet::new();
         while tried.len() < PROMISING {
             let batch = promising(&state.outlooks, &tried);
@@ -173,6 +179,9 @@ impl<'s> Search<'s> {
                 return Ok(Some(moved));
             }
             tried.extend(batch);
+        }
+        if !draws {
+            return Ok(None);
         }
         let mut drawn = Drawn::new(state, Rng::new(self.seed, STREAM + round));
         let mut left = drawn.number(state);
@@ -453,7 +462,7 @@ mod tests {
         let start = Centroids::on_rows(1, &[0, 19, 1_050]);
         let mut session = ScalarBackend.open(&data, 3).unwrap();
         let stuck = run(&mut *session, &job, start.clone(), &|_, _, _| (), &()).unwrap();
-        let found = Search::new(&ScalarBackend, 0, &()).improve(&job, start).unwrap();
+        let found = Search::new(&ScalarBackend, 0, &()).improve(&job, start, true).unwrap();
         let found = run(&mut *session, &job, found, &|_, _, _| (), &()).unwrap();
         assert!(
             found.inertia < stuck.inertia / 10,

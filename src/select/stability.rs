@@ -129,6 +129,8 @@ impl<'r> Resampler<'r> {
                 n_init: params.n_init.min(MOST_INIT),
                 seed: mix64(self.seed ^ STREAM ^ mix64(number as u64)),
                 init: params.init.clone(),
+                // Which clusters come out is seen without them.
+                draws_moves: false,
                 ..*params
             };
             let refined = KMeansParams {
