@@ -10,8 +10,9 @@ use rayon::prelude::*;
 
 use crate::backend::{NO_CLUSTER, TwoNearest};
 use crate::grid::CENTROID_SCALE;
+use crate::num::widest::{Kernel, widest};
 use crate::rng::Rng;
-use crate::tiles::{Centroids, TileSet};
+use crate::tiles::{BLOCK, Centroids, TileSet};
 
 /// Rows of a cluster that are looked at.
 const MOST_ROWS: usize = 1 << 12;
@@ -131,18 +132,22 @@ impl Members {
         let rows = grouped.rows(cluster);
         let rows = &rows[..rows.len().min(MOST_ROWS)];
         let (n, d) = (rows.len(), centroids.n_features());
+        let own = data.gather(&rows.iter().map(|&row| row as usize).collect::<Vec<_>>());
         let mut values = vec![0.0; n * d];
-        for (feature, (lane, &c)) in values
-            .chunks_exact_mut(n.max(1))
-            .zip(centroids.row(cluster))
-            .enumerate()
-        {
-            for (value, &row) in lane.iter_mut().zip(rows) {
-                let (chunk, row) = data.locate(row as usize);
-                *value = f64::from(data.chunks()[chunk].value(row, feature)) * CENTROID_SCALE as f64 - f64::from(c);
+        let blocks = own
+            .chunks()
+            .iter()
+            .flat_map(|chunk| (0..chunk.n_blocks()).map(|block| chunk.block(block)));
+        for (block, first) in blocks.zip((0..n).step_by(BLOCK)) {
+            for (feature, &c) in centroids.row(cluster).iter().enumerate() {
+                let end = (first + BLOCK).min(n);
+                let lane = &mut values[feature * n..][first..end];
+                for (value, x) in lane.iter_mut().zip(block.lane(feature)) {
+                    *value = f64::from(x) * CENTROID_SCALE as f64 - f64::from(c);
+                }
             }
         }
-        let weights: Vec<f64> = rows.iter().map(|&row| f64::from(data.weight(row as usize))).collect();
+        let weights: Vec<f64> = (0..n).map(|row| f64::from(own.weight(row))).collect();
         let mut runners_up: Vec<(u32, u32)> = rows
             .iter()
             .enumerate()
@@ -165,19 +170,15 @@ impl Members {
 
     /// The scalar product of each row with `direction`.
     fn project(&self, direction: &[f64]) -> Vec<f64> {
-        let mut products = vec![0.0; self.n];
-        for (lane, &c) in self.lanes().zip(direction) {
-            products
-                .iter_mut()
-                .zip(lane)
-                .for_each(|(product, &x)| *product += x * c);
-        }
-        products
+        widest(Project {
+            members: self,
+            direction,
+        })
     }
 
     /// The sum of the rows, each times its factor.
     fn combine(&self, factors: &[f64]) -> Vec<f64> {
-        self.lanes().map(|lane| dot(lane, factors)).collect()
+        widest(Combine { members: self, factors })
     }
 
     /// By how much the best split found lowers the inertia of these rows, and the means of its halves.
@@ -302,7 +303,48 @@ impl Members {
     }
 }
 
+/// See [`Members::project`].
+struct Project<'m> {
+    members: &'m Members,
+    direction: &'m [f64],
+}
+
+impl Kernel for Project<'_> {
+    type Output = Vec<f64>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<f64> {
+        let mut products = vec![0.0; self.members.n];
+        for (lane, &c) in self.members.lanes().zip(self.direction) {
+            for (product, &x) in products.iter_mut().zip(lane) {
+                *product += x * c;
+            }
+        }
+        products
+    }
+}
+
+/// See [`Members::combine`].
+struct Combine<'m> {
+    members: &'m Members,
+    factors: &'m [f64],
+}
+
+impl Kernel for Combine<'_> {
+    type Output = Vec<f64>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<f64> {
+        let mut sums = Vec::with_capacity(self.members.d);
+        for lane in self.members.lanes() {
+            sums.push(dot(lane, self.factors));
+        }
+        sums
+    }
+}
+
 /// The scalar product, added up in eight strands: a fixed order that vector units can follow.
+#[inline(always)]
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     const STRANDS: usize = 8;
     let mut sums = [0.0; STRANDS];

@@ -8,6 +8,7 @@
 
 use rayon::prelude::*;
 
+use crate::num::widest::{Kernel, widest};
 use crate::rng::Rng;
 use crate::tiles::{BLOCK, Chunk, TileSet};
 
@@ -169,7 +170,12 @@ impl<'s> Potential<'s> {
     /// Calls `take` with each row of a block whose bit is set in `mask`, and its exact squared distance to `centre`.
     fn measure(&self, block: usize, centre: &[f32], mask: u64, mut take: impl FnMut(usize, u64)) {
         let mut rest = mask;
-        let whole = (mask.count_ones() > FEW).then(|| block_sq_dists(self.block(block), centre));
+        let whole = (mask.count_ones() > FEW).then(|| {
+            widest(BlockSqDists {
+                block: self.block(block),
+                centre,
+            })
+        });
         while rest != 0 {
             let row = block * BLOCK + rest.trailing_zeros() as usize;
             let sq_dist = match &whole {
@@ -186,22 +192,32 @@ impl<'s> Potential<'s> {
 const EXACT_FEATURES: usize = 32;
 
 /// Exact squared distances of a block's rows to `centre`, in grid units squared.
-fn block_sq_dists(block: &[f32], centre: &[f32]) -> [u64; BLOCK] {
-    let mut sq_dists = [0u64; BLOCK];
-    let parts = block.chunks(EXACT_FEATURES * BLOCK).zip(centre.chunks(EXACT_FEATURES));
-    for (lanes, centre) in parts {
-        let mut sums = [0.0f64; BLOCK];
-        for (lane, &c) in lanes.chunks_exact(BLOCK).zip(centre) {
-            for (sum, &x) in sums.iter_mut().zip(lane) {
-                let diff = f64::from(x - c);
-                *sum += diff * diff;
+struct BlockSqDists<'b> {
+    block: &'b [f32],
+    centre: &'b [f32],
+}
+
+impl Kernel for BlockSqDists<'_> {
+    type Output = [u64; BLOCK];
+
+    #[inline(always)]
+    fn run(self) -> [u64; BLOCK] {
+        let mut sq_dists = [0u64; BLOCK];
+        let lanes = self.block.chunks(EXACT_FEATURES * BLOCK);
+        for (lanes, centre) in lanes.zip(self.centre.chunks(EXACT_FEATURES)) {
+            let mut sums = [0.0f64; BLOCK];
+            for (lane, &c) in lanes.chunks_exact(BLOCK).zip(centre) {
+                for (sum, &x) in sums.iter_mut().zip(lane) {
+                    let diff = f64::from(x - c);
+                    *sum += diff * diff;
+                }
+            }
+            for (sq_dist, sum) in sq_dists.iter_mut().zip(sums) {
+                *sq_dist += sum as u64;
             }
         }
-        for (sq_dist, sum) in sq_dists.iter_mut().zip(sums) {
-            *sq_dist += sum as u64;
-        }
+        sq_dists
     }
-    sq_dists
 }
 
 /// Exact squared distance of a row to `centre`, in grid units squared.

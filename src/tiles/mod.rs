@@ -494,17 +494,20 @@ impl TileSet {
         let page_rows = (LARGE_PAGE / (row_words(self.n_features) * size_of::<u32>())).max(1);
         blocks.with_min_len(16).for_each(|(block, rows)| {
             let mut page = usize::MAX;
-            for (lane, &row) in rows.iter().enumerate() {
+            let mut words: [&[u32]; BLOCK] = [&[]; BLOCK];
+            for (words, &row) in words.iter_mut().zip(rows) {
                 if row / page_rows != page {
                     page = row / page_rows;
                     crate::sys::about_to_read(LARGE_PAGE);
                 }
                 let (from, row) = self.locate(row);
-                let words = &self.chunks[from].words[row / BLOCK * block_words(self.n_features) + row % BLOCK..];
-                let places = block[lane..].iter_mut().step_by(BLOCK);
-                places
-                    .zip(words.iter().step_by(BLOCK))
-                    .for_each(|(to, &word)| *to = word);
+                *words = &self.chunks[from].words[row / BLOCK * block_words(self.n_features) + row % BLOCK..];
+            }
+            // Word by word: rows in order have neighbours in the same lines of memory.
+            for (at, lane) in block.chunks_exact_mut(BLOCK).enumerate() {
+                for (to, words) in lane.iter_mut().zip(&words[..rows.len()]) {
+                    *to = words[at * BLOCK];
+                }
             }
         });
         if let Some(weights) = &mut chunk.weights {
