@@ -222,19 +222,28 @@ fn flow_table(flows: &[Flow]) -> Table {
         Some("where each segment's rows go (parts below 5% left out)"),
     );
     for flow in flows {
-        let parts: Vec<String> = flow
-            .n_rows
-            .iter()
-            .enumerate()
-            .map(|(from, rows)| parts(from, rows))
-            .collect();
+        let rows = flow.n_rows.iter();
+        let parts: Vec<String> = match rows.clone().any(|row| is_told(row)) {
+            true => rows.enumerate().map(|(from, row)| parts(from, row)).collect(),
+            false => vec!["withheld: some parts have too few rows to be told of".into()],
+        };
         table.row(&[flow.from_k.to_string(), flow.to_k.to_string()], &parts);
     }
     table
 }
 
+/// Whether enough is told of these numbers for their shares to mean something.
+fn is_told(rows: &[Count]) -> bool {
+    let most = rows.iter().map(|n| n.bounds()[1]).max().unwrap_or(0) as f64;
+    let mut bounds = rows.iter().map(|n| n.bounds());
+    bounds.all(|[low, high]| low == high || ((high - low) as f64) < TOLD_SHARE * most)
+}
+
 /// `2 into 3 61% + 4 38%`.
 fn parts(from: usize, rows: &[Count]) -> String {
+    if !is_told(rows) {
+        return format!("{} withheld", from + 1);
+    }
     let total = rows.iter().map(|n| n.about()).sum::<u64>().max(1) as f64;
     let mut parts: Vec<(usize, f64)> = rows.iter().map(|n| n.about() as f64 / total).enumerate().collect();
     parts.retain(|&(_, share)| share >= TOLD_SHARE);
@@ -261,5 +270,23 @@ mod tests {
     fn a_segment_is_told_by_its_large_parts() {
         assert_eq!(parts(1, &[0, 38, 61, 1].map(Count::Exact)), "2 into 3 61% + 2 38%");
         assert_eq!(parts(0, &[0, 0].map(Count::Exact)), "1 into ");
+        let bounded = [Count::Exact(290), Count::Between(1, 10)];
+        assert_eq!(parts(0, &bounded), "1 into 1 98%");
+    }
+
+    #[test]
+    fn no_shares_are_made_up_where_nothing_is_told() {
+        let nothing = vec![Count::Between(0, 2745); 30];
+        assert_eq!(parts(0, &nothing), "1 withheld");
+        let flow = |n_rows| Flow {
+            from_k: 2,
+            to_k: 3,
+            n_rows,
+        };
+        let rows = [90, 10].map(Count::Exact).to_vec();
+        let text = flow_table(&[flow(vec![rows, nothing.clone()]), flow(vec![nothing.clone(), nothing])]).render(200);
+        assert!(text.contains("1 into 1 90% + 2 10%, 2 withheld\n"), "{text}");
+        assert!(text.contains("withheld: some parts have too few rows"), "{text}");
+        assert!(!text.contains("3%"), "{text}");
     }
 }
