@@ -90,6 +90,8 @@ pub struct DeviceTime {
     /// Seconds of all of them, from the start of their first pass to the move of their centroids; not what lies between
     /// one iteration and the next.
     pub seconds: f64,
+    /// How many of them went through matrix units.
+    pub n_on_matrix_units: usize,
 }
 
 /// Several runs on a data set in the hands of a backend.

@@ -322,6 +322,7 @@ impl Bench<'_> {
             // All rows are assigned once more, with their runners-up, after the iterations.
             share_unsettled: fit.n_unsettled as f64 / (fit.n_read as f64).max(1.0),
             share_read: fit.n_read as f64 / (fit.n_assigned as f64 - fit.nearest.labels.len() as f64).max(1.0),
+            n_on_matrix_units: by_device.last().map(|time| time.n_on_matrix_units),
             peak_memory_added_bytes: peak,
             ceilings: device.ceilings,
             stages,

@@ -104,6 +104,9 @@ pub struct DeviceReport {
     pub share_unsettled: f64,
     /// Share of the rows that the iterations looked at; bounds proved of the others that their labels stay.
     pub share_read: f64,
+    /// Iterations of the last run that went through matrix units; `None` where the device has no clock to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_on_matrix_units: Option<usize>,
     /// The most memory that the first run held beyond what was there before it, the prepared data included in that;
     /// `None` where the system does not say.
     pub peak_memory_added_bytes: Option<u64>,

@@ -243,6 +243,7 @@ impl Backend for Clocked {
         Some(DeviceTime {
             n_iter: 4,
             seconds: *seconds,
+            n_on_matrix_units: 3,
         })
     }
 }
@@ -281,7 +282,7 @@ fn the_clock_of_a_device_and_its_ceilings_give_a_stage_and_shares() {
     let device = &report.cases[0].devices[0];
     let stages = ["open", "iterations", BY_DEVICE, "labels", FIT, UNPROVEN];
     assert_eq!(names(&device.stages), stages);
-    assert_eq!(device.ceilings, Some(ceilings));
+    assert_eq!((device.ceilings, device.n_on_matrix_units), (Some(ceilings), Some(3)));
     let stage = &device.stages[2];
     // 4 iterations of 600 x 2 values in 2 s, then in 4.
     assert_eq!((stage.cold_s, stage.typical_s(), stage.passes), (2.0, 4.0, 4));

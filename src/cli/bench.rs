@@ -482,6 +482,9 @@ fn on_device(case: &CaseReport, device: &DeviceReport) -> String {
     };
     let iteration_s = stage.typical_s() / stage.passes.max(1) as f64;
     let mut text = format!("{}: {} an iteration by {clock}", device.device, time(iteration_s));
+    if let Some(n @ 1..) = device.n_on_matrix_units {
+        text += &format!(", {n} of them on matrix units");
+    }
     if let (Some(best), Some(copy), Some(read)) = (&device.ceilings, stage.share_of_copy, stage.share_of_read) {
         text += &format!(
             ", {} of its copy ({} GB/s read plus written), {} of its read ({} GB/s)",

@@ -271,11 +271,12 @@ impl Device {
         })
     }
 
-    /// Notes the seconds of iterations that were made.
-    pub(crate) fn add_time(&self, iterations_s: &[f64]) {
+    /// Notes the seconds of iterations that were made, on matrix units or without.
+    pub(crate) fn add_time(&self, iterations_s: &[f64], on_matrix_units: bool) {
         let mut timed = self.timed.lock().unwrap_or_else(PoisonError::into_inner);
         timed.n_iter += iterations_s.len();
         timed.seconds += iterations_s.iter().sum::<f64>();
+        timed.n_on_matrix_units += if on_matrix_units { iterations_s.len() } else { 0 };
     }
 
     /// What [`Device::add_time`] noted since the last call.

@@ -268,7 +268,8 @@ impl<'d> Iterations<'d> {
             session.note_time(k, on_matrix_units, n_read, n_rows, start);
         }
         if let Some(clock) = &self.clock {
-            self.device.add_time(&clock.read(self.device, n)?[..n_done]);
+            let times = clock.read(self.device, n)?;
+            self.device.add_time(&times[..n_done], self.plan.on_matrix_units);
         }
         if coarse && n_done > 0 {
             let n_left = self.plan.totals.n_left(self.totals(&words, n_done - 1));
