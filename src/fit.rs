@@ -285,18 +285,14 @@ pub fn fit(
     observer: &dyn Observer,
 ) -> Result<Fit> {
     let host = CpuBackend::new(options.threads)?;
-    host.install(|| {
-        again_where_wrong(observer, |observer| {
-            Job {
-                source: &Observed { source, observer },
-                backend,
-                host: &host,
-                options,
-                observer,
-            }
-            .run()
-        })
-    })
+    let job = Job {
+        source: &Observed { source, observer },
+        backend,
+        host: &host,
+        options,
+        observer,
+    };
+    host.install(|| again_where_wrong(observer, || job.run()))
 }
 
 struct Job<'j> {

@@ -81,7 +81,7 @@ impl Model {
             return Err(Error::NoRows);
         }
         self.check_columns(source)?;
-        again_where_wrong(&(), |_| self.score_rows(source, backend, chunk_bytes))
+        again_where_wrong(&(), || self.score_rows(source, backend, chunk_bytes))
     }
 
     fn score_rows(&self, source: &dyn BatchSource, backend: &dyn Backend, chunk_bytes: usize) -> Result<Scored> {

@@ -3,6 +3,8 @@
 mod common;
 
 use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use common::skip_without_gpu;
 use kohort::backend::cpu::CpuBackend;
@@ -15,6 +17,7 @@ use kohort::backend::{Backend, Session};
 use kohort::data::MemorySource;
 use kohort::error::Result;
 use kohort::fit::{FitOptions, fit_auto};
+use kohort::kmeans::{Event, Observer, RunKey, Standing, Standings};
 use kohort::metrics::{quality, quality_on};
 use kohort::partial::ClusterPartial;
 use kohort::rng::Rng;
@@ -225,6 +228,33 @@ fn wrong_sums_are_found_and_put_the_device_out_of_use() {
     }
 }
 
+/// Keeps nothing, and counts how often that is to be forgotten.
+#[derive(Default)]
+struct Forgets(AtomicUsize);
+
+impl Standings for Forgets {
+    fn standing(&self, _run: &RunKey) -> Result<Option<Standing>> {
+        Ok(None)
+    }
+
+    fn keep(&self, _run: &RunKey, _standing: &dyn Fn() -> Standing) -> Result<()> {
+        Ok(())
+    }
+
+    fn forget(&self) -> Result<()> {
+        self.0.fetch_add(1, Relaxed);
+        Ok(())
+    }
+}
+
+impl Observer for Forgets {
+    fn event(&self, _event: Event) {}
+
+    fn standings(&self) -> Option<&dyn Standings> {
+        Some(self)
+    }
+}
+
 #[test]
 fn a_fit_is_made_again_where_the_judge_of_its_sweep_is_wrong() {
     let case = Case::new(3000, 3, 4, false);
@@ -240,10 +270,14 @@ fn a_fit_is_made_again_where_the_judge_of_its_sweep_is_wrong() {
         k: 2..=4,
         ..SweepOptions::default()
     };
-    let fit = |backend: &dyn Backend| fit_auto(&source, backend, &options, &select, &()).unwrap();
+    let standings = Forgets::default();
+    let fit = |backend: &dyn Backend| fit_auto(&source, backend, &options, &select, &standings).unwrap();
     let (expected, expected_sweep) = fit(&ScalarBackend);
+    assert_eq!(standings.0.load(Relaxed), 0);
     let wrong = FallbackBackend::new(Box::new(WrongDevice(true)), Box::new(ScalarBackend));
     let (found, sweep) = fit(&wrong);
+    // Where runs stood came of the device.
+    assert_eq!(standings.0.load(Relaxed), 1);
     assert_eq!(sweep, expected_sweep);
     assert_eq!(found.assignment, expected.assignment);
     let told: Vec<&String> = found

@@ -36,6 +36,11 @@ impl Standings for Kept {
         kept.push((*run, standing()));
         Ok(())
     }
+
+    fn forget(&self) -> kohort::Result<()> {
+        self.0.lock().unwrap().clear();
+        Ok(())
+    }
 }
 
 /// Lets so many iterations pass, then asks to stop.

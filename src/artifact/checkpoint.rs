@@ -181,10 +181,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of the system.
     pub fn remove(self) -> Result<()> {
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &self.path)(error)),
-            _ => Ok(()),
-        }
+        self.forget()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -219,6 +216,14 @@ impl Standings for Checkpoint {
         write_atomic(&self.path, true, |out| json::write(out, &record))?;
         state.written = Instant::now();
         Ok(())
+    }
+
+    fn forget(&self) -> Result<()> {
+        self.state().runs.clear();
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &self.path)(error)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -302,6 +307,10 @@ mod tests {
         assert_eq!(second.standing(&key(3)).unwrap(), Some(standing(3, 5)));
         assert_eq!(second.standing(&key(4)).unwrap(), Some(standing(4, 2)));
         assert_eq!(second.standing(&key(5)).unwrap(), None);
+        second.forget().unwrap();
+        assert!(!path.exists() && second.standing(&key(3)).unwrap().is_none());
+        second.keep(&key(3), &|| standing(3, 1)).unwrap();
+        assert!(path.exists() && second.resumed() == (1, 1));
         second.remove().unwrap();
         assert!(!path.exists());
     }

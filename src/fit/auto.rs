@@ -41,7 +41,7 @@ pub fn sweep(
     observer: &dyn Observer,
 ) -> Result<SweptTable> {
     with_job(source, backend, options, select, observer, |job| {
-        let mut clock = Clock::new(job.observer);
+        let mut clock = Clock::new(observer);
         let mut ready = job.ready(&mut clock)?;
         let swept = job.sweep(&mut ready, select, &mut clock)?;
         Ok(SweptTable {
@@ -71,7 +71,7 @@ pub fn fit_auto(
     observer: &dyn Observer,
 ) -> Result<(Fit, Sweep)> {
     with_job(source, backend, options, select, observer, |job| {
-        let mut clock = Clock::new(job.observer);
+        let mut clock = Clock::new(observer);
         let mut ready = job.ready(&mut clock)?;
         let mut swept = job.sweep(&mut ready, select, &mut clock)?;
         let chosen = FitOptions {
@@ -108,17 +108,14 @@ fn with_job<R: Send>(
     };
     options.check(source.n_rows())?;
     let host = CpuBackend::new(options.threads)?;
-    host.install(|| {
-        again_where_wrong(observer, |observer| {
-            work(&Job {
-                source: &Observed { source, observer },
-                backend,
-                host: &host,
-                options: &options,
-                observer,
-            })
-        })
-    })
+    let job = Job {
+        source: &Observed { source, observer },
+        backend,
+        host: &host,
+        options: &options,
+        observer,
+    };
+    host.install(|| again_where_wrong(observer, || work(&job)))
 }
 
 impl Job<'_> {

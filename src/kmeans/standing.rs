@@ -1,6 +1,6 @@
 //! Where a run of iterations stands, so that another process can go on from there and end with the same bits.
 
-use super::{Event, Observer, Seeding};
+use super::{Observer, Seeding};
 use crate::error::{Error, Result};
 use crate::tiles::Centroids;
 
@@ -45,61 +45,28 @@ pub trait Standings: Sync {
     /// # Errors
     /// Those of writing it down.
     fn keep(&self, run: &RunKey, standing: &dyn Fn() -> Standing) -> Result<()>;
+
+    /// Forgets where all runs stand: they begin, here and in any process that goes on from here.
+    ///
+    /// # Errors
+    /// Those of removing what was written down.
+    fn forget(&self) -> Result<()>;
 }
 
 /// Does `job`, and does all of it again where a device computed wrongly: the backend has put that out of use by then. Where
-/// runs stood came of it, so that they go on from nowhere.
+/// runs stood came of it, and is forgotten.
 ///
 /// # Errors
-/// Those of `job`.
-pub(crate) fn again_where_wrong<T>(observer: &dyn Observer, job: impl Fn(&dyn Observer) -> Result<T>) -> Result<T> {
-    match job(observer) {
-        Err(Error::DeviceWrong { .. }) => job(&FromTheStart {
-            observer,
-            standings: observer.standings().map(Unread),
-        }),
+/// Those of `job`, and of forgetting.
+pub(crate) fn again_where_wrong<T>(observer: &dyn Observer, job: impl Fn() -> Result<T>) -> Result<T> {
+    match job() {
+        Err(Error::DeviceWrong { .. }) => {
+            if let Some(standings) = observer.standings() {
+                standings.forget()?;
+            }
+            job()
+        }
         done => done,
-    }
-}
-
-/// Passes everything on but where runs stood.
-struct FromTheStart<'o> {
-    observer: &'o dyn Observer,
-    standings: Option<Unread<'o>>,
-}
-
-impl Observer for FromTheStart<'_> {
-    fn event(&self, event: Event) {
-        self.observer.event(event);
-    }
-
-    fn counts_moved(&self) -> bool {
-        self.observer.counts_moved()
-    }
-
-    fn interrupted(&self) -> bool {
-        self.observer.interrupted()
-    }
-
-    fn time_is_up(&self) -> bool {
-        self.observer.time_is_up()
-    }
-
-    fn standings(&self) -> Option<&dyn Standings> {
-        self.standings.as_ref().map(|standings| standings as &dyn Standings)
-    }
-}
-
-/// Keeps where runs stand, and does not read it.
-struct Unread<'s>(&'s dyn Standings);
-
-impl Standings for Unread<'_> {
-    fn standing(&self, _run: &RunKey) -> Result<Option<Standing>> {
-        Ok(None)
-    }
-
-    fn keep(&self, run: &RunKey, standing: &dyn Fn() -> Standing) -> Result<()> {
-        self.0.keep(run, standing)
     }
 }
 
