@@ -27,14 +27,9 @@ use crate::backend::silhouette::{
 use crate::error::{ErrorKind, Result};
 use crate::grid::CENTROID_SCALE;
 use crate::num::widest::{Kernel, widest};
-use crate::partial::ClusterPartial;
+use crate::partial::{COPIES, ClusterPartial, TASK_BLOCKS};
 use crate::tiles::{BLOCK, Block, Chunk, TileSet};
 
-/// Blocks of one task.
-const TASK_BLOCKS: usize = 64;
-/// Copies of the sums of a task, by row: rows of one cluster often stand side by side, and a sum waits for its last
-/// addition.
-const COPIES: usize = 4;
 /// Features that are added up at a time; tables are padded to a multiple of it.
 const STEP: usize = 4;
 /// A silhouette of 1.

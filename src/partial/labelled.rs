@@ -8,12 +8,12 @@ use super::ClusterPartial;
 use crate::tiles::{BLOCK, Chunk, TileSet};
 
 /// Blocks of one task: the sums of so many rows, each below `2^23` times a weight up to `2^16`, are exact in `f64`.
-const TASK_BLOCKS: usize = 64;
+pub(crate) const TASK_BLOCKS: usize = 64;
 /// Sums that are added up side by side.
 const LANES: usize = 8;
 /// Copies of the sums of a task, by row: rows of one cluster often stand side by side, and a sum waits for its last
 /// addition.
-const COPIES: usize = 4;
+pub(crate) const COPIES: usize = 4;
 
 /// Per cluster, the sum of weight times squared norm of its rows, in grid units squared: rows of `data` under `labels`,
 /// one per row, each below `n_clusters`.

@@ -3,6 +3,7 @@
 mod labelled;
 
 pub use labelled::sq_norms_of_labels;
+pub(crate) use labelled::{COPIES, TASK_BLOCKS};
 
 use crate::grid::CENTROID_SCALE;
 use crate::tiles::Centroids;
