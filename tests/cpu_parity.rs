@@ -4,10 +4,23 @@
 mod common;
 
 use common::{Case, Values, cases, check_backend};
-use kohort::backend::Backend;
 use kohort::backend::cpu::{CpuBackend, Pruning};
 use kohort::backend::scalar::ScalarBackend;
+use kohort::backend::{Backend, Pass, Session};
 use kohort::tiles::Centroids;
+
+/// A pass of two sessions, first the one that is tested: they agree on sums, rows moved and labels.
+fn same_pass(sessions: [&mut dyn Session; 2], centroids: &Centroids, what: &str) -> [Pass; 2] {
+    let [ours, reference] = sessions;
+    let (pass, expected) = (ours.assign(centroids).unwrap(), reference.assign(centroids).unwrap());
+    assert_eq!(
+        (&pass.partial, pass.n_moved),
+        (&expected.partial, expected.n_moved),
+        "{what}"
+    );
+    assert_eq!(ours.labels().unwrap(), reference.labels().unwrap(), "{what}");
+    [pass, expected]
+}
 
 #[test]
 fn every_instruction_set_and_thread_count_is_bit_equal() {
@@ -70,16 +83,8 @@ fn pruned_passes_equal_full_passes_in_every_iteration() {
             let mut centroids = case.centroids(&data);
             let (mut n_read, mut n_passes) = (0, 0);
             for iteration in 0..25 {
-                let (pass, expected) = (ours.assign(&centroids).unwrap(), plain.assign(&centroids).unwrap());
-                assert_eq!(
-                    pass.partial, expected.partial,
-                    "{case:?} on {description}, iteration {iteration}"
-                );
-                assert_eq!(
-                    pass.n_moved, expected.n_moved,
-                    "{case:?} on {description}, iteration {iteration}"
-                );
-                assert_eq!(ours.labels().unwrap(), plain.labels().unwrap());
+                let what = format!("{case:?} on {description}, iteration {iteration}");
+                let [pass, expected] = same_pass([&mut *ours, &mut *plain], &centroids, &what);
                 assert_eq!(expected.n_read, data.n_rows() as u64);
                 n_read += pass.n_read;
                 n_passes += 1;
@@ -115,15 +120,9 @@ fn runs_with_many_clusters_equal_the_reference_in_every_iteration() {
             );
             let mut centroids = case.centroids(&data);
             for iteration in 0..5 {
-                let (pass, expected) = (ours.assign(&centroids).unwrap(), reference.assign(&centroids).unwrap());
                 let what = format!("{case:?} on {description}, iteration {iteration}");
-                assert_eq!(
-                    (pass.partial, pass.n_moved),
-                    (expected.partial.clone(), expected.n_moved),
-                    "{what}"
-                );
-                assert_eq!(ours.labels().unwrap(), reference.labels().unwrap(), "{what}");
-                centroids = expected.partial.centroids(&centroids);
+                let [pass, _] = same_pass([&mut *ours, &mut *reference], &centroids, &what);
+                centroids = pass.partial.centroids(&centroids);
             }
             let (two, expected) = (
                 ours.two_nearest(&centroids).unwrap(),
@@ -180,24 +179,17 @@ fn passes_go_on_from_one_that_another_session_made() {
                 let start = case.centroids(&data);
                 let partial = reference.assign(&start).unwrap().partial;
                 let mut ours = backend.open(&data, case.n_clusters).unwrap();
-                ours.resume(&start, reference.labels().unwrap(), partial.clone())
-                    .unwrap();
+                ours.resume(&start, reference.labels().unwrap(), partial).unwrap();
                 let mut centroids = start.clone();
                 let jump = start.row(2).to_vec();
                 centroids.row_mut(0).copy_from_slice(&jump);
                 for iteration in 0..6 {
-                    let (pass, expected) = (ours.assign(&centroids).unwrap(), reference.assign(&centroids).unwrap());
                     let what = format!(
                         "{case:?}, {pruning:?} on {}, iteration {iteration}",
                         backend.description()
                     );
-                    assert_eq!(
-                        (pass.partial, pass.n_moved),
-                        (expected.partial.clone(), expected.n_moved),
-                        "{what}"
-                    );
-                    assert_eq!(ours.labels().unwrap(), reference.labels().unwrap(), "{what}");
-                    centroids = expected.partial.centroids(&centroids);
+                    let [pass, _] = same_pass([&mut *ours, &mut *reference], &centroids, &what);
+                    centroids = pass.partial.centroids(&centroids);
                 }
             }
         }
